@@ -1,0 +1,407 @@
+"""The pipeline as data: what the decorators capture, and what every backend reads.
+
+`PipelineSpec` is the root. All of it is frozen, versioned, and survives JSON unchanged; nothing here acts. Sets of things
+are tuples in the order of the author's file, so that the same source gives the same bytes.
+
+A reference into another node is a `Binding`; a binding is also what the harness resolves on an engine, in the same JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SPEC_VERSION = 1
+
+# JSON as the exact encoding of `penstock.values` writes it; opaque here.
+Encoded = Any
+
+
+class SpecModel(BaseModel):
+    """What all spec models share: frozen, no unknown fields, enums by value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Feature(str, Enum):
+    """What a pipeline can ask for and a backend must declare an answer to."""
+
+    DATA_EDGES = "data_edges"
+    PARAMETERS = "parameters"
+    ARTIFACTS = "artifacts"
+    NAMED_OUTPUTS = "named_outputs"
+    COLLECTED_INPUTS = "collected_inputs"
+    FIELD_ACCESS = "field_access"
+    AFTER = "after"
+    NESTED_PIPELINES = "nested_pipelines"
+    RETRY = "retry"
+    TIMEOUT = "timeout"
+    RESOURCES = "resources"
+    ENV = "env"
+    PACKAGES = "packages"
+    IMAGE = "image"
+    CACHE = "cache"
+    METRICS = "metrics"
+    SCHEDULE = "schedule"
+
+
+class Span(SpecModel):
+    """Where in the author's source a thing was written.
+
+    ``file`` is relative to the folder that holds the author's top-level module or package, with ``/``, so that it is the
+    same on every machine. ``line`` counts from 1, columns from 0; ``text`` is the line as written.
+    """
+
+    file: str
+    line: int = Field(ge=1)
+    column: int = 0
+    end_column: int = 0
+    text: str = ""
+
+
+class TypeKind(str, Enum):
+    """The shapes a value may be declared to have."""
+
+    NONE = "none"
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    STR = "str"
+    BYTES = "bytes"
+    DATETIME = "datetime"
+    DATE = "date"
+    TIME = "time"
+    TIMEDELTA = "timedelta"
+    DECIMAL = "decimal"
+    UUID = "uuid"
+    LIST = "list"  # args: (item,)
+    TUPLE = "tuple"  # args: items; with `variadic`, args: (item,)
+    SET = "set"  # args: (item,)
+    FROZENSET = "frozenset"  # args: (item,)
+    DICT = "dict"  # args: (key, value)
+    LITERAL = "literal"  # values: the encoded choices
+    ENUM = "enum"  # name; members: the names; values: the encoded values, in step with `members`
+    DATACLASS = "dataclass"  # name, fields
+    NAMEDTUPLE = "namedtuple"  # name, fields
+    TYPEDDICT = "typeddict"  # name, fields
+    PYDANTIC = "pydantic"  # name, fields
+    UNION = "union"  # args
+    ANY = "any"
+    PATH = "path"  # an artifact: a file or a directory
+    OBJECT = "object"  # an artifact: any class; name, bases
+
+
+class FieldSpec(SpecModel):
+    """A field of a record type. ``required`` is False where the class gives a default."""
+
+    name: str
+    type: TypeSpec
+    required: bool = True
+
+
+class TypeSpec(SpecModel):
+    """A type as the author annotated it.
+
+    Which fields are in use follows from ``kind`` (see `TypeKind`). ``name`` is ``module:qualname`` of a class. ``bases``
+    holds the names of all its bases, itself left out, so that an edge can be checked without importing anything.
+    ``label`` is the artifact label (``Dataset``, ``Model``, ``Metrics``, ``Report``). ``serializer`` says how an artifact
+    is written. ``text`` is the type as a person writes it, for messages.
+    """
+
+    kind: TypeKind
+    args: tuple[TypeSpec, ...] = ()
+    variadic: bool = False
+    name: str = ""
+    fields: tuple[FieldSpec, ...] = ()
+    members: tuple[str, ...] = ()
+    values: tuple[Encoded, ...] = ()
+    bases: tuple[str, ...] = ()
+    label: str = ""
+    serializer: str = ""
+    text: str = ""
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether values of this type travel as files rather than as JSON."""
+        if self.kind in (TypeKind.PATH, TypeKind.OBJECT, TypeKind.ANY):
+            return True
+        parts = (*self.args, *(field.type for field in self.fields))
+        return bool(self.label) or any(part.is_artifact for part in parts)
+
+
+class Access(SpecModel):
+    """One step from a value to a part of it: an attribute (``.name``) or a constant item (``[key]``)."""
+
+    kind: Literal["attribute", "item"]
+    key: str | int
+
+
+class LiteralBinding(SpecModel):
+    """A constant written in the pipeline."""
+
+    kind: Literal["literal"] = "literal"
+    value: Encoded
+
+
+class ParameterBinding(SpecModel):
+    """A parameter of the pipeline, or a part of it."""
+
+    kind: Literal["parameter"] = "parameter"
+    name: str
+    path: tuple[Access, ...] = ()
+
+
+class OutputBinding(SpecModel):
+    """An output of another node (its full id), or a part of it."""
+
+    kind: Literal["output"] = "output"
+    node: str
+    output: str
+    path: tuple[Access, ...] = ()
+
+
+class SequenceBinding(SpecModel):
+    """A list or tuple, some of whose items come from elsewhere."""
+
+    kind: Literal["list", "tuple"]
+    items: tuple[Binding, ...]
+
+
+class MappingBinding(SpecModel):
+    """A dict with constant string keys, some of whose values come from elsewhere."""
+
+    kind: Literal["dict"] = "dict"
+    items: tuple[tuple[str, Binding], ...]
+
+
+class RecordBinding(SpecModel):
+    """An instance of a class (``module:qualname``) made from parts: the whole of a node's named outputs."""
+
+    kind: Literal["record"] = "record"
+    type: str
+    fields: tuple[tuple[str, Binding], ...]
+
+
+Binding = Annotated[
+    Union[LiteralBinding, ParameterBinding, OutputBinding, SequenceBinding, MappingBinding, RecordBinding],
+    Field(discriminator="kind"),
+]
+
+
+class ParameterSpec(SpecModel):
+    """A parameter of a step or a pipeline. ``default`` counts only where ``required`` is False."""
+
+    name: str
+    type: TypeSpec
+    required: bool = True
+    default: Encoded = None
+    description: str = ""
+
+
+class OutputSpec(SpecModel):
+    """One output of a step. An unnamed one is called ``output``."""
+
+    name: str
+    type: TypeSpec
+
+
+class Returns(SpecModel):
+    """How a returned value divides into outputs, and how they join again.
+
+    ``kind``: ``none`` (no outputs), ``value`` (one, called ``output``), ``tuple`` (``output_0`` ...), ``namedtuple`` or
+    ``dataclass`` (one per field of ``type``, a ``module:qualname``).
+    """
+
+    kind: Literal["none", "value", "tuple", "namedtuple", "dataclass"]
+    type: str = ""
+
+
+class Statement(SpecModel):
+    """A top-level statement of an author's module, its text as written; ``line`` is where it began there."""
+
+    line: int
+    source: str
+
+
+class ModuleSource(SpecModel):
+    """The part of one of the author's modules that the steps reach, in the order of the file.
+
+    ``name`` is the module's import name (a script's is its file name); ``file`` as in `Span`.
+    """
+
+    name: str
+    file: str
+    statements: tuple[Statement, ...]
+
+    @property
+    def text(self) -> str:
+        """The statements as a module: imports together, two blank lines around functions and classes."""
+        parts: list[str] = []
+        for index, statement in enumerate(self.statements):
+            if index:
+                parts.append(_separator(self.statements[index - 1].source, statement.source))
+            parts.append(statement.source)
+        return "".join(parts) + "\n"
+
+
+def _separator(before: str, after: str) -> str:
+    big = ("def ", "async def ", "class ", "@")
+    if before.startswith(big) or after.startswith(big) or _is_import(before) != _is_import(after):
+        return "\n\n\n" if before.startswith(big) or after.startswith(big) else "\n\n"
+    return "\n"
+
+
+def _is_import(source: str) -> bool:
+    return source.startswith(("import ", "from "))
+
+
+class Reach(SpecModel):
+    """The names of one module that a step reaches."""
+
+    module: str
+    names: tuple[str, ...]
+
+
+class StepSpec(SpecModel):
+    """A step's definition, apart from where it is called.
+
+    ``id`` is ``module:qualname``. ``reach`` selects, from `PipelineSpec.modules`, what its program consists of.
+    ``requirements`` are those found from the imports it reaches, pinned (``numpy==2.4.6``).
+    """
+
+    id: str
+    description: str = ""
+    inputs: tuple[ParameterSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    returns: Returns
+    reach: tuple[Reach, ...] = ()
+    requirements: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+class RetrySpec(SpecModel):
+    """Up to ``max_retries`` further attempts; before the k-th (from 0), wait ``min(delay * backoff**k, max_delay)``
+    seconds, and up to ``jitter`` times that again, drawn at random."""
+
+    max_retries: int = Field(ge=0)
+    delay: float = Field(default=0.0, ge=0)
+    backoff: float = Field(default=1.0, ge=1)
+    max_delay: float | None = Field(default=None, ge=0)
+    jitter: float = Field(default=0.0, ge=0, le=1)
+
+
+class ResourcesSpec(SpecModel):
+    """What one attempt asks for: ``cpu`` in cores, ``memory`` in bytes, ``gpu`` in devices of ``gpu_type``."""
+
+    cpu: float | None = Field(default=None, gt=0)
+    memory: int | None = Field(default=None, gt=0)
+    gpu: int = Field(default=0, ge=0)
+    gpu_type: str = ""
+
+
+class Settings(SpecModel):
+    """How a task runs. ``timeout`` is in seconds and bounds one attempt. ``packages`` given (even empty) replaces the
+    requirements that were found."""
+
+    retry: RetrySpec | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    resources: ResourcesSpec | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    packages: tuple[str, ...] | None = None
+    image: str = ""
+    cache: bool = True
+    cache_version: str = ""
+
+
+class Task(SpecModel):
+    """One call of a step. ``id`` is its full dotted name, unique in the pipeline; ``after`` holds ids of nodes."""
+
+    kind: Literal["task"] = "task"
+    id: str
+    step: str
+    inputs: tuple[tuple[str, Binding], ...] = ()
+    after: tuple[str, ...] = ()
+    settings: Settings = Settings()
+    span: Span | None = None
+
+
+class Group(SpecModel):
+    """A nested pipeline: a namespace around its nodes, whose ids begin with this one's."""
+
+    kind: Literal["group"] = "group"
+    id: str
+    pipeline: str
+    description: str = ""
+    body: tuple[Node, ...] = ()
+    after: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+Node = Annotated[Union[Task, Group], Field(discriminator="kind")]
+
+
+class ScheduleSpec(SpecModel):
+    """A five-field cron expression read in ``timezone`` (an IANA name)."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+class PipelineSpec(SpecModel):
+    """A pipeline, whole: everything that a backend may read.
+
+    ``result`` is what the pipeline returns; ``returns`` how that divides into outputs.
+    """
+
+    version: Literal[1] = SPEC_VERSION
+    name: str
+    description: str = ""
+    parameters: tuple[ParameterSpec, ...] = ()
+    steps: tuple[StepSpec, ...] = ()
+    body: tuple[Node, ...] = ()
+    result: Binding | None = None
+    returns: Returns = Returns(kind="none")
+    modules: tuple[ModuleSource, ...] = ()
+    schedule: ScheduleSpec | None = None
+    tags: tuple[str, ...] = ()
+    owner: str = ""
+    span: Span | None = None
+
+    def step(self, task: Task) -> StepSpec:
+        """The definition that a task calls."""
+        return next(step for step in self.steps if step.id == task.step)
+
+
+def walk(body: tuple[Node, ...]) -> Iterator[Node]:
+    """Every node of a body, each group before what it holds, in the author's order."""
+    for node in body:
+        yield node
+        if isinstance(node, Group):
+            yield from walk(node.body)
+
+
+def tasks(body: tuple[Node, ...]) -> Iterator[Task]:
+    """Every task of a body, at any depth, in the author's order."""
+    return (node for node in walk(body) if isinstance(node, Task))
+
+
+def references(binding: Binding) -> Iterator[ParameterBinding | OutputBinding]:
+    """Every reference in a binding, at any depth."""
+    if isinstance(binding, (ParameterBinding, OutputBinding)):
+        yield binding
+    elif isinstance(binding, SequenceBinding):
+        for item in binding.items:
+            yield from references(item)
+    elif isinstance(binding, MappingBinding):
+        for _, item in binding.items:
+            yield from references(item)
+    elif isinstance(binding, RecordBinding):
+        for _, item in binding.fields:
+            yield from references(item)
+
+
+for _model in (FieldSpec, TypeSpec, SequenceBinding, MappingBinding, RecordBinding, Group, PipelineSpec):
+    _model.model_rebuild()
