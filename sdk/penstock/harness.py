@@ -763,12 +763,15 @@ def run_job(
             os.chdir(home)
 
 
+_THIS_FILE = perform.__code__.co_filename
+
+
 def explain(error: BaseException) -> str:
     """The error as its author wants to see it: the traceback without the frames of this file."""
     if isinstance(error, StepError):
         return f"error: {error}"
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, "<frozen importlib._bootstrap>"):
+    while frames is not None and frames.tb_frame.f_code.co_filename in (_THIS_FILE, "<frozen importlib._bootstrap>"):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__)).rstrip()
 

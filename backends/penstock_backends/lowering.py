@@ -1,0 +1,95 @@
+"""What several targets do to a spec before they emit it, and the job of a task as the harness reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.spec import (
+    Group,
+    Node,
+    OutputBinding,
+    ParameterBinding,
+    PipelineSpec,
+    Settings,
+    StepSpec,
+    Task,
+    TypeSpec,
+    references,
+    walk,
+)
+
+
+def flatten_groups(pipeline: PipelineSpec) -> PipelineSpec:
+    """Nested pipelines dissolved: every task in one body, under its full id, in the author's order.
+
+    An ``after`` on a group holds for each of its tasks; an ``after`` that names a group names all of its tasks.
+    """
+    members = {
+        node.id: tuple(task.id for task in walk(node.body) if isinstance(task, Task))
+        for node in walk(pipeline.body)
+        if isinstance(node, Group)
+    }
+    flat = tuple(
+        task.model_copy(update={"after": tuple(id_ for each in after for id_ in members.get(each, (each,)))})
+        for task, after in _with_inherited_after(pipeline.body, ())
+    )
+    return pipeline.model_copy(update={"body": flat})
+
+
+def _with_inherited_after(body: tuple[Node, ...], after: tuple[str, ...]) -> Iterator[tuple[Task, tuple[str, ...]]]:
+    for node in body:
+        all_after = tuple(dict.fromkeys((*after, *node.after)))
+        if isinstance(node, Task):
+            yield node, all_after
+        else:
+            yield from _with_inherited_after(node.body, all_after)
+
+
+def dependencies(task: Task) -> tuple[str, ...]:
+    """The ids of the tasks whose outputs a task takes, in the order of its inputs, each once."""
+    found = (ref.node for _, binding in task.inputs for ref in references(binding) if isinstance(ref, OutputBinding))
+    return tuple(dict.fromkeys(found))
+
+
+def predecessors(task: Task) -> tuple[str, ...]:
+    """The ids of everything a task waits for: its `dependencies`, then ``after``."""
+    return tuple(dict.fromkeys((*dependencies(task), *task.after)))
+
+
+def parameters_used(task: Task) -> tuple[str, ...]:
+    """The names of the pipeline's parameters that a task takes, each once."""
+    found = (ref.name for _, binding in task.inputs for ref in references(binding) if isinstance(ref, ParameterBinding))
+    return tuple(dict.fromkeys(found))
+
+
+def requirements_of(step: StepSpec, settings: Settings) -> tuple[str, ...]:
+    """The distributions a task's environment must hold: ``packages`` where the author gave them, else those found."""
+    return step.requirements if settings.packages is None else settings.packages
+
+
+def kind_of(type_: TypeSpec) -> dict[str, Any]:
+    """A type as the harness's ``coerce`` reads it."""
+    return type_.model_dump(mode="json", exclude_defaults=True, exclude={"bases", "label", "serializer"})
+
+
+def job_of(pipeline: PipelineSpec, task: Task) -> dict[str, Any]:
+    """Everything the harness must know to run a task (see ``penstock.harness.run_job``), as JSON."""
+    step = pipeline.step(task)
+    kinds = {parameter.name: parameter.type for parameter in pipeline.parameters}
+    return {
+        "function": step.id,
+        "reach": {reach.module: list(reach.names) for reach in step.reach},
+        "arguments": {name: binding.model_dump(mode="json", exclude_defaults=False) for name, binding in task.inputs},
+        "parameters": {name: kind_of(kinds[name]) for name in parameters_used(task)},
+        "outputs": [_output(output.name, output.type) for output in step.outputs],
+        "returns": step.returns.model_dump(mode="json"),
+        "env": dict(task.settings.env),
+    }
+
+
+def _output(name: str, type_: TypeSpec) -> dict[str, Any]:
+    output: dict[str, Any] = {"name": name, "text": type_.text}
+    if type_.is_artifact:
+        output |= {"artifact": True, "serializer": type_.serializer or "any"}
+    return output

@@ -1,0 +1,95 @@
+"""Text from data: YAML through a dumper, Python through templates in which values pass `repr`."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import pprint
+from typing import Any
+
+import jinja2
+import yaml
+
+from penstock import harness
+from penstock.spec import PipelineSpec
+
+
+def spec_hash(pipeline: PipelineSpec) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
+    return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:16]
+
+
+def header(pipeline: PipelineSpec, target: str) -> list[str]:
+    """The lines that open every emitted file, without comment marks: where it comes from and how to make it again."""
+    source = pipeline.span.file if pipeline.span else "a spec"
+    return [
+        f"{pipeline.name}: made by Penstock from {source}, spec {spec_hash(pipeline)}.",
+        "Change the pipeline, not this file; then make it again with",
+        f"    penstock compile {source}:{pipeline.name} --to {target}",
+    ]
+
+
+def harness_source() -> str:
+    """The text of the harness, to be embedded."""
+    return inspect.getsource(harness)
+
+
+def python_template(name: str, **values: Any) -> str:
+    """A template of ``penstock_templates``, filled. In it, ``|py`` writes a value as a Python literal, ``|py_text`` a long
+    text as a readable triple-quoted one."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("penstock_templates", "."),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  # Python, not HTML; every value passes `py` or `py_text`
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["py"] = python_literal
+    environment.filters["py_text"] = python_text
+    return environment.get_template(name).render(**values)
+
+
+def python_literal(value: object, indent: int = 0) -> str:
+    """A value of plain data as Python source, wrapped to be read, its continuation lines indented by ``indent``."""
+    text = pprint.pformat(value, width=110 - indent, sort_dicts=False, compact=True)
+    return text.replace("\n", "\n" + " " * indent) if "'''" not in text and '"""' not in text else repr(value)
+
+
+def python_text(text: str) -> str:
+    """A text as a triple-quoted Python literal that reads as the text; any other literal where that can't be exact."""
+    for quote in ("'''", '"""'):
+        raw = f"r{quote}{text}{quote}"
+        if quote not in text and not text.endswith((quote[0], "\\")) and "\r" not in text and _reads_as(raw, text):
+            return raw
+    return repr(text)
+
+
+def _reads_as(literal: str, text: str) -> bool:
+    try:
+        return bool(eval(literal, {"__builtins__": {}}) == text)  # noqa: S307  # a string literal that this module just made
+    except (SyntaxError, ValueError):
+        return False
+
+
+def compact_json(value: object) -> str:
+    """JSON on one line, ASCII, keys in their order."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the C one where it is built
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_str(dumper: Any, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_str)
+
+
+def to_yaml(value: object) -> str:
+    """YAML in block style, keys in their order, texts of several lines as literal blocks."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))

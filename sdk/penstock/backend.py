@@ -1,0 +1,107 @@
+"""The contract that a backend keeps: a declaration of what its engine can, and one pure function from a spec to files.
+
+Adding a target is one file with a `Backend` and one entry point in the group ``penstock.backends``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from penstock.diagnostics import Diagnostic
+from penstock.spec import Feature, PipelineSpec
+
+if TYPE_CHECKING:
+    from penstock.results import Run
+
+Files: TypeAlias = dict[str, str]
+"""What is emitted: relative path (with ``/``) to text."""
+
+Pass: TypeAlias = Callable[[PipelineSpec], PipelineSpec]
+"""A step of the lowering: a valid spec in, a valid spec out."""
+
+
+class Level(str, Enum):
+    """How well an engine keeps a feature."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True)
+class Support:
+    """A backend's answer to one feature. ``how`` says by what means, or why not; ``fix`` what to do instead."""
+
+    level: Level
+    how: str = ""
+    fix: str = ""
+
+
+def native(how: str = "") -> Support:
+    """The engine's own feature means the same."""
+    return Support(Level.NATIVE, how)
+
+
+def emulated(how: str) -> Support:
+    """Kept in full by other means than the engine's own."""
+    return Support(Level.EMULATED, how)
+
+
+def unsupported(why: str, fix: str) -> Support:
+    """Not kept; a pipeline that asks for it is refused."""
+    return Support(Level.UNSUPPORTED, why, fix)
+
+
+class Options(BaseModel):
+    """A backend's own options, from ``[tool.penstock.TARGET]`` in pyproject.toml, the command line, or `compile`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backend(ABC):
+    """One target. Subclasses declare, and emit; they hold no state and do no I/O."""
+
+    name: ClassVar[str]
+    """What users call it: ``--to NAME``."""
+    supports: ClassVar[Mapping[Feature, Support]]
+    """An answer to every `Feature`."""
+    passes: ClassVar[tuple[Pass, ...]] = ()
+    """The lowering, in order, applied before `emit`."""
+    options: ClassVar[type[Options]] = Options
+
+    @abstractmethod
+    def emit(self, pipeline: PipelineSpec, options: Any) -> Files:
+        """The files for a lowered pipeline: the same bytes for the same arguments, whatever the machine."""
+
+    def limits(self, pipeline: PipelineSpec, options: Any) -> Iterable[Diagnostic]:
+        """What about this pipeline the engine would reject or silently change, apart from whole features."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A pipeline with the live Python objects behind its spec, for running it on this machine.
+
+    ``functions`` maps a step's id to the author's function (empty where the spec came from JSON); ``types`` the name of a
+    class in the spec to the class; ``folder`` is the source root that `Span.file` is relative to.
+    """
+
+    spec: PipelineSpec
+    functions: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    types: Mapping[str, type] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+class Runner(Protocol):
+    """What a backend also offers when it can run a pipeline on this machine."""
+
+    def run(self, definition: Definition, parameters: Mapping[str, object], **options: Any) -> Run:
+        """Runs to the end; a failed step is a state of the `Run`, not an exception. ``parameters`` holds each parameter
+        of the pipeline, encoded."""
