@@ -467,60 +467,81 @@ class _Unpickler(pickle.Unpickler):
 # --- programs -------------------------------------------------------------------------------------------------------------
 
 
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """A top-level statement and the parts of it that run in the module's own scope where steps run.
+
+    Left out: the bodies of functions and classes, the targets of comprehensions, and blocks under ``TYPE_CHECKING`` or
+    ``__name__ == "__main__"``.
+    """
+    yield node
+    hidden = ""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        hidden = "body"
+    elif isinstance(node, ast.comprehension):
+        hidden = "target"
+    elif isinstance(node, ast.If) and never_holds(node.test):
+        hidden = "body"
+    for field, value in ast.iter_fields(node):
+        if field != hidden:
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, ast.AST):
+                    yield from running(part)
+
+
+def never_holds(test: ast.expr) -> bool:
+    """Whether a condition is ``TYPE_CHECKING`` or ``__name__ == "__main__"``, both false where steps run."""
+    if isinstance(test, ast.Compare):
+        sides = [getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)]
+        return isinstance(test.ops[0], ast.Eq) and sorted(map(str, sides)) == ["__main__", "__name__"]
+    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"
+
+
 def bound_names(statement: ast.stmt) -> set[str]:
     """The names that a top-level statement binds, those in its nested blocks included."""
-    if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {statement.name}
     names: set[str] = set()
-    for part in ast.iter_child_nodes(statement):
-        if isinstance(part, ast.stmt):
-            names |= bound_names(part)
-        elif isinstance(part, ast.ExceptHandler):
-            names |= {name for inner in part.body for name in bound_names(inner)}
-        else:
-            names |= {n.id for n in ast.walk(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for part in running(statement):
+        if isinstance(part, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in part.names}
+        elif isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(part.name)
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            names.add(part.id)
+        elif type(part).__name__ in ("MatchAs", "MatchStar", "MatchMapping"):  # new in Python 3.10
+            names |= {getattr(part, "name", None) or getattr(part, "rest", None) or "_"} - {"_"}
     return names
 
 
 def root_names(statement: ast.stmt) -> set[str]:
     """The names whose objects a top-level statement changes: ``np`` of ``np.random.seed(0)``, ``C`` of ``C["x"] = 1``."""
-    if isinstance(statement, ast.Expr):
-        targets: list[ast.expr] = [statement.value]
-    elif isinstance(statement, ast.Assign):
-        targets = statement.targets
-    elif isinstance(statement, (ast.AugAssign, ast.AnnAssign)):
-        targets = [statement.target]
-    else:
-        targets = statement.targets if isinstance(statement, ast.Delete) else []
-    return {root for target in targets for root in _root_name(target)}
+    roots: set[str] = set()
+    for part in running(statement):
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            roots |= _root_name(part.value)
+        elif isinstance(part, (ast.Attribute, ast.Subscript, ast.Name)) and not isinstance(part.ctx, ast.Load):
+            roots |= _root_name(part) if isinstance(part.ctx, ast.Del) or not isinstance(part, ast.Name) else set()
+    return roots
 
 
 def _root_name(node: ast.expr) -> set[str]:
-    seen = node
-    while isinstance(seen, (ast.Attribute, ast.Subscript, ast.Call)):
-        seen = seen.func if isinstance(seen, ast.Call) else seen.value
-    return {seen.id} if isinstance(seen, ast.Name) and seen is not node else set()
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
 
 
 def belongs(statement: ast.stmt, names: set[str]) -> bool:
     """Whether a top-level statement is part of the program of a step that reaches ``names``."""
     if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
         return True
-    if isinstance(statement, ast.If) and ast.dump(statement.test).startswith("Compare(left=Name(id='__name__'"):
-        return False
     return bool((bound_names(statement) | root_names(statement)) & names)
 
 
 def trimmed(statement: ast.stmt, names: set[str]) -> ast.stmt:
-    """An import without the names that are not in ``names``; any other statement as it is."""
-    if not isinstance(statement, (ast.Import, ast.ImportFrom)):
+    """An import with only the aliases that bind one of ``names``; any other statement as it is."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "module", "") == "__future__":
         return statement
-    if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-        return statement
-    statement.names = [n for n in statement.names if (n.asname or n.name.partition(".")[0]) in names]
-    return statement
+    kept = [alias for alias in statement.names if (alias.asname or alias.name.partition(".")[0]) in names]
+    level = (statement.module, kept, statement.level) if isinstance(statement, ast.ImportFrom) else (kept,)
+    return ast.copy_location(type(statement)(*level), statement)
 
 
 class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -562,7 +583,7 @@ class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             tree = ast.parse(text, file)
             tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
             ast.increment_lineno(tree, line - 1)
-            exec(compile(tree, file, "exec"), vars(module))  # noqa: S102  # running the author's code is what this is for
+            exec(compile(tree, file, "exec", dont_inherit=True), vars(module))  # noqa: S102  # its purpose
 
 
 # --- one attempt ----------------------------------------------------------------------------------------------------------
