@@ -83,7 +83,7 @@ class TypeKind(str, Enum):
     FROZENSET = "frozenset"  # args: (item,)
     DICT = "dict"  # args: (key, value)
     LITERAL = "literal"  # values: the encoded choices
-    ENUM = "enum"  # name; members: the names; values: the encoded values, in step with `members`
+    ENUM = "enum"  # name; members: the names; values: the encoded values, in step with `members` (none if one has no JSON)
     DATACLASS = "dataclass"  # name, fields
     NAMEDTUPLE = "namedtuple"  # name, fields
     TYPEDDICT = "typeddict"  # name, fields
@@ -129,7 +129,7 @@ class TypeSpec(SpecModel):
         if self.kind in (TypeKind.PATH, TypeKind.OBJECT, TypeKind.ANY):
             return True
         parts = (*self.args, *(field.type for field in self.fields))
-        return bool(self.label) or any(part.is_artifact for part in parts)
+        return bool(self.label or self.serializer) or any(part.is_artifact for part in parts)
 
 
 class Access(SpecModel):
