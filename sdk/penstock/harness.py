@@ -13,6 +13,7 @@ Words used here:
 
 from __future__ import annotations
 
+import __future__
 import ast
 import base64
 import contextlib
@@ -556,6 +557,7 @@ class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.modules = {name: modules[name] for name in reach}
         self.packages = {name.rpartition(".")[0] for name in self.modules}
         self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
+        self._code: dict[str, list[types.CodeType]] = {}
 
     def install(self) -> None:
         """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
@@ -575,15 +577,35 @@ class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        name = module.__name__
-        source = self.modules.get(name, "")
-        for file, line, text in [[f"<{name}>", 1, source]] if isinstance(source, str) else source:
-            if file not in linecache.cache and not os.path.exists(file):
-                linecache.cache[file] = (len(text), None, text.splitlines(True), file)
-            tree = ast.parse(text, file)
-            tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
-            ast.increment_lineno(tree, line - 1)
-            exec(compile(tree, file, "exec", dont_inherit=True), vars(module))  # noqa: S102  # its purpose
+        for code in self.compiled(module.__name__):
+            exec(code, vars(module))  # noqa: S102  # running the author's code is what this is for
+
+    def compiled(self, name: str) -> list[types.CodeType]:
+        """A module's code, piece by piece; made once, so that processes forked after this share it."""
+        if name not in self._code:
+            source = self.modules.get(name, "")
+            pieces = [[f"<{name}>", 1, source]] if isinstance(source, str) else source
+            flags = 0
+            self._code[name] = []
+            for file, line, text in pieces:
+                if file not in linecache.cache and not os.path.exists(file):
+                    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+                tree = ast.parse(text, file)
+                tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
+                ast.increment_lineno(tree, line - 1)
+                flags |= _future_flags(tree.body)
+                self._code[name].append(compile(tree, file, "exec", flags, True))
+        return self._code[name]
+
+
+def _future_flags(statements: Sequence[ast.stmt]) -> int:
+    """What a module's ``from __future__`` statements switch on: it holds for the pieces after them, too."""
+    found = 0
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            for alias in statement.names:
+                found |= getattr(__future__, alias.name).compiler_flag
+    return found
 
 
 # --- one attempt ----------------------------------------------------------------------------------------------------------
@@ -845,7 +867,7 @@ def say(message: str) -> None:
 def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
     with tempfile.TemporaryDirectory(prefix="attempt-") as folder:
         answer = Path(folder) / "answer.json"
-        _adopt_orphans()
+        adopt_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
@@ -855,10 +877,10 @@ def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
             status = _wait(child, timeout)
         end_processes(child)
         if status is None:
-            return {"error": f"the attempt exceeded its timeout of {timeout:g} s and was ended"}
+            return {"error": out_of_time(timeout)}
         if answer.exists():
             return json.loads(answer.read_text(encoding="ascii"))
-        return {"error": _death(status)}
+        return {"error": how_it_died(status)}
 
 
 def _child(attempt: Callable[[], Json], answer: Path) -> typing.NoReturn:
@@ -890,7 +912,13 @@ def _wait(child: int, timeout: float | None) -> int | None:
         pause = min(pause * 1.5, 0.05)
 
 
-def _death(status: int) -> str:
+def out_of_time(timeout: float | None) -> str:
+    """What to say of an attempt that was ended after ``timeout`` seconds."""
+    return f"the attempt exceeded its timeout of {timeout:g} s and was ended"
+
+
+def how_it_died(status: int) -> str:
+    """What to say of an attempt whose process left no result, from its exit status."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
@@ -899,7 +927,7 @@ def _death(status: int) -> str:
     return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
 
 
-def _adopt_orphans() -> None:
+def adopt_orphans() -> None:
     """Makes grandchildren that outlive their parent children of this process, so that none escapes (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
@@ -910,20 +938,25 @@ def end_processes(child: int, grace: float = 0.5) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(OSError):
             os.killpg(child, number)
+        if not _remains(child):
+            return  # as after most attempts, and looking through /proc takes milliseconds
         for pid in _descendants():
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
         deadline = time.monotonic() + grace
-        while _reap() and time.monotonic() < deadline:
+        while _remains(child) and time.monotonic() < deadline:
             time.sleep(0.005)
 
 
-def _reap() -> bool:
-    """Collects what has ended; whether any child is left."""
+def _remains(child: int) -> bool:
+    """Whether any child of this process, or of the session of ``child``, is left; those that have ended are collected."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
+        with contextlib.suppress(OSError):
+            os.killpg(child, 0)
+            return True
         return False
     return True
 
