@@ -1,0 +1,64 @@
+"""Write a pipeline once, as typed Python functions; run it here, and on Kubeflow, Airflow and GitHub Actions.
+
+from penstock import pipeline, step
+
+@step
+def load(url: str) -> list[int]: ...
+
+@step
+def total(values: list[int]) -> int: ...
+
+@pipeline
+def sums(url: str = "data.csv") -> int:
+    return total(load(url))
+
+sums.run(url="data.csv").outputs     # here, in parallel, cached
+sums.compile("airflow")              # {"sums.py": "..."}: a DAG file that needs no Penstock
+"""
+
+from penstock.authoring import Pipeline, Step, pipeline, step
+from penstock.diagnostics import (
+    CompileError,
+    ConfigurationError,
+    DefinitionError,
+    Diagnostic,
+    ParameterError,
+    PenstockError,
+    RunError,
+    SpecError,
+)
+from penstock.harness import Dataset, Metrics, Model, Report, Serializer, current_attempt, log_metric
+from penstock.results import NodeRun, Run, State
+from penstock.settings import Resources, Retry, Schedule
+from penstock.spec import PipelineSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompileError",
+    "ConfigurationError",
+    "Dataset",
+    "DefinitionError",
+    "Diagnostic",
+    "Metrics",
+    "Model",
+    "NodeRun",
+    "ParameterError",
+    "PenstockError",
+    "Pipeline",
+    "PipelineSpec",
+    "Report",
+    "Resources",
+    "Retry",
+    "Run",
+    "RunError",
+    "Schedule",
+    "Serializer",
+    "SpecError",
+    "State",
+    "Step",
+    "current_attempt",
+    "log_metric",
+    "pipeline",
+    "step",
+]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from penstock.diagnostics import Diagnostic
+from penstock.harness import find_type
 from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class Definition:
     functions: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     types: Mapping[str, type] = field(default_factory=dict)
     folder: Path | None = None
+
+    def find(self, name: str) -> Any:
+        """The live class or function that the spec calls ``module:qualname``."""
+        return self.types.get(name) or self.functions.get(name) or find_type(name)
 
 
 class Runner(Protocol):

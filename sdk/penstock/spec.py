@@ -83,7 +83,7 @@ class TypeKind(str, Enum):
     FROZENSET = "frozenset"  # args: (item,)
     DICT = "dict"  # args: (key, value)
     LITERAL = "literal"  # values: the encoded choices
-    ENUM = "enum"  # name; members: the names; values: the encoded values, in step with `members` (none if one has no JSON)
+    ENUM = "enum"  # name; members: the names; values: the encoded values, in step with them, if all have any
     DATACLASS = "dataclass"  # name, fields
     NAMEDTUPLE = "namedtuple"  # name, fields
     TYPEDDICT = "typeddict"  # name, fields

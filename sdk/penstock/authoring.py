@@ -1,0 +1,411 @@
+"""The decorators: `step` and `pipeline`, and what they make of a function."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from penstock import compiler, tracing
+from penstock.assignability import accepts
+from penstock.backend import Definition
+from penstock.declarations import Names, definition_location, local_names
+from penstock.diagnostics import DefinitionError, Diagnostic, ParameterError
+from penstock.harness import StepError
+from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
+from penstock.spec import ParameterSpec, PipelineSpec, Settings
+from penstock.values import Json, coerce, encode, parse
+
+if TYPE_CHECKING:
+    from penstock.results import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(Generic[P, R]):
+    """A function that is one step of a pipeline. Made by `step`; calling it outside of a pipeline calls the function."""
+
+    def __init__(
+        self, authored: tracing.Authored, settings: Settings, name: str = "", after: tuple[object, ...] = ()
+    ) -> None:
+        functools.update_wrapper(self, authored.function)
+        self._authored = authored
+        self._settings = settings
+        self._name = name
+        self._after = after
+
+    @property
+    def function(self) -> Callable[P, R]:
+        """The author's function."""
+        return self._authored.function
+
+    @property
+    def settings(self) -> Settings:
+        """How the step runs."""
+        return self._settings
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        trace = tracing.current_trace()
+        if trace is None:
+            return self.function(*args, **kwargs)
+        # A placeholder stands in for R, so that type checkers see the values that will flow.
+        return trace.call(self._authored, self._settings, self._name, self._after, args, kwargs)  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"<step {self._authored.name}>"
+
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        after: Iterable[object] | object = (),
+        retry: Retry | int | None = None,
+        timeout: float | datetime.timedelta | None = None,
+        resources: Resources | None = None,
+        env: Mapping[str, str] | None = None,
+        packages: Sequence[str] | None = None,
+        image: str | None = None,
+        cache: bool | None = None,
+        cache_version: str | None = None,
+    ) -> Step[P, R]:
+        """The same step, to be called in another way.
+
+        Args:
+            name: what the node is called; by default the function's name, numbered where it is called more than once.
+            after: results of other steps or pipelines to wait for, though nothing of them is taken.
+            retry, timeout, resources, env, packages, image, cache, cache_version: as in `step`; ``env`` adds to the step's own.
+        """
+        settings = _checked_settings(
+            self._authored,
+            self._settings,
+            retry=retry,
+            timeout=timeout,
+            resources=resources,
+            env=env,
+            packages=packages,
+            image=image,
+            cache=cache,
+            cache_version=cache_version,
+        )
+        waits = tuple(after) if isinstance(after, (list, tuple, set, frozenset)) else (after,)
+        return Step(self._authored, settings, name if name is not None else self._name, (*self._after, *waits))
+
+
+class Pipeline(Generic[P, R]):
+    """A function that is a pipeline. Made by `pipeline`.
+
+    Calling it outside of another pipeline runs the function as plain Python, step by step: that is what every engine's
+    result is held to. Calling it inside another pipeline nests it.
+    """
+
+    def __init__(self, authored: tracing.Authored, heading: tracing.Heading) -> None:
+        functools.update_wrapper(self, authored.function)
+        self._authored = authored
+        self._heading = heading
+        self._definition: Definition | None = None
+
+    @property
+    def name(self) -> str:
+        """What the pipeline is called."""
+        return self._authored.name
+
+    @property
+    def function(self) -> Callable[P, R]:
+        """The author's function."""
+        return self._authored.function
+
+    @property
+    def spec(self) -> PipelineSpec:
+        """The pipeline as data. Raises `DefinitionError` with everything that is wrong with it."""
+        return self.define().spec
+
+    def define(self) -> Definition:
+        """The spec with the live objects behind it; traced once."""
+        if self._definition is None:
+            self._definition = tracing.define(self._authored, self._heading)
+        return self._definition
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        trace = tracing.current_trace()
+        if trace is None:
+            return self.function(*args, **kwargs)
+        return trace.nest(self._authored, self._heading, args, kwargs)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name}>"
+
+    def compile(self, target: str, **options: Any) -> dict[str, str]:
+        """The files that run this pipeline on a target.
+
+        Args:
+            target: ``local``, ``kubeflow``, ``airflow``, ``github``, or the name of any other installed backend.
+            options: the backend's own; they go before those in ``[tool.penstock.TARGET]`` of pyproject.toml.
+
+        Returns:
+            Relative path to text.
+
+        Raises:
+            DefinitionError: the pipeline is not sound.
+            CompileError: the target cannot keep something that it asks for.
+            ConfigurationError: no such target or option.
+        """
+        definition = self.define()
+        return compiler.compile_definition(definition, target, options)
+
+    def run(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        store: str | Path | None = None,
+        inline: bool = False,
+        **more: Any,
+    ) -> Run:
+        """Runs the pipeline on this machine, and returns when it has ended.
+
+        A step that fails is told by the state of the result, not by an exception.
+
+        Args:
+            parameters: the pipeline's parameters by name; they may as well be given as keyword arguments.
+            store: the folder for outputs, cache and history; ``.penstock`` in the current directory by default.
+            inline: run each step in this process and thread, for debuggers and coverage, instead of worker processes.
+            more: parameters, and options of the local engine (such as ``max_workers``), by name.
+
+        Raises:
+            ParameterError: a parameter is unknown, missing, or not of its type.
+            DefinitionError: the pipeline is not sound.
+        """
+        definition = self.define()
+        names = {each.name for each in definition.spec.parameters}
+        options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
+        given = {**(parameters or {}), **{key: value for key, value in more.items() if key not in options}}
+        wires = self.encode_parameters(given)
+        return compiler.runner().run(definition, wires, store=store, inline=inline, **options)
+
+    def parse_parameters(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """The values that texts from a command line stand for; anything but a text is written as JSON.
+
+        Raises:
+            ParameterError: naming each that is unknown or stands for no value of its type.
+        """
+        definition = self.define()
+        parameters = {each.name: each for each in definition.spec.parameters}
+        problems = [_unknown(name, parameters, self.name) for name in texts if name not in parameters]
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name not in parameters:
+                continue
+            kind = parameters[name].type.model_dump(mode="json", exclude_defaults=True)
+            try:
+                values[name] = coerce(parse(text, kind), kind, definition.find)
+            except StepError as error:
+                fix = f"write it as JSON: -p {name}='...'"
+                problems.append(Diagnostic("P603", f"parameter `{name}`: {error}", fix=fix))
+        if problems:
+            raise ParameterError(problems)
+        return values
+
+    def encode_parameters(self, given: Mapping[str, Any]) -> dict[str, Json]:
+        """All parameters of a run, encoded: those given, checked against their types, and the defaults of the others.
+
+        Raises:
+            ParameterError: naming each that is unknown (and the nearest that exists), missing, or not of its type.
+        """
+        parameters = {each.name: each for each in self.spec.parameters}
+        problems = [_unknown(name, parameters, self.name) for name in given if name not in parameters]
+        wires: dict[str, Json] = {}
+        names = Names()
+        for name, parameter in parameters.items():
+            if name in given:
+                problems.extend(_ill_typed(parameter, given[name], names))
+                wires[name] = _encoded(given[name], names)
+            elif parameter.required:
+                message = f"parameter `{name}` ({parameter.type.text}) of pipeline `{self.name}` is not given"
+                problems.append(
+                    Diagnostic("P602", message, fix=f"give it: `{name}=...`, on the command line `-p {name}=...`")
+                )
+            else:
+                wires[name] = parameter.default
+        if problems:
+            raise ParameterError(problems)
+        return wires
+
+
+def _unknown(name: str, parameters: Mapping[str, ParameterSpec], pipeline: str) -> Diagnostic:
+    near = difflib.get_close_matches(name, parameters, n=1)
+    known = ", ".join(f"`{each}`" for each in parameters) or "none"
+    fix = f"did you mean `{near[0]}`?" if near else f"its parameters: {known}"
+    return Diagnostic("P601", f"pipeline `{pipeline}` has no parameter `{name}`", fix=fix)
+
+
+def _ill_typed(parameter: ParameterSpec, value: object, names: Names) -> list[Diagnostic]:
+    reason = accepts(parameter.type, value, names.of)
+    if not reason:
+        return []
+    return [Diagnostic("P603", f"parameter `{parameter.name}`: {reason}", fix=f"give a {parameter.type.text}")]
+
+
+def _encoded(value: object, names: Names) -> Json:
+    try:
+        return encode(value, names.of)
+    except TypeError:  # then it was reported as ill-typed
+        return None
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *,
+    name: str | None = ...,
+    retry: Retry | int | None = ...,
+    timeout: float | datetime.timedelta | None = ...,
+    resources: Resources | None = ...,
+    env: Mapping[str, str] | None = ...,
+    packages: Sequence[str] | None = ...,
+    image: str | None = ...,
+    cache: bool | None = ...,
+    cache_version: str | None = ...,
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | int | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    resources: Resources | None = None,
+    env: Mapping[str, str] | None = None,
+    packages: Sequence[str] | None = None,
+    image: str | None = None,
+    cache: bool | None = None,
+    cache_version: str | None = None,
+) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+    """Makes a typed function a step.
+
+    Parameters and the return value must be annotated: a value that fits in JSON travels as a parameter, any other as an
+    artifact; a `NamedTuple`, a dataclass or a ``tuple[A, B]`` as several named outputs.
+
+    Args:
+        function: the function, where the decorator is written without parentheses.
+        name: what its nodes are called; the function's name by default.
+        retry: further attempts after a failure; a number is `Retry` with that many.
+        timeout: seconds (or a timedelta) that one attempt may take; it is then ended with all of its child processes.
+        resources: what an attempt asks for.
+        env: environment variables of the step.
+        packages: its requirements (``"pandas==2.3.3"``), instead of those found from its imports.
+        image: the container image it runs in, where the engine runs containers.
+        cache: whether an earlier result for the same code and inputs may be used again; True by default.
+        cache_version: a text that makes earlier results unusable when it changes.
+
+    Raises:
+        DefinitionError: the function cannot be a step, or an option makes no sense.
+    """
+
+    def make(function: Callable[P, R], depth: int) -> Step[P, R]:
+        _refuse_what_cannot_be_a_step(function)
+        authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
+        settings = _checked_settings(
+            authored,
+            Settings(),
+            retry=retry,
+            timeout=timeout,
+            resources=resources,
+            env=env,
+            packages=packages,
+            image=image,
+            cache=cache,
+            cache_version=cache_version,
+        )
+        return Step(authored, settings)
+
+    if function is None:
+        return lambda function: make(function, 2)
+    return make(function, 2)
+
+
+def _refuse_what_cannot_be_a_step(function: Callable[..., object]) -> None:
+    if inspect.isfunction(function):
+        return
+    fix = "decorate a plain function: `@step` above `def name(...) -> ...:`"
+    raise DefinitionError(Diagnostic("P110", f"{function!r:.80} is not a function, so it cannot be a step", fix=fix))
+
+
+def _checked_settings(authored: tracing.Authored, base: Settings, **options: Any) -> Settings:
+    try:
+        return settings_of(base, **options)
+    except (ValueError, TypeError) as error:
+        said = "; ".join(_reasons(error))
+        message = f"the options of step `{authored.name}` make no sense: {said}"
+        raise DefinitionError(Diagnostic("P211", message, definition_location(authored.function))) from None
+
+
+def _reasons(error: Exception) -> list[str]:
+    if not hasattr(error, "errors"):
+        return [str(error)]
+    return [
+        f"`{'.'.join(map(str, each['loc']))}`: {each['msg'].lower()} (given: {each['input']!r})"
+        for each in error.errors()
+    ]
+
+
+@overload
+def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
+@overload
+def pipeline(
+    *,
+    name: str | None = ...,
+    description: str = ...,
+    schedule: Schedule | str | None = ...,
+    tags: Sequence[str] = ...,
+    owner: str = ...,
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
+def pipeline(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str = "",
+    schedule: Schedule | str | None = None,
+    tags: Sequence[str] = (),
+    owner: str = "",
+) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
+    """Makes a function that calls steps a pipeline, and checks it at once.
+
+    Args:
+        function: the function, where the decorator is written without parentheses.
+        name: what it is called; the function's name by default.
+        description: what it is for; the function's docstring by default.
+        schedule: when it runs by itself; a plain text is a cron expression in UTC.
+        tags: words to find it by.
+        owner: who is responsible for it.
+
+    Raises:
+        DefinitionError: with everything that is wrong with it: edges whose types do not fit, placeholders used as values,
+            code that cannot be captured.
+    """
+
+    def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
+        authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
+        heading = tracing.Heading(schedule_of(schedule), tuple(tags), owner, description)
+        made = Pipeline(authored, heading)
+        try:
+            made.define()
+        except NameError as error:
+            if not _is_bound_later(function, error):
+                raise
+        return made
+
+    if function is None:
+        return lambda function: make(function, 2)
+    return make(function, 2)
+
+
+def _is_bound_later(function: Callable[..., object], error: NameError) -> bool:
+    """Whether the missing name may be one that the module binds below the pipeline: it is then traced at first use."""
+    return error.name is not None and error.name not in function.__globals__

@@ -1,0 +1,277 @@
+"""The command line. The only place that prints, and that writes emitted files.
+
+Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import pprint
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penstock import __version__, compiler
+from penstock.backend import Definition
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
+from penstock.graph import mermaid
+from penstock.loading import load_definition, load_pipeline
+from penstock.results import NodeRun, Run, State
+from penstock.spec import PipelineSpec, tasks
+
+app = typer.Typer(
+    name="penstock",
+    help="Write a pipeline once; run it here, and on Kubeflow, Airflow and GitHub Actions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE[:NAME]",
+        help="A Python file, the pipeline in it where there are several; or a spec in a .json file.",
+    ),
+]
+_COLOURS = {State.SUCCEEDED: "green", State.CACHED: "cyan", State.FAILED: "red", State.CANCELLED: "yellow"}
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Prints what Penstock raises as a person reads it, and ends with 2 (1 where a target cannot keep the pipeline)."""
+    try:
+        yield
+    except PenstockError as error:
+        for problem in error.diagnostics:
+            _print_problem(problem)
+        raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
+
+
+def _print_problem(problem: Diagnostic) -> None:
+    first, _, rest = problem.render().partition("\n")
+    code, _, message = first.partition(": ")
+    err.print(f"[bold red]{code}[/]: [bold]{escape(message)}[/]")
+    if rest:
+        err.print(escape(rest))
+    err.print()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    target: Target,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; anything but a text as JSON."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Where outputs, cache and history go; .penstock by default.")
+    ] = None,
+    inline: Annotated[bool, typer.Option(help="Run the steps in this process, for debuggers.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many steps may run at once; one per core by default.")
+    ] = None,
+) -> None:
+    """Run a pipeline on this machine."""
+    with _errors():
+        pipeline = load_pipeline(target)
+        given = pipeline.parse_parameters(_pairs(parameter or []))
+        out.print(f"[bold]{escape(pipeline.name)}[/]")
+        finished = pipeline.run(given, store=store, inline=inline, max_workers=workers, on_event=_print_event)
+    _print_run(pipeline.spec, finished)
+    raise typer.Exit(0 if finished.state.is_good else 1)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    lone = [text for text in texts if "=" not in text]
+    if lone:
+        raise ConfigurationError(
+            [Diagnostic("P604", f"`-p {text}` has no value", fix=f"write -p {text}=VALUE") for text in lone]
+        )
+    return dict((name, value) for name, _, value in (text.partition("=") for text in texts))
+
+
+def _print_event(event: Any) -> None:
+    """A line for a node that has ended, or for an attempt that failed and will be followed by another."""
+    err.print(escape(repr(event)))
+
+
+def _print_run(spec: PipelineSpec, finished: Run) -> None:
+    for node in finished.nodes.values():
+        _print_failure(node)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title, justify in (
+        ("node", "left"),
+        ("state", "left"),
+        ("attempts", "right"),
+        ("seconds", "right"),
+        ("metrics", "left"),
+    ):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]  # rich's own literal type
+    for node in finished.nodes.values():
+        metrics = ", ".join(f"{name}={value:g}" for name, value in node.metrics.items())
+        colour = _COLOURS.get(node.state, "dim")
+        table.add_row(
+            escape(node.id),
+            f"[{colour}]{node.state.value}[/]",
+            str(node.attempts or ""),
+            f"{node.seconds:.2f}",
+            escape(metrics),
+        )
+    out.print(table)
+    if spec.returns.kind != "none" and finished.state.is_good:
+        out.print("[dim]result[/] ", escape(pprint.pformat(finished.outputs, width=100)))
+    colour = _COLOURS.get(finished.state, "dim")
+    where = f" in {finished.folder}" if finished.folder else ""
+    out.print(f"[{colour}]{finished.state.value}[/] after {finished.seconds:.2f} s: run {finished.id}{escape(where)}")
+
+
+def _print_failure(node: NodeRun) -> None:
+    if node.state is not State.FAILED:
+        return
+    err.print(f"\n[bold red]{escape(node.id)} failed[/]: {escape(node.error)}")
+    if node.traceback and node.traceback.strip() != node.error.strip():
+        err.print(escape(node.traceback))
+    if node.log is not None:
+        err.print(f"[dim]log: {escape(str(node.log))}[/]\n")
+
+
+@app.command(name="compile")
+def compile_(
+    target: Target,
+    to: Annotated[str, typer.Option(metavar="TARGET[,TARGET...]", help="What to compile to, or `all`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.")] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if what is there differs.")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="An option of the target.")
+    ] = None,
+    airflow: Annotated[int | None, typer.Option(help="The major version of Airflow: 3 (the default) or 2.")] = None,
+) -> None:
+    """Write the files that run a pipeline on other engines."""
+    with _errors():
+        definition = load_definition(target)
+        names = compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
+        given = _options(option or [], airflow)
+        emitted = {
+            name: compiler.compile_definition(definition, name, _options_for(name, given, names)) for name in names
+        }
+    folders = {name: output if len(names) == 1 else output / name for name in names}
+    written = {folders[name] / path: text for name, files in emitted.items() for path, text in files.items()}
+    raise typer.Exit(_compare(written) if check else _write(written))
+
+
+def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, text in _pairs(texts).items():
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options if airflow is None else {**options, "airflow": airflow}
+
+
+def _options_for(target: str, options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The options that concern a target: with several targets, each takes those it knows."""
+    if len(names) == 1:
+        return dict(options)
+    known = compiler.backend(target).options.model_fields
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _write(files: Mapping[Path, str]) -> int:
+    for place, text in files.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8", newline="\n")
+        out.print(f"wrote {escape(str(place))}")
+    return 0
+
+
+def _compare(files: Mapping[Path, str]) -> int:
+    """Prints how files on disk differ from what would be written; 1 if they do."""
+    differing = 0
+    for path, text in files.items():
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if path.is_file() and before == text:
+            continue
+        differing += 1
+        said = "differs" if path.is_file() else "is missing"
+        err.print(f"[red]{escape(str(path))} {said}[/]")
+        lines = difflib.unified_diff(before.splitlines(), text.splitlines(), "on disk", "as compiled", lineterm="", n=2)
+        sys.stdout.writelines(f"{line}\n" for line in lines if path.is_file())
+    if differing:
+        err.print("fix: compile again without --check, and commit the result")
+    return 1 if differing else 0
+
+
+@app.command()
+def check(
+    target: Target,
+    to: Annotated[str, typer.Option(metavar="TARGET[,TARGET...]", help="Which targets to check.")] = "all",
+) -> None:
+    """Say whether a pipeline is sound, and what each target makes of it."""
+    with _errors():
+        definition = load_definition(target)
+        names = compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
+        compiler.verify_spec(definition)
+        refused = {name: _refusals(definition, name) for name in names}
+    spec = definition.spec
+    out.print(f"[bold]{escape(spec.name)}[/]: {len(list(tasks(spec.body)))} tasks of {len(spec.steps)} steps, sound")
+    for name, problems in refused.items():
+        out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
+        for problem in problems:
+            _print_problem(problem)
+    raise typer.Exit(1 if any(refused.values()) else 0)
+
+
+def _refusals(definition: Definition, target: str) -> tuple[Diagnostic, ...]:
+    try:
+        compiler.compile_definition(definition, target, {})
+    except CompileError as error:
+        return error.diagnostics
+    return ()
+
+
+@app.command()
+def spec(target: Target) -> None:
+    """Print a pipeline's spec as JSON."""
+    with _errors():
+        found = load_definition(target).spec
+    sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of specs."""
+    sys.stdout.write(json.dumps(PipelineSpec.model_json_schema(), indent=2) + "\n")
+
+
+@app.command()
+def graph(target: Target) -> None:
+    """Print a pipeline's graph as Mermaid."""
+    with _errors():
+        found = load_definition(target).spec
+    sys.stdout.write(mermaid(found))

@@ -1,0 +1,168 @@
+"""From a spec to files: verify, legalise, lower, emit; and the backends there are."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from penstock.backend import Backend, Definition, Files, Level, Options, Runner
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, Location, SpecError
+from penstock.features import features_of
+from penstock.spec import PipelineSpec
+from penstock.verify import verify
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+GROUP = "penstock.backends"
+RUNNING_TARGET = "local"
+
+
+@functools.cache
+def _installed() -> dict[str, EntryPoint]:
+    return {each.name: each for each in sorted(entry_points(group=GROUP), key=lambda each: each.name)}
+
+
+def targets() -> tuple[str, ...]:
+    """The names of the installed backends."""
+    return tuple(_installed())
+
+
+@functools.cache
+def backend(target: str) -> Backend:
+    """The backend of a target. Raises `ConfigurationError` if there is none of that name."""
+    found = _installed().get(target)
+    if found is None:
+        near = difflib.get_close_matches(target, targets(), n=1)
+        fix = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(targets()) or 'none'}"
+        raise ConfigurationError(Diagnostic("P701", f"there is no target `{target}`", fix=fix))
+    return cast(Backend, found.load()())
+
+
+def runner() -> Runner:
+    """The backend that runs pipelines on this machine."""
+    return cast(Runner, backend(RUNNING_TARGET))
+
+
+def run_options() -> frozenset[str]:
+    """The names of the local engine's own run options."""
+    return frozenset(getattr(backend(RUNNING_TARGET), "run_options", ()))
+
+
+def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
+    """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
+    configured = configuration(definition.folder, target) if definition.folder else {}
+    return compile_spec(definition.spec, target, {**configured, **options}, definition.folder)
+
+
+def compile_spec(
+    pipeline: PipelineSpec, target: str, options: Mapping[str, Any] | None = None, folder: Path | None = None
+) -> Files:
+    """The files for a spec.
+
+    Args:
+        pipeline: the spec.
+        target: the backend's name.
+        options: the backend's own.
+        folder: the source root, so that errors show paths that exist.
+
+    Raises:
+        SpecError: the spec breaks an invariant.
+        CompileError: the target cannot keep something that it asks for.
+        ConfigurationError: no such target or option.
+    """
+    chosen = backend(target)
+    parsed = parse_options(chosen, options or {})
+    verify_spec(Definition(pipeline, folder=folder))
+    _raise(CompileError, legalise(pipeline, chosen), folder)
+    for lower in chosen.passes:
+        pipeline = lower(pipeline)
+    _raise(CompileError, iter(chosen.limits(pipeline, parsed)), folder)
+    return dict(chosen.emit(pipeline, parsed))
+
+
+def verify_spec(definition: Definition) -> None:
+    """Raises `SpecError` with every invariant that a pipeline's spec breaks."""
+    _raise(SpecError, verify(definition.spec), definition.folder)
+
+
+def legalise(pipeline: PipelineSpec, chosen: Backend) -> Iterator[Diagnostic]:
+    """What a pipeline asks for that a backend does not keep, each at the author's line."""
+    for use in features_of(pipeline):
+        support = chosen.supports[use.feature]
+        if support.level is Level.UNSUPPORTED:
+            message = f"{chosen.name} cannot keep {use.said}: {support.how}"
+            yield Diagnostic("P501", message, use.location, support.fix)
+
+
+def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:
+    """A backend's options, checked. Raises `ConfigurationError` for one that is unknown or ill-typed."""
+    try:
+        return chosen.options.model_validate(dict(options))
+    except ValidationError as error:
+        known = list(chosen.options.model_fields)
+        raise ConfigurationError([_option_problem(chosen.name, each, known) for each in error.errors()]) from None
+
+
+def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean `{near[0]}`?" if near else f"its options: {', '.join(known) or 'none'}"
+        return Diagnostic("P702", f"target `{target}` has no option `{name}`", fix=fix)
+    return Diagnostic("P703", f"option `{name}` of target `{target}`: {error['msg']} (given: {error['input']!r})")
+
+
+def configuration(folder: Path, target: str) -> dict[str, Any]:
+    """``[tool.penstock.TARGET]`` of the nearest pyproject.toml at or above a folder; empty if there is none."""
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if file.is_file():
+            try:
+                table = tomllib.loads(file.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise ConfigurationError(Diagnostic("P704", f"{file} is not TOML: {error}")) from None
+            return dict(table.get("tool", {}).get("penstock", {}).get(target, {}))
+    return {}
+
+
+def load_spec(text: str) -> PipelineSpec:
+    """A spec from its JSON, verified; nothing of it is executed.
+
+    Raises:
+        SpecError: it is not a spec of this version, or breaks an invariant; each problem says where in the JSON it is.
+    """
+    try:
+        spec = PipelineSpec.model_validate_json(text)
+    except ValidationError as error:
+        problems = [
+            Diagnostic("P400", f"{'.'.join(map(str, each['loc'])) or 'the document'}: {each['msg']}")
+            for each in error.errors()
+        ]
+        raise SpecError(problems) from None
+    verify_spec(Definition(spec))
+    return spec
+
+
+def _raise(error: type[SpecError | CompileError], found: Iterator[Diagnostic], folder: Path | None) -> None:
+    problems = [_placed(each, folder) for each in found]
+    if problems:
+        raise error(problems)
+
+
+def _placed(problem: Diagnostic, folder: Path | None) -> Diagnostic:
+    """The problem with a path that exists on this machine, where the source root is known."""
+    at = problem.location
+    if folder is None or at is None:
+        return problem
+    place = Location(str(folder / at.path), at.line, at.text, at.column, at.end_column)
+    return Diagnostic(problem.code, problem.message, place, problem.fix)

@@ -1,0 +1,143 @@
+"""What a step or a pipeline declares: its parameters, its outputs and their types, read from the function's signature."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.assignability import accepts
+from penstock.capture import canonical_name, is_authored
+from penstock.diagnostics import Diagnostic, Location
+from penstock.placeholders import Placeholder
+from penstock.serializers import roots_of
+from penstock.signatures import Signature, UnsupportedAnnotation, signature_of
+from penstock.spec import OutputSpec, ParameterSpec, Returns, TypeKind, TypeSpec
+from penstock.types import description_of, returns_of, serializers_in, type_of
+from penstock.values import encode
+
+ANY = TypeSpec(kind=TypeKind.ANY, text="Any")
+
+
+@dataclass
+class Names:
+    """The canonical names of the classes that a pipeline's types mention, and the way back from a name to the class."""
+
+    types: dict[str, type] = field(default_factory=dict)
+
+    def of(self, thing: Any) -> str:
+        """The ``module:qualname`` of a class or function, the same however the author's module was loaded."""
+        name = canonical_name(thing)
+        if isinstance(thing, type):
+            self.types[name] = thing
+        return name
+
+    def authored(self, names: Iterator[str]) -> tuple[type, ...]:
+        """Those of the named classes that are the author's own and so must travel with a step."""
+        found = (self.types.get(name) for name in sorted(set(names)))
+        return tuple(cls for cls in found if cls is not None and is_authored(cls))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A function's signature as the spec has it. ``type`` is that of the whole result; ``serializers`` are the functions
+    that its annotations name; ``problems`` is everything wrong with it."""
+
+    parameters: tuple[ParameterSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    returns: Returns
+    type: TypeSpec
+    serializers: tuple[Callable[..., object], ...]
+    problems: tuple[Diagnostic, ...]
+
+
+def declaration_of(function: Callable[..., object], names: Names, namespace: Mapping[str, object]) -> Declaration:
+    """Reads a function's signature; ``namespace`` holds the local names of where it was defined."""
+    signature = signature_of(function, namespace)
+    problems = [_diagnostic(function, problem) for problem in signature.problems]
+    reader = _Reader(function, names, namespace, problems)
+    parameters = tuple(reader.parameter(each.name, each.annotation, each.default) for each in signature.parameters)
+    outputs, returns, type_ = reader.result(signature.returns)
+    return Declaration(parameters, outputs, returns, type_, tuple(_serializers(signature)), tuple(reader.problems))
+
+
+@dataclass
+class _Reader:
+    function: Callable[..., object]
+    names: Names
+    namespace: Mapping[str, object]
+    problems: list[Diagnostic]
+
+    def parameter(self, name: str, annotation: object, default: object) -> ParameterSpec:
+        type_ = self._type(annotation, name)
+        description = description_of(annotation)
+        if default is inspect.Parameter.empty:
+            return ParameterSpec(name=name, type=type_, description=description)
+        return ParameterSpec(
+            name=name, type=type_, required=False, default=self._default(name, type_, default), description=description
+        )
+
+    def result(self, annotation: object) -> tuple[tuple[OutputSpec, ...], Returns, TypeSpec]:
+        try:
+            returns, outputs = returns_of(annotation, name_of=self.names.of, namespace=self.namespace)
+        except UnsupportedAnnotation as problem:
+            self.problems.append(_diagnostic(self.function, problem, "return"))
+            returns, outputs = Returns(kind="value"), (OutputSpec(name="output", type=ANY),)
+        if returns.kind == "none":
+            return outputs, returns, TypeSpec(kind=TypeKind.NONE, text="None")
+        return outputs, returns, outputs[0].type if returns.kind == "value" else self._type(annotation, "return")
+
+    def _type(self, annotation: object, parameter: str) -> TypeSpec:
+        try:
+            return type_of(annotation, name_of=self.names.of, namespace=self.namespace)
+        except UnsupportedAnnotation as problem:
+            self.problems.append(_diagnostic(self.function, problem, parameter))
+            return ANY
+
+    def _default(self, name: str, type_: TypeSpec, default: object) -> object:
+        """The encoded default; None for one that has no JSON form, which the step's own source holds."""
+        if isinstance(default, Placeholder):
+            return None
+        reason = accepts(type_, default, self.names.of)
+        if reason:
+            fix = f"give a default of type {type_.text}, or change the annotation"
+            message = f"the default of `{name}` of `{self.function.__qualname__}`: {reason}"
+            self.problems.append(Diagnostic("P202", message, definition_location(self.function), fix))
+        try:
+            return encode(default, self.names.of)
+        except TypeError:
+            return None
+
+
+def _serializers(signature: Signature) -> Iterator[Callable[..., object]]:
+    for annotation in (signature.returns, *(each.annotation for each in signature.parameters)):
+        for serializer in serializers_in(annotation):
+            yield from roots_of(serializer)
+
+
+def definition_location(function: Callable[..., object]) -> Location:
+    """The line on which a function is defined."""
+    code = inspect.unwrap(function).__code__
+    try:
+        lines, start = inspect.getsourcelines(code)
+    except (OSError, TypeError):
+        return Location(code.co_filename, code.co_firstlineno)
+    offset = next((n for n, line in enumerate(lines) if line.lstrip().startswith(("def ", "async def "))), 0)
+    return Location(code.co_filename, start + offset, lines[offset].rstrip())
+
+
+def _diagnostic(function: Callable[..., object], problem: UnsupportedAnnotation, parameter: str = "") -> Diagnostic:
+    message, name = problem.message, problem.parameter or parameter
+    if f"`{function.__qualname__}`" not in message:
+        place = "the return annotation" if name == "return" else f"parameter `{name}`"
+        message = f"{place} of `{function.__qualname__}`: {message}"
+    return Diagnostic("P201", message, definition_location(function), problem.fix)
+
+
+def local_names(function: Callable[..., object], depth: int) -> dict[str, object]:
+    """The local names around a function that is defined inside another, ``depth`` calls above; empty at module level."""
+    if "<locals>" not in function.__qualname__:
+        return {}
+    return dict(sys._getframe(depth + 1).f_locals)

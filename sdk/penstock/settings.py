@@ -1,0 +1,114 @@
+"""How steps run and pipelines are scheduled, as authors write it."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from penstock.spec import ResourcesSpec, RetrySpec, ScheduleSpec, Settings
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|k|K|M|G|T|Ki|Mi|Gi|Ti)[Bb]?\s*")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Further attempts after a failed one.
+
+    Before the k-th retry (from 0) the engine waits ``min(delay * backoff**k, max_delay)`` seconds, and up to ``jitter``
+    times that again, drawn at random.
+
+    Args:
+        max_retries: how many further attempts there may be.
+        delay: seconds before the first retry.
+        backoff: what the delay is multiplied by after each retry; at least 1.
+        max_delay: upper bound of the delay in seconds; none by default.
+        jitter: share of the delay, from 0 to 1, by which it may randomly grow.
+    """
+
+    max_retries: int
+    delay: float = 0.0
+    backoff: float = 1.0
+    max_delay: float | None = None
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one attempt of a step asks for; requests, not limits.
+
+    Args:
+        cpu: cores, fractions allowed.
+        memory: bytes, or a text with a unit: ``"512Mi"``, ``"16GB"`` (``Gi`` is 2**30 bytes, ``G`` is 10**9).
+        gpu: number of devices.
+        gpu_type: the kind of device as the engine calls it, such as ``nvidia.com/gpu``.
+    """
+
+    cpu: float | None = None
+    memory: int | str | None = None
+    gpu: int = 0
+    gpu_type: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a pipeline runs by itself: a five-field cron expression, read in an IANA time zone."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+def settings_of(
+    base: Settings,
+    *,
+    retry: Retry | int | None = None,
+    timeout: float | datetime.timedelta | None = None,
+    resources: Resources | None = None,
+    env: Mapping[str, str] | None = None,
+    packages: Sequence[str] | None = None,
+    image: str | None = None,
+    cache: bool | None = None,
+    cache_version: str | None = None,
+) -> Settings:
+    """``base`` with what is given changed; ``env`` adds to it. Raises `ValueError` for what makes no sense."""
+    changes: dict[str, Any] = {}
+    if retry is not None:
+        changes["retry"] = RetrySpec(**asdict(Retry(retry) if isinstance(retry, int) else retry))
+    if timeout is not None:
+        changes["timeout"] = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
+    if resources is not None:
+        changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": _bytes(resources.memory)})
+    if env is not None:
+        changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
+    if packages is not None:
+        changes["packages"] = _texts("packages", packages)
+    plain = {"image": image, "cache": cache, "cache_version": cache_version}
+    changes |= {name: value for name, value in plain.items() if value is not None}
+    return Settings.model_validate({**dict(base), **changes}, strict=True)
+
+
+def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
+    """The schedule as the spec has it; a plain text is a cron expression in UTC."""
+    if schedule is None:
+        return None
+    written = Schedule(schedule) if isinstance(schedule, str) else schedule
+    return ScheduleSpec(cron=written.cron, timezone=written.timezone)
+
+
+def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise ValueError(f"{name} must be a list of texts, not one text: [{values!r}]")
+    return tuple(values)
+
+
+def _bytes(memory: int | str | None) -> int | None:
+    if not isinstance(memory, str):
+        return memory
+    match = _SIZE.fullmatch(memory)
+    if match is None:
+        raise ValueError(f"memory {memory!r} is not a size; write for instance '512Mi' or '16GB'")
+    unit = "k" if match[2] == "K" else match[2]
+    return int(float(match[1]) * _UNITS[unit])

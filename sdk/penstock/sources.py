@@ -1,0 +1,118 @@
+"""Finds the author's line and expression that led to a call, for messages and spans."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import linecache
+import os
+import sys
+from dataclasses import dataclass
+from types import CodeType, FrameType
+
+from penstock.diagnostics import Location
+
+_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """A call in the author's source: the file, the line, and the call's own syntax where it was found."""
+
+    path: str
+    line: int
+    call: ast.Call | None = None
+
+    def location(self, node: ast.expr | None = None) -> Location:
+        """The place of a part of the call (by default all of it), with carets under it."""
+        return location_of(self.path, node or self.call, self.line)
+
+    def argument(self, name: str, position: int) -> ast.expr | None:
+        """The expression given for a parameter by keyword, or else at its position; None where it can't be told."""
+        if self.call is None:
+            return None
+        for keyword in self.call.keywords:
+            if keyword.arg == name:
+                return keyword.value
+        plain = list(itertools.takewhile(lambda arg: not isinstance(arg, ast.Starred), self.call.args))
+        return plain[position] if position < len(plain) else None
+
+
+def call_site(callee: str = "") -> CallSite:
+    """The innermost call in the author's code that is under way; ``callee`` is the name called, where known."""
+    frame = _author_frame()
+    path = frame.f_code.co_filename
+    calls = _calls(path, _text(path))
+    exact = _position(frame.f_code, frame.f_lasti)
+    if exact is not None:
+        found = next((call for call in calls if _extent(call) == exact), None)
+    else:
+        found = _nearest(calls, frame.f_lineno, callee)
+    return CallSite(path, found.lineno if found else frame.f_lineno, found)
+
+
+def location_of(path: str, node: ast.expr | ast.stmt | None, line: int) -> Location:
+    """Where a piece of syntax stands. Without one, the line alone; carets mark what of it is on its first line."""
+    if node is None:
+        return Location(path, line, linecache.getline(path, line).rstrip("\n"))
+    text = linecache.getline(path, node.lineno).rstrip("\n")
+    start = _characters(text, node.col_offset)
+    same_line = node.end_lineno == node.lineno and node.end_col_offset is not None
+    end = _characters(text, node.end_col_offset or 0) if same_line else len(text)
+    return Location(path, node.lineno, text, start, end)
+
+
+def _author_frame() -> FrameType:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_back is not None and _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    assert frame is not None
+    return frame
+
+
+def _is_own(path: str) -> bool:
+    return os.path.abspath(path).startswith(_OWN_FOLDER) or path.startswith("<frozen")
+
+
+def _text(path: str) -> str:
+    return "".join(linecache.getlines(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _calls(path: str, text: str) -> list[ast.Call]:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # a notebook's magic, or a file that changed since it was imported
+        return []
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def _extent(node: ast.expr) -> tuple[int | None, ...]:
+    return (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+
+
+def _position(code: CodeType, instruction: int) -> tuple[int | None, ...] | None:
+    """The extent of the expression being run, which Python knows from 3.11 on."""
+    if not hasattr(code, "co_positions"):
+        return None
+    return next(itertools.islice(code.co_positions(), instruction // 2, None), None)
+
+
+def _nearest(calls: list[ast.Call], line: int, callee: str) -> ast.Call | None:
+    around = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
+    named = [call for call in around if _called_name(call.func) == callee] or around
+    return min(named, key=lambda call: ((call.end_lineno or 0) - call.lineno, -call.lineno), default=None)
+
+
+def _called_name(function: ast.expr) -> str:
+    while isinstance(function, ast.Call):  # `train.with_options(...)(rows)`
+        function = function.func
+    if isinstance(function, ast.Attribute):
+        return _called_name(function.value) if function.attr == "with_options" else function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _characters(text: str, offset: int) -> int:
+    """Characters in the first ``offset`` bytes: syntax trees count columns in UTF-8 bytes."""
+    return len(text.encode()[:offset].decode(errors="ignore"))

@@ -1,0 +1,445 @@
+"""Runs a pipeline function with placeholders, and keeps what it does as a spec.
+
+While a trace is under way, calling a step records a task and returns a placeholder. Problems with edges are collected, so
+that one run reports them all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock import capture
+from penstock.backend import Definition
+from penstock.bindings import Bound, Unbindable, bound
+from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
+from penstock.diagnostics import DefinitionError, Diagnostic, Location
+from penstock.placeholders import Placeholder
+from penstock.serializers import requirements_of
+from penstock.sources import CallSite, call_site
+from penstock.spec import (
+    Binding,
+    Group,
+    LiteralBinding,
+    Node,
+    OutputBinding,
+    ParameterBinding,
+    ParameterSpec,
+    PipelineSpec,
+    RecordBinding,
+    Returns,
+    ScheduleSpec,
+    SequenceBinding,
+    Settings,
+    Span,
+    StepSpec,
+    Task,
+    TypeKind,
+    TypeSpec,
+)
+
+NONE = TypeSpec(kind=TypeKind.NONE, text="None")
+_CURRENT: ContextVar[Trace | None] = ContextVar("penstock_trace", default=None)
+
+
+@dataclass(frozen=True)
+class Authored:
+    """A function that was made a step or a pipeline: its name, and the local names of where it was defined."""
+
+    function: Callable[..., Any]
+    name: str
+    namespace: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a pipeline says of itself beside its body."""
+
+    schedule: ScheduleSpec | None = None
+    tags: tuple[str, ...] = ()
+    owner: str = ""
+    description: str = ""
+
+
+def current_trace() -> Trace | None:
+    """The trace that is under way in this context, if any."""
+    return _CURRENT.get()
+
+
+def define(pipeline: Authored, heading: Heading) -> Definition:
+    """Traces a pipeline function into a spec.
+
+    Raises:
+        DefinitionError: with everything that is wrong with it.
+    """
+    trace = Trace()
+    declaration = declaration_of(pipeline.function, trace.names, pipeline.namespace)
+    trace.problems.extend(declaration.problems)
+    trace.problems.extend(_artifact_parameters(pipeline, declaration))
+    inputs = {each.name: _parameter(each) for each in declaration.parameters}
+    result = trace.result(pipeline, declaration, inputs)
+    steps, modules = trace.programs()
+    if trace.problems:
+        raise DefinitionError(tuple(dict.fromkeys(trace.problems)))
+    module, file, folder = capture.canonical_module(
+        pipeline.function.__module__, inspect.unwrap(pipeline.function).__code__.co_filename
+    )
+    spec = PipelineSpec(
+        name=pipeline.name,
+        description=heading.description or inspect.getdoc(pipeline.function) or "",
+        parameters=declaration.parameters,
+        steps=steps,
+        body=tuple(trace.body),
+        result=result,
+        returns=declaration.returns,
+        modules=modules,
+        schedule=heading.schedule,
+        tags=heading.tags,
+        owner=heading.owner,
+        span=_span(definition_location(pipeline.function), file),
+    )
+    functions = {id_: step.authored.function for id_, step in trace.steps.items()}
+    return Definition(spec, functions, dict(trace.names.types), folder)
+
+
+def _parameter(parameter: ParameterSpec) -> Placeholder:
+    return Placeholder(ParameterBinding(name=parameter.name), parameter.type, f"parameter `{parameter.name}`")
+
+
+def _artifact_parameters(pipeline: Authored, declaration: Declaration) -> Iterator[Diagnostic]:
+    for parameter in declaration.parameters:
+        if _only_as_file(parameter.type):
+            fix = "take a `str` that says where it is, and read it in a step"
+            message = f"parameter `{parameter.name}` of pipeline `{pipeline.name}` is a {parameter.type.text}, which no engine can be given"
+            yield Diagnostic("P207", message, definition_location(pipeline.function), fix)
+
+
+def _only_as_file(type_: TypeSpec) -> bool:
+    if type_.kind in (TypeKind.PATH, TypeKind.OBJECT):
+        return type_.name != "builtins:object"
+    return any(_only_as_file(part) for part in (*type_.args, *(each.type for each in type_.fields)))
+
+
+def _span(location: Location, file: str) -> Span:
+    return Span(
+        file=file,
+        line=location.line,
+        column=location.column,
+        end_column=location.end_column,
+        text=location.text.rstrip(),
+    )
+
+
+@dataclass
+class _Step:
+    """A step that the pipeline calls, its declaration, and the types of all that is given to it."""
+
+    authored: Authored
+    declaration: Declaration
+    given: list[TypeSpec] = field(default_factory=list)
+    bindings: list[Binding] = field(default_factory=list)
+
+
+class Trace:
+    """A pipeline as far as it has been traced."""
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self.problems: list[Diagnostic] = []
+        self.body: list[Node] = []
+        self.steps: dict[str, _Step] = {}
+        self._prefix = ""
+        self._ids: set[str] = set()
+
+    def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
+        """Calls the pipeline function; what it returns, as a binding."""
+        token = _CURRENT.set(self)
+        try:
+            returned = pipeline.function(**inputs)
+        except DefinitionError as error:
+            raise DefinitionError(tuple(dict.fromkeys((*self.problems, *error.diagnostics)))) from None
+        finally:
+            _CURRENT.reset(token)
+        if declaration.returns.kind == "none" and (returned is None or _is_nothing(returned)):
+            return None
+        return self._returned(pipeline, declaration, returned)
+
+    def _returned(self, pipeline: Authored, declaration: Declaration, returned: object) -> Binding | None:
+        location = definition_location(pipeline.function)
+        try:
+            value, reason = bound(returned, declaration.type, self.names)
+        except Unbindable as error:
+            value, reason = Bound(LiteralBinding(value=None), ANY, "its result"), str(error)
+        if reason:
+            message = f"pipeline `{pipeline.name}` is annotated `-> {declaration.type.text}`, but it returns {value.said}: {reason}"
+            fix = f"annotate it `-> {value.type.text}`, or return a {declaration.type.text}"
+            self.problems.append(Diagnostic("P208", message, location, fix))
+        return value.binding
+
+    def call(
+        self,
+        step: Authored,
+        settings: Settings,
+        name: str,
+        after: Iterable[object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Placeholder:
+        """Records a call of a step; ``name`` is the author's for the node, empty to call it by the function's name."""
+        site = call_site(step.function.__name__)
+        called = self._step(step)
+        id_ = self._node_id(name or step.name, site, chosen=bool(name))
+        waits = list(self._after(after, site))
+        inputs: list[tuple[str, Binding]] = []
+        for parameter, value in self._arguments(step, called.declaration, args, kwargs, site):
+            made = self._bound(step, called.declaration, parameter, value, site)
+            called.given.append(made.type)
+            called.bindings.append(made.binding)
+            waits.extend(made.nodes)
+            inputs.append((parameter.name, made.binding))
+        self.body.append(
+            Task(
+                id=id_,
+                step=self.names.of(step.function),
+                inputs=tuple(inputs),
+                after=tuple(dict.fromkeys(waits)),
+                settings=settings,
+                span=self._span(site),
+            )
+        )
+        return _output(id_, called.declaration)
+
+    def nest(self, pipeline: Authored, heading: Heading, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Records a nested pipeline as a group; returns what it returns."""
+        site = call_site(pipeline.function.__name__)
+        declaration = declaration_of(pipeline.function, self.names, pipeline.namespace)
+        self.problems.extend(declaration.problems)
+        id_ = self._node_id(pipeline.name, site, chosen=False)
+        given: dict[str, object] = {}
+        waits: list[str] = []
+        for parameter, value in self._arguments(pipeline, declaration, args, kwargs, site):
+            made = self._bound(pipeline, declaration, parameter, value, site)
+            waits.extend(made.nodes)
+            given[parameter.name] = value
+        with self._group(id_) as body:
+            returned = pipeline.function(**given)
+        self.body.append(
+            Group(
+                id=id_,
+                pipeline=pipeline.name,
+                description=heading.description or inspect.getdoc(pipeline.function) or "",
+                body=tuple(body),
+                after=tuple(dict.fromkeys(waits)),
+                span=self._span(site),
+            )
+        )
+        return self._after_group(id_, returned)
+
+    @contextmanager
+    def _group(self, id_: str) -> Iterator[list[Node]]:
+        outer, prefix = self.body, self._prefix
+        self.body, self._prefix = [], f"{id_}."
+        try:
+            yield self.body
+        finally:
+            self.body, self._prefix = outer, prefix
+
+    @staticmethod
+    def _after_group(id_: str, returned: object) -> object:
+        """What a nested pipeline returned, such that ``after=`` it waits for all of the group."""
+        if returned is None:
+            return Placeholder(LiteralBinding(value=None), NONE, f"`{id_}`", id_)
+        if not isinstance(returned, Placeholder):
+            return returned
+        traced = returned.__penstock__
+        return Placeholder(traced.binding, traced.type, traced.said, id_)
+
+    def _step(self, step: Authored) -> _Step:
+        id_ = self.names.of(step.function)
+        known = self.steps.get(id_)
+        if known is not None and known.authored.function is step.function:
+            return known
+        declaration = declaration_of(step.function, self.names, step.namespace)
+        self.problems.extend(declaration.problems)
+        if known is not None:
+            message = f"two different steps of this pipeline are called `{step.function.__name__}` in one module"
+            self.problems.append(
+                Diagnostic("P209", message, definition_location(step.function), "rename one of the functions")
+            )
+        self.steps[id_] = _Step(step, declaration)
+        return self.steps[id_]
+
+    def _node_id(self, name: str, site: CallSite, *, chosen: bool) -> str:
+        id_ = f"{self._prefix}{name}"
+        if id_ in self._ids and chosen:
+            fix = "choose another name, or leave it out: calls are then numbered"
+            self.problems.append(Diagnostic("P206", f"two nodes are called `{id_}`", site.location(), fix))
+        number = 1
+        while id_ in self._ids:
+            number += 1
+            id_ = f"{self._prefix}{name}_{number}"
+        self._ids.add(id_)
+        return id_
+
+    def _after(self, after: Iterable[object], site: CallSite) -> Iterator[str]:
+        for each in after:
+            nodes = each.__penstock__.nodes if isinstance(each, Placeholder) else ()
+            if not nodes:
+                message = f"`after` holds {each!r:.60}, which is not the result of a step or of a pipeline"
+                fix = "give what calling a step returned: `x = load(); train.with_options(after=[x])()`"
+                self.problems.append(Diagnostic("P210", message, site.location(), fix))
+            yield from nodes
+
+    def _arguments(
+        self, callee: Authored, declaration: Declaration, args: tuple[Any, ...], kwargs: dict[str, Any], site: CallSite
+    ) -> list[tuple[ParameterSpec, object]]:
+        """The arguments of a call by parameter; what does not fit the signature is reported and left out."""
+        try:
+            given = inspect.signature(callee.function).bind(*args, **kwargs).arguments
+        except TypeError as error:
+            shown = ", ".join(_shown(each) for each in declaration.parameters)
+            message = f"`{callee.name}({shown})` cannot be called like this: {error}"
+            self.problems.append(
+                Diagnostic("P205", message, site.location(), "give each required parameter once, by its name")
+            )
+            given = {
+                key: value for key, value in kwargs.items() if key in {each.name for each in declaration.parameters}
+            }
+        return [(each, given[each.name]) for each in declaration.parameters if each.name in given]
+
+    def _bound(
+        self, callee: Authored, declaration: Declaration, parameter: ParameterSpec, value: object, site: CallSite
+    ) -> Bound:
+        position = declaration.parameters.index(parameter)
+        location = site.location(site.argument(parameter.name, position))
+        try:
+            made, reason = bound(value, parameter.type, self.names)
+        except Unbindable as error:
+            message = f"`{parameter.name}` of `{callee.name}` is given a constant that cannot be written into a pipeline: {error}"
+            self.problems.append(
+                Diagnostic("P203", message, location, "make it in a step, and pass what the step returns")
+            )
+            return Bound(LiteralBinding(value=None), ANY, repr(value))
+        if reason:
+            message = f"`{parameter.name}` of `{callee.name}` takes {parameter.type.text}, but {_contrast(made, value, reason)}"
+            self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
+        return made
+
+    def _span(self, site: CallSite) -> Span:
+        _, file, _ = capture.canonical_module("", site.path)
+        return _span(site.location(), file)
+
+    def programs(self) -> tuple[tuple[StepSpec, ...], tuple[Any, ...]]:
+        """The captured steps, and the author's modules that they reach."""
+        specs: list[StepSpec] = []
+        captured: list[capture.Captured] = []
+        for id_, step in self.steps.items():
+            try:
+                captured.append(self._captured(step))
+            except DefinitionError as error:
+                self.problems.extend(error.diagnostics)
+                continue
+            specs.append(self._step_spec(id_, step, captured[-1]))
+        return tuple(specs), capture.merge(captured)
+
+    def _captured(self, step: _Step) -> capture.Captured:
+        named = (name for type_ in step.given for name in _class_names(type_))
+        made = (name for binding in step.bindings for name in _record_names(binding))
+        also = self.names.authored(iter((*named, *made)))
+        return capture.capture(step.authored.function, (*step.declaration.serializers, *also))
+
+    def _step_spec(self, id_: str, step: _Step, captured: capture.Captured) -> StepSpec:
+        declaration = step.declaration
+        types = (
+            *step.given,
+            *(each.type for each in declaration.parameters),
+            *(each.type for each in declaration.outputs),
+        )
+        companions = (each for type_ in types for each in requirements_of(type_))
+        return StepSpec(
+            id=id_,
+            description=inspect.getdoc(step.authored.function) or "",
+            inputs=declaration.parameters,
+            outputs=declaration.outputs,
+            returns=declaration.returns,
+            reach=captured.reach,
+            requirements=tuple(sorted({*captured.requirements, *companions})),
+            span=captured.span,
+        )
+
+
+def _is_nothing(value: object) -> bool:
+    return isinstance(value, Placeholder) and value.__penstock__.type.kind is TypeKind.NONE
+
+
+def _output(id_: str, declaration: Declaration) -> Placeholder:
+    """The placeholder for a whole result: one output, or the named ones put together."""
+    said, returns = f"`{id_}`'s result", declaration.returns
+    if returns.kind == "none":
+        return Placeholder(LiteralBinding(value=None), NONE, said, id_)
+    outputs = tuple((each.name, OutputBinding(node=id_, output=each.name)) for each in declaration.outputs)
+    return Placeholder(_whole(returns, outputs), declaration.type, said)
+
+
+def _whole(returns: Returns, outputs: tuple[tuple[str, OutputBinding], ...]) -> Binding:
+    if returns.kind == "value":
+        return outputs[0][1]
+    if returns.kind == "tuple":
+        return SequenceBinding(kind="tuple", items=tuple(binding for _, binding in outputs))
+    return RecordBinding(type=returns.type, fields=outputs)
+
+
+def _shown(parameter: ParameterSpec) -> str:
+    return f"{parameter.name}: {parameter.type.text}" + ("" if parameter.required else " = ...")
+
+
+def _contrast(made: Bound, value: object, reason: str) -> str:
+    if isinstance(value, Placeholder):
+        return f"{made.said} is {made.type.text}" + (f" ({reason})" if ": " in reason else "")
+    return reason
+
+
+def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
+    source = f"pass a {parameter.type.text}"
+    return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"
+
+
+def _class_names(type_: TypeSpec) -> Iterator[str]:
+    if type_.name:
+        yield type_.name
+    for part in (*type_.args, *(each.type for each in type_.fields)):
+        yield from _class_names(part)
+
+
+def _record_names(binding: Binding) -> Iterator[str]:
+    """The classes that a binding needs in order to be put together."""
+    if isinstance(binding, RecordBinding):
+        yield binding.type
+        for _, part in binding.fields:
+            yield from _record_names(part)
+    elif isinstance(binding, SequenceBinding):
+        for part in binding.items:
+            yield from _record_names(part)
+    elif isinstance(binding, LiteralBinding):
+        yield from _tagged_names(binding.value)
+
+
+def _tagged_names(wire: Any) -> Iterator[str]:
+    if isinstance(wire, dict):
+        for tag, body in wire.items():
+            if tag in ("$enum", "$flag", "$dataclass", "$namedtuple", "$pydantic"):
+                yield body[0]
+        wire = list(wire.values())
+    if isinstance(wire, list):
+        for part in wire:
+            yield from _tagged_names(part)
+
+
+def source_folder(function: Callable[..., Any]) -> Path:
+    """The folder that paths in a pipeline's spec are relative to."""
+    return capture.canonical_module(function.__module__, inspect.unwrap(function).__code__.co_filename)[2]
