@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.assignability import accepts
-from penstock.capture import canonical_name, is_authored
 from penstock.diagnostics import Diagnostic, Location
+from penstock.modules import canonical_module, is_author_file
 from penstock.placeholders import Placeholder
 from penstock.serializers import roots_of
 from penstock.signatures import Signature, UnsupportedAnnotation, signature_of
@@ -21,6 +21,19 @@ from penstock.values import encode
 ANY = TypeSpec(kind=TypeKind.ANY, text="Any")
 
 
+def canonical_name(thing: Any) -> str:
+    """The ``module:qualname`` of a class or function, the same however the author's module was loaded."""
+    module, file = thing.__module__, _author_file(thing)
+    name = canonical_module(module, file)[0] if file else module
+    return f"{name}:{thing.__qualname__.rpartition('<locals>.')[2]}"
+
+
+def _author_file(thing: Any) -> str:
+    """The author's file that a class or function is defined in; empty for what a library defines."""
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None) or ""
+    return file if file and is_author_file(file) else ""
+
+
 @dataclass
 class Names:
     """The canonical names of the classes that a pipeline's types mention, and the way back from a name to the class."""
@@ -28,7 +41,7 @@ class Names:
     types: dict[str, type] = field(default_factory=dict)
 
     def of(self, thing: Any) -> str:
-        """The ``module:qualname`` of a class or function, the same however the author's module was loaded."""
+        """The `canonical_name` of a class or function; a class is remembered."""
         name = canonical_name(thing)
         if isinstance(thing, type):
             self.types[name] = thing
@@ -37,7 +50,7 @@ class Names:
     def authored(self, names: Iterator[str]) -> tuple[type, ...]:
         """Those of the named classes that are the author's own and so must travel with a step."""
         found = (self.types.get(name) for name in sorted(set(names)))
-        return tuple(cls for cls in found if cls is not None and is_authored(cls))
+        return tuple(cls for cls in found if cls is not None and _author_file(cls))
 
 
 @dataclass(frozen=True)
