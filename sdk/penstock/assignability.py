@@ -168,6 +168,9 @@ def _difference_from_union(source: TypeSpec, target: TypeSpec) -> _Difference | 
     differences = [(member, _difference(source, member)) for member in target.args]
     if any(difference is None for _, difference in differences):
         return None
+    choices = _choices(source) or ()
+    if len(choices) > 1 and _difference_of_any(map(_literal, choices), target) is None:
+        return None  # `bool` where `Literal[True] | Literal[False]` is expected
     alike = [difference for member, difference in differences if member.kind is source.kind and difference]
     if len(alike) == 1 and (alike[0].path or alike[0].verb != "be"):
         return alike[0]
@@ -221,8 +224,8 @@ def _type_of_literal(literal: TypeSpec) -> TypeSpec:
 
 def _enum_member(value: Encoded) -> tuple[str, str] | None:
     """The class and the name of an encoded member of an enum."""
-    tag, body = next(iter(value.items())) if isinstance(value, dict) else ("", ())
-    return (body[0], str(body[1])) if tag in ("$enum", "$flag") else None
+    body = (value.get("$enum") or value.get("$flag")) if isinstance(value, dict) else None
+    return (body[0], str(body[1])) if body else None
 
 
 def _difference_of_keys(source: TypeSpec, target: TypeSpec) -> _Difference | None:
@@ -390,5 +393,9 @@ class _Check:
 
 
 def _short(value: object) -> str:
-    text = f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else reprlib.repr(value)
-    return f"a {type(value).__qualname__}" if "\n" in text or " at 0x" in text or " instance at " in text else text
+    text = f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else _REPR.repr(value)
+    return f"a {type(value).__qualname__}" if text.startswith("<") or "\n" in text else text
+
+
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60

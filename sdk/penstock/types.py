@@ -14,6 +14,7 @@ import enum
 import inspect
 import io
 import os
+import sys
 import types
 import typing
 import uuid
@@ -210,7 +211,9 @@ class _Reader:
     def _alias(self, alias: Any, args: tuple[object, ...]) -> TypeSpec:
         if alias in self.progress.open:
             return TypeSpec(kind=TypeKind.ANY, serializer="any", text=alias.__name__)
-        reader = self._with(dict(zip(alias.__type_params__, map(self.read, args), strict=False)))
+        variables = dict(zip(alias.__type_params__, map(self.read, args), strict=False))
+        around = {**vars(sys.modules.get(alias.__module__, types)), alias.__name__: alias, **self.namespace}
+        reader = dataclasses.replace(self, variables=variables, namespace=around)
         self.progress.open.append(alias)
         try:
             return reader.read(alias.__value__)
