@@ -393,7 +393,7 @@ def pipeline(
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
         authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
         heading = tracing.Heading(schedule_of(schedule), tuple(tags), owner, description)
-        made = Pipeline(authored, heading)
+        made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
             made.define()
         except NameError as error:

@@ -372,6 +372,7 @@ def save_artifact(value: object, serializer: str, folder: Path, name: str, find:
         return _reference(_copy_path(Path(value), folder / name).relative_to(folder).as_posix(), "path")
     if serializer == "path":
         raise StepError(f"output `{name}` is declared as a path, but the step returned {type(value).__qualname__}")
+    failure: object = ""
     for extension, format_, write in _WRITERS.get(serializer, _WRITERS["pickle"]):
         file = folder / f"{name}{extension}"
         try:
@@ -392,7 +393,7 @@ def _copy_path(source: Path, folder: Path) -> Path:
     if not source.exists():
         raise StepError(f"the step returned the path {source}, but there is nothing there")
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / source.resolve().name
+    target = folder / (folder.name if source.resolve() == Path.cwd() else source.absolute().name)
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
     else:
@@ -584,7 +585,7 @@ class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A module's code, piece by piece; made once, so that processes forked after this share it."""
         if name not in self._code:
             source = self.modules.get(name, "")
-            pieces = [[f"<{name}>", 1, source]] if isinstance(source, str) else source
+            pieces: Json = [[f"<{name}>", 1, source]] if isinstance(source, str) else source
             flags = 0
             self._code[name] = []
             for file, line, text in pieces:

@@ -13,8 +13,8 @@ from types import ModuleType
 from penstock import compiler
 from penstock.authoring import Pipeline
 from penstock.backend import Definition
-from penstock.capture import canonical_module
 from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError
+from penstock.modules import canonical_module
 
 
 def load_pipeline(target: str) -> Pipeline[..., object]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from penstock import capture
@@ -19,6 +18,7 @@ from penstock.backend import Definition
 from penstock.bindings import Bound, Unbindable, bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
+from penstock.modules import canonical_module
 from penstock.placeholders import Placeholder
 from penstock.serializers import requirements_of
 from penstock.sources import CallSite, call_site
@@ -86,7 +86,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     steps, modules = trace.programs()
     if trace.problems:
         raise DefinitionError(tuple(dict.fromkeys(trace.problems)))
-    module, file, folder = capture.canonical_module(
+    module, file, folder = canonical_module(
         pipeline.function.__module__, inspect.unwrap(pipeline.function).__code__.co_filename
     )
     spec = PipelineSpec(
@@ -331,7 +331,7 @@ class Trace:
         return made
 
     def _span(self, site: CallSite) -> Span:
-        _, file, _ = capture.canonical_module("", site.path)
+        _, file, _ = canonical_module("", site.path)
         return _span(site.location(), file)
 
     def programs(self) -> tuple[tuple[StepSpec, ...], tuple[Any, ...]]:
@@ -438,8 +438,3 @@ def _tagged_names(wire: Any) -> Iterator[str]:
     if isinstance(wire, list):
         for part in wire:
             yield from _tagged_names(part)
-
-
-def source_folder(function: Callable[..., Any]) -> Path:
-    """The folder that paths in a pipeline's spec are relative to."""
-    return capture.canonical_module(function.__module__, inspect.unwrap(function).__code__.co_filename)[2]

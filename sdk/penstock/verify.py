@@ -12,12 +12,12 @@ from penstock.spec import (
     Group,
     Node,
     OutputBinding,
+    ParameterBinding,
     PipelineSpec,
-    RecordBinding,
-    SequenceBinding,
     Span,
     StepSpec,
     Task,
+    TypeSpec,
     references,
     tasks,
     walk,
@@ -67,12 +67,14 @@ def verify(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
 
 def _names(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     settings = [task.settings for task in tasks(pipeline.body)]
-    spans = [each.span for each in (pipeline, *pipeline.steps, *walk(pipeline.body)) if each.span]
+    placed: list[PipelineSpec | StepSpec | Node] = [pipeline, *pipeline.steps, *walk(pipeline.body)]
+    spans = [each.span for each in placed if each.span]
     named: dict[str, Iterable[str]] = {
         "a pipeline's name": [pipeline.name],
         "a node's id": [node.id for node in walk(pipeline.body)],
         "a name": [each.name for each in pipeline.parameters]
-        + [each.name for step in pipeline.steps for each in (*step.inputs, *step.outputs)],
+        + [each.name for step in pipeline.steps for each in step.inputs]
+        + [each.name for step in pipeline.steps for each in step.outputs],
         "a module's name": [module.name for module in pipeline.modules],
         "a step's id": [step.id for step in pipeline.steps],
         "a file's path": [module.file for module in pipeline.modules] + [span.file for span in spans],
@@ -134,18 +136,14 @@ def _misfits(pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> Iterator[Dia
     for task in tasks(pipeline.body):
         takes = {each.name: each.type for each in steps[task.step].inputs} if task.step in steps else {}
         for name, binding in task.inputs:
-            if (
-                isinstance(binding, (SequenceBinding, RecordBinding))
-                or getattr(binding, "path", ())
-                or name not in takes
-            ):
-                continue
-            for ref in references(binding):
-                key = (ref.node, ref.output) if isinstance(ref, OutputBinding) else None
-                source = outputs.get(key) if key else parameters.get(getattr(ref, "name", ""))
-                reason = why_not(source, takes[name]) if source is not None and binding is ref else ""
-                if reason:
-                    yield _problem("P407", f"input `{name}` of node `{task.id}`: {reason}", task.span)
+            source: TypeSpec | None = None
+            if isinstance(binding, OutputBinding) and not binding.path:
+                source = outputs.get((binding.node, binding.output))
+            elif isinstance(binding, ParameterBinding) and not binding.path:
+                source = parameters.get(binding.name)
+            reason = why_not(source, takes[name]) if source is not None and name in takes else ""
+            if reason:
+                yield _problem("P407", f"input `{name}` of node `{task.id}`: {reason}", task.span)
 
 
 def _cycles(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
