@@ -1,0 +1,95 @@
+"""An author's function or class as an object, found again as syntax in its file."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import os
+import sys
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from penstock.diagnostics import DefinitionError, Diagnostic, Location
+from penstock.modules import Module, canonical_module, first_line, is_author_file, read_module
+from penstock.sources import location_of
+
+
+def plain_function(function: Any) -> FunctionType:
+    """The function as its author wrote it, below decorators that keep it in ``__wrapped__``.
+
+    Raises:
+        DefinitionError: it isn't a function with a name and a source file.
+    """
+    if inspect.ismethod(function):
+        raise _refusal(function, "P101", "a method can't be a step", "make it a function at the top of the module")
+    found = inspect.unwrap(function)
+    if isinstance(found, functools.partial):
+        raise _refusal(found.func, "P101", "a functools.partial can't be a step", "write `def` with those arguments filled in")
+    if not isinstance(found, FunctionType):
+        what = "a class" if isinstance(found, type) else f"an object of type {type(found).__qualname__}"
+        raise _refusal(found, "P101", f"{what} can't be a step", "write a function with `def`")
+    if found.__name__ == "<lambda>":
+        raise _refusal(found, "P102", "a lambda can't be a step: it has no name", "write a function with `def`")
+    return found
+
+
+def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
+    """The module that a function was written in, and the syntax nodes that lead to its ``def``."""
+    file = function.__code__.co_filename
+    name = f"`{function.__qualname__}`"
+    fix = "put it in a module or a script of yours, and define the pipeline from there"
+    if not is_author_file(file):
+        raise _refusal(function, "P103", f"{name} has no source file: it was typed or built at run time", fix)
+    try:
+        canonical, _, root = canonical_module(function.__module__ or "__main__", file)
+        module = read_module(canonical, Path(os.path.abspath(file)), root)
+    except (SyntaxError, UnicodeError) as error:
+        raise _refusal(function, "P103", f"the source of {name} can't be read: {error}", "save the file as it was run") from None
+    named = [path for path in module.definitions if getattr(path[-1], "name", "") == function.__code__.co_name]
+    here = [path for path in named if first_line(statement_at(path)) == function.__code__.co_firstlineno]
+    if len(here) != 1 and len(named) != 1:
+        raise _refusal(function, "P103", f"the source of {name} has changed since it was imported", "import it afresh")
+    path = here[0] if here else named[0]
+    if any(isinstance(each, ast.ClassDef) for each in path[:-1]):
+        raise _refusal(function, "P101", f"{name} is a method: it can't be a step", "make it a function at the top of the module")
+    return module, path
+
+
+def class_definition(cls: type) -> tuple[Module, tuple[ast.AST, ...]] | None:
+    """The module that one of the author's classes was written in, and the syntax nodes that lead to it; None if unclear."""
+    file = source_file(cls)
+    if file is None:
+        return None
+    name, _, root = canonical_module(cls.__module__, file)
+    module = read_module(name, Path(os.path.abspath(file)), root)
+    wanted = cls.__qualname__.replace("<locals>.", "").split(".")
+    found = [path for path in module.definitions if _qualified(path) == wanted and isinstance(path[-1], ast.ClassDef)]
+    return (module, found[0]) if len(found) == 1 else None
+
+
+def source_file(thing: Any) -> str | None:
+    """The author's file that a class or function was written in; None for those of libraries."""
+    code = getattr(inspect.unwrap(thing), "__code__", None) if callable(thing) else None
+    file = code.co_filename if code else getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return file if file and is_author_file(file) else None
+
+
+def statement_at(path: tuple[ast.AST, ...]) -> ast.stmt:
+    """The statement that a path of syntax nodes leads to."""
+    assert isinstance(path[-1], ast.stmt)
+    return path[-1]
+
+
+def _qualified(path: tuple[ast.AST, ...]) -> list[str]:
+    return [name for each in path if (name := getattr(each, "name", "")) and isinstance(each, ast.stmt)]
+
+
+def _refusal(thing: object, code: str, message: str, fix: str) -> DefinitionError:
+    return DefinitionError(Diagnostic(code, message, _location(thing), fix))
+
+
+def _location(thing: object) -> Location | None:
+    code = getattr(thing, "__code__", None)
+    return location_of(code.co_filename, None, code.co_firstlineno) if code else None

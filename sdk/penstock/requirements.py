@@ -1,0 +1,59 @@
+"""From the name of an import to the distribution that provides it, pinned to the version that is installed."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+import sys
+from collections.abc import Mapping
+
+# Where steps run, the harness stands in for these.
+_PROVIDED = frozenset({"penstock", "penstock_backends", "penstock_templates"})
+
+
+def needs_distribution(module: str) -> bool:
+    """Whether an import needs something installed: not for the standard library, nor for Penstock."""
+    top = module.partition(".")[0]
+    return top not in sys.stdlib_module_names and top not in _PROVIDED
+
+
+def requirements_for(module: str) -> tuple[str, ...]:
+    """The pinned distributions (``numpy==2.4.6``) that provide a module, sorted; () if none is installed.
+
+    Where several share a top-level package (``google.cloud.storage``), those that hold the longest part of the name.
+    """
+    return tuple(sorted({_pinned(name) for name in _distributions(module)}))
+
+
+def _distributions(module: str) -> list[str]:
+    candidates = sorted(set(_providers().get(module.partition(".")[0], ())))
+    if len(candidates) < 2:
+        return candidates
+    parts = module.split(".")
+    for length in range(len(parts), 1, -1):
+        prefix = "/".join(parts[:length])
+        holding = [name for name in candidates if prefix in _contents(name)]
+        if holding:
+            return holding
+    return candidates
+
+
+@functools.lru_cache(maxsize=1)
+def _providers() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+@functools.lru_cache(maxsize=64)
+def _contents(distribution: str) -> frozenset[str]:
+    """The modules and packages of a distribution, as paths without suffix."""
+    files = importlib.metadata.files(distribution) or []
+    paths = {file.as_posix() for file in files if file.suffix in (".py", ".so", ".pyd")}
+    modules = {path.partition(".")[0] for path in paths}
+    packages = {path.rpartition("/")[0] for path in paths if path.endswith("__init__.py")}
+    return frozenset(modules | packages)
+
+
+def _pinned(distribution: str) -> str:
+    name = re.sub(r"[-_.]+", "-", distribution).lower()
+    return f"{name}=={importlib.metadata.version(distribution).partition('+')[0]}"
