@@ -238,24 +238,24 @@ class ModuleSource(SpecModel):
 
     @property
     def text(self) -> str:
-        """The statements as a module: imports together, two blank lines around functions and classes."""
+        """The statements as a module, spaced as the author spaced them where they stood together."""
         parts: list[str] = []
         for index, statement in enumerate(self.statements):
             if index:
-                parts.append(_separator(self.statements[index - 1].source, statement.source))
+                parts.append("\n" * (1 + _blank_lines(self.statements[index - 1], statement)))
             parts.append(statement.source)
         return "".join(parts) + "\n"
 
 
-def _separator(before: str, after: str) -> str:
-    big = ("def ", "async def ", "class ", "@")
-    if before.startswith(big) or after.startswith(big) or _is_import(before) != _is_import(after):
-        return "\n\n\n" if before.startswith(big) or after.startswith(big) else "\n\n"
-    return "\n"
+def _blank_lines(before: Statement, after: Statement) -> int:
+    if any(each.source.startswith(("def ", "async def ", "class ", "@")) for each in (before, after)):
+        return 2
+    apart = after.line - before.line - before.source.count("\n") > 1
+    return int(apart or _is_import(before) != _is_import(after))
 
 
-def _is_import(source: str) -> bool:
-    return source.startswith(("import ", "from "))
+def _is_import(statement: Statement) -> bool:
+    return statement.source.startswith(("import ", "from "))
 
 
 class Reach(SpecModel):

@@ -143,6 +143,7 @@ class _Step:
     declaration: Declaration
     given: list[TypeSpec] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
+    needs_requirements: bool = False
 
 
 class Trace:
@@ -194,6 +195,7 @@ class Trace:
         site = call_site(step.function.__name__)
         called = self._step(step)
         id_ = self._node_id(name or step.name, site, chosen=bool(name))
+        called.needs_requirements |= settings.packages is None
         waits = list(self._after(after, site))
         inputs: list[tuple[str, Binding]] = []
         for parameter, value in self._arguments(step, called.declaration, args, kwargs, site):
@@ -351,7 +353,11 @@ class Trace:
         named = (name for type_ in step.given for name in _class_names(type_))
         made = (name for binding in step.bindings for name in _record_names(binding))
         also = self.names.authored(iter((*named, *made)))
-        return capture.capture(step.authored.function, (*step.declaration.serializers, *also))
+        return capture.capture(
+            step.authored.function,
+            (*step.declaration.serializers, *also),
+            find_requirements=step.needs_requirements,
+        )
 
     def _step_spec(self, id_: str, step: _Step, captured: capture.Captured) -> StepSpec:
         declaration = step.declaration
@@ -360,7 +366,7 @@ class Trace:
             *(each.type for each in declaration.parameters),
             *(each.type for each in declaration.outputs),
         )
-        companions = (each for type_ in types for each in requirements_of(type_))
+        companions = (each for type_ in types for each in requirements_of(type_) if step.needs_requirements)
         return StepSpec(
             id=id_,
             description=inspect.getdoc(step.authored.function) or "",
