@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.engines import airflow_services
 from tests.engines.environments import HERE, Environment, environment
+from tests.engines.jobs import carry_out
 from tests.engines.processes import Helper, bare_environment, run
 
 PROGRAM = HERE / "programs" / "airflow_dag_test.py"
@@ -117,21 +118,9 @@ class Airflow:
         seconds: float,
     ) -> AirflowRun:
         with _job(files) as job:
-            question = {
-                "folder": str(job / "dags"),
-                "result": str(job / "result"),
-                "log": str(job / "log"),
-                "conf": dict(conf or {}),
-                "dag_id": dag_id,
-                "run": run,
-                "environ": dict(environ or {}),
-                "seconds": seconds,
-            }
-            ended = self.helper.ask(question, seconds + 30)
-            log = (job / "log").read_text(errors="replace") if (job / "log").exists() else ""
-            seen = json.loads((job / "result").read_text()) if (job / "result").exists() else {}
-        crash = seen.pop("crash", "") or ("" if seen else f"{ended['ended']} with {ended['code']}")
-        return _observed(**seen, crash=crash, log=log, took=ended["seconds"])
+            question = {"dags": str(job / "dags"), "conf": dict(conf or {}), "dag_id": dag_id, "run": run}
+            outcome = carry_out(self.helper, job, seconds, environ, **question)
+        return _observed(**outcome.seen, crash=outcome.crash, log=outcome.log, took=outcome.seconds)
 
 
 @functools.cache

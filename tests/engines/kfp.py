@@ -1,0 +1,104 @@
+"""Runs pipeline YAML on real Kubeflow Pipelines code: kfp.local's SubprocessRunner, and the server's own message types."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.engines.environments import HERE, environment
+from tests.engines.jobs import carry_out
+from tests.engines.processes import Helper, bare_environment
+
+PROGRAM = HERE / "programs" / "kfp_local.py"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One task that kfp.local executed. ``state`` is "success", "failure", or "error" where kfp itself gave up.
+
+    ``outputs`` holds a parameter's value, or an artifact as ``{"artifact": TYPE, "name", "uri", "path", "metadata"}``.
+    """
+
+    task: str
+    state: str
+    attempts: int
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class KfpRun:
+    """What kfp.local did with a pipeline.
+
+    ``state`` is "success" or "failed" (``error`` names the task), empty where kfp.local could not run it (``crash`` says why).
+    ``outputs`` are the pipeline's own. Tasks that never started are in no execution: kfp.local stops a plain pipeline at its first failed
+    task, and says nothing of a condition that does not hold. A loop's tasks occur once an item.
+    """
+
+    state: str
+    outputs: dict[str, Any]
+    executions: tuple[Execution, ...]
+    error: str
+    crash: str
+    log: str
+    seconds: float = field(compare=False)
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The state of each task by its name; in a loop, "failure" where any item's failed."""
+        ordered = sorted(self.executions, key=lambda each: each.state != "success")
+        return {each.task: each.state for each in ordered}
+
+
+@dataclass(frozen=True)
+class Kfp:
+    """kfp in an environment of its own. Get it by `kfp`, so that its warm process is shared by all tests of this one."""
+
+    helper: Helper
+
+    def run(
+        self,
+        text: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+        seconds: float = 120,
+    ) -> KfpRun:
+        """Run the YAML with these arguments, each step as a process of the environment's Python, without Docker.
+
+        ``folder`` is private to the run (pytest's ``tmp_path``): artifacts stay there, under the paths that the outputs name. A step's
+        program decides the time: the run itself adds some 20 ms a task.
+        """
+        job = folder / "kfp"
+        job.mkdir()
+        outcome = carry_out(self.helper, job, seconds, environ, text=text, arguments=dict(arguments or {}))
+        return KfpRun(
+            state=outcome.seen.get("state", ""),
+            outputs=outcome.seen.get("outputs", {}),
+            executions=tuple(Execution(**each) for each in outcome.seen.get("executions", ())),
+            error=outcome.seen.get("error", ""),
+            crash=outcome.crash,
+            log=outcome.log,
+            seconds=outcome.seconds,
+        )
+
+    def problems(self, text: str, *, folder: Path) -> list[str]:
+        """Where the YAML is not what the server takes: unknown fields, wrong types, in either document. Empty where it is.
+
+        The first document is read as a PipelineSpec with its deployment, the second as the Kubernetes settings of executors, and kfp must
+        load both.
+        """
+        job = folder / "kfp-parse"
+        job.mkdir()
+        outcome = carry_out(self.helper, job, 60, None, text=text, arguments=None)
+        return [outcome.crash] if outcome.crash else list(outcome.seen["problems"])
+
+
+@functools.cache
+def kfp() -> Kfp:
+    """The driver, warm from its first use on; skips where kfp is not installed."""
+    home = environment("kfp")
+    return Kfp(Helper([home.python, PROGRAM], bare_environment()))
