@@ -807,7 +807,13 @@ def run_job(
             os.chdir(home)
 
 
-_THIS_FILE = perform.__code__.co_filename
+# Files whose frames tell an author nothing, where a traceback begins with them; a program that embeds this one may add its own.
+HIDDEN_FILES = {
+    perform.__code__.co_filename,
+    importlib.__file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
 
 
 def explain(error: BaseException) -> str:
@@ -815,7 +821,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, StepError):
         return f"error: {error}"
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (_THIS_FILE, "<frozen importlib._bootstrap>"):
+    while frames is not None and frames.tb_frame.f_code.co_filename in HIDDEN_FILES:
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__)).rstrip()
 
@@ -874,7 +880,7 @@ def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
         child = os.fork()
         if child == 0:
             _child(attempt, answer)
-        with _forwarded_signals(child):
+        with forwarded_signals(child):
             status = _wait(child, timeout)
         end_processes(child)
         if status is None:
@@ -941,7 +947,7 @@ def end_processes(child: int, grace: float = 0.5) -> None:
             os.killpg(child, number)
         if not _remains(child):
             return  # as after most attempts, and looking through /proc takes milliseconds
-        for pid in _descendants():
+        for pid in descendants((os.getpid(),)):
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
         deadline = time.monotonic() + grace
@@ -962,22 +968,23 @@ def _remains(child: int) -> bool:
     return True
 
 
-def _descendants() -> list[int]:
+def descendants(roots: typing.Iterable[int]) -> set[int]:
+    """The processes below any of ``roots``, these left out."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
-    found = {os.getpid()}
+    found = set(roots)
     grown = True
     while grown:
         more = {pid for pid, parent in parents.items() if parent in found} - found
         found |= more
         grown = bool(more)
-    return sorted(found - {os.getpid()})
+    return found - set(roots)
 
 
 @contextlib.contextmanager
-def _forwarded_signals(child: int) -> Iterator[None]:
+def forwarded_signals(child: int) -> Iterator[None]:
     """A request to stop that reaches this process ends the attempt, too."""
 
     def stop(number: int, frame: object) -> typing.NoReturn:
