@@ -238,12 +238,10 @@ def find_module(name: str, root: Path) -> Module | Library | None:
     top, *rest = name.split(".")
     place = _find_top(top, root)
     for part in rest:
-        if place is LIBRARY or place is None:
-            break
-        assert isinstance(place, list)
-        place = next((found for folder in place for found in [_in_folder(folder, part)] if found), None)
-    if not isinstance(place, list):
-        return LIBRARY if place is LIBRARY else None
+        if isinstance(place, list):
+            place = next((found for folder in place for found in [_in_folder(folder, part)] if found), None)
+    if isinstance(place, Library) or not place:
+        return place or None
     if place[0].suffix != ".py":
         return _namespace(name, place[0])
     if not is_author_file(str(place[0])):
