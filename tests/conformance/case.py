@@ -1,0 +1,87 @@
+"""A case: a pipeline, what is given to it, and what must come of it on every engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock import Pipeline
+
+
+class Reference:
+    """Stands for: what calling the pipeline as plain Python returns."""
+
+
+REFERENCE = Reference()
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What must come of a pipeline.
+
+    ``why`` says what would go unnoticed without it. ``nodes`` names the state of each node that does not succeed; ``returns``
+    is the pipeline's result, by default what plain Python gives. ``refused`` maps a target that cannot keep the case to the
+    codes of the diagnostics with which it says so.
+    """
+
+    pipeline: Pipeline[..., Any]
+    why: str
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    nodes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    returns: object = REFERENCE
+    refused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's."""
+        return self.pipeline.name
+
+    @property
+    def state(self) -> str:
+        """The run's: failed where a node did."""
+        return "failed" if "failed" in self.nodes.values() else "succeeded"
+
+
+def difference(one: Any, other: Any, where: str = "result") -> str:
+    """How two values differ, their types included; empty if they don't. Paths are compared by what is there."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        return difference(contents(one), contents(other), where)
+    if type(one) is not type(other):
+        return f"{where}: {type(one)} {one!r:.200} is not {type(other)} {other!r:.200}"
+    if isinstance(one, float):
+        same = repr(one) == repr(other) or (math.isnan(one) and math.isnan(other))
+        return "" if same else f"{where}: {one!r} is not {other!r}"
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return f"{where}: {len(one)} items are not {len(other)}"
+        return _first(difference(a, b, f"{where}[{n}]") for n, (a, b) in enumerate(zip(one, other, strict=True)))
+    if isinstance(one, dict):
+        if list(one) != list(other):
+            return f"{where}: keys {list(one)} are not {list(other)}"
+        return _first(difference(one[key], other[key], f"{where}[{key!r}]") for key in one)
+    if dataclasses.is_dataclass(one):
+        pairs = ((each.name, getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one))
+        return _first(difference(a, b, f"{where}.{name}") for name, a, b in pairs)
+    if hasattr(one, "equals"):  # pandas
+        alike = (
+            one.equals(other) and list(one.columns) == list(other.columns) and list(one.dtypes) == list(other.dtypes)
+        )
+        return "" if alike and one.index.equals(other.index) else f"{where}:\n{one}\nis not\n{other}"
+    if hasattr(one, "tobytes"):  # NumPy
+        alike = one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        return "" if alike else f"{where}: {one!r} is not {other!r}"
+    return "" if one == other else f"{where}: {one!r:.200} is not {other!r:.200}"
+
+
+def _first(differences: Any) -> str:
+    return next((each for each in differences if each), "")
+
+
+def contents(path: Path) -> dict[str, object]:
+    """A file or a directory as data: name, and for each file below it its bytes and whether it may be executed."""
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    root = path.parent
+    return {each.relative_to(root).as_posix(): (each.read_bytes(), bool(each.stat().st_mode & 0o100)) for each in files}

@@ -1,0 +1,159 @@
+"""Failing steps, retries and timeouts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from penstock import Retry, current_attempt, pipeline, step
+from tests.conformance.case import Case
+
+
+@step
+def good() -> int:
+    return 1
+
+
+@step
+def plus_one(value: int) -> int:
+    return value + 1
+
+
+@step
+def fails(value: int) -> int:
+    raise ValueError(f"no good: {value} ${{{{ x }}}} {{{{ y }}}}")
+
+
+@pipeline
+def one_failure() -> int:
+    bad = fails(good())
+    below = plus_one(bad)
+    plus_one.with_options(name="independent")(good.with_options(name="other")())
+    plus_one.with_options(name="waits", after=bad)(1)
+    return plus_one.with_options(name="last")(below)
+
+
+@step(retry=Retry(3, delay=0.1, backoff=2.0, max_delay=0.3))
+def third_time() -> int:
+    if current_attempt() < 3:
+        raise RuntimeError(f"attempt {current_attempt()}")
+    return current_attempt()
+
+
+@pipeline
+def retried() -> int:
+    return plus_one(third_time())
+
+
+@step(retry=Retry(1, delay=0.1))
+def never() -> int:
+    raise RuntimeError("never")
+
+
+@pipeline
+def retries_exhausted() -> int:
+    return plus_one(never())
+
+
+@step(retry=2)
+def dies(how: str) -> int:
+    if current_attempt() < 3:
+        if how == "exit":
+            os._exit(0)
+        if how == "sys.exit":
+            sys.exit(0)
+        os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSEGV)
+    return current_attempt()
+
+
+@pipeline
+def deaths_count_as_attempts() -> list[int]:
+    return [dies("exit"), dies("sys.exit"), dies("kill"), dies("segfault")]
+
+
+@step(timeout=1.0)
+def too_long() -> int:
+    time.sleep(60)
+    return 1
+
+
+@pipeline
+def timed_out() -> int:
+    good()
+    return plus_one(too_long())
+
+
+STUBBORN = "import os, signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(90)"
+
+
+@step(timeout=2.0, retry=1, cache=False)
+def stubborn(note: str) -> int:
+    if current_attempt() == 1:
+        subprocess.Popen([sys.executable, "-c", STUBBORN, note])
+        time.sleep(60)
+    return current_attempt()
+
+
+@step(cache=False)
+def is_gone(note: str, attempt: int) -> bool:
+    pid = int(open(note).read())  # noqa: PTH123, SIM115
+    deadline = time.time() + 5
+    while time.time() < deadline:
+        try:
+            if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":  # noqa: PTH123, SIM115
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pipeline
+def a_timeout_ends_the_whole_attempt(note: str) -> tuple[bool, int]:
+    attempt = stubborn(note)
+    return is_gone(note, attempt), attempt
+
+
+@step
+def wrong_type() -> int:
+    return object()  # type: ignore[return-value]
+
+
+@pipeline
+def a_result_that_is_not_what_was_declared() -> int:
+    return plus_one(wrong_type())
+
+
+CASES = (
+    Case(
+        one_failure,
+        "What depends on a failure does not run, what does not depend on it does, and the run fails.",
+        nodes={"fails": "failed", "plus_one": "upstream_failed", "waits": "upstream_failed", "last": "upstream_failed"},
+    ),
+    Case(retried, "A retry is made, counted, and readable in the step.", returns=4),
+    Case(
+        retries_exhausted,
+        "When no attempt is left, the step has failed.",
+        nodes={"never": "failed", "plus_one": "upstream_failed"},
+    ),
+    Case(
+        deaths_count_as_attempts, "An attempt whose process dies is retried like one that raises.", returns=[3, 3, 3, 3]
+    ),
+    Case(
+        timed_out,
+        "A step that takes too long fails, and nothing else does.",
+        nodes={"too_long": "failed", "plus_one": "upstream_failed"},
+    ),
+    Case(
+        a_timeout_ends_the_whole_attempt,
+        "A timeout ends a child that ignores SIGTERM, and the retry runs without it.",
+        {"note": "{folder}/pid"},
+        returns=(True, 2),
+    ),
+    Case(
+        a_result_that_is_not_what_was_declared,
+        "A result that cannot be what the annotation says fails its own step, not a later one.",
+        nodes={"wrong_type": "failed", "plus_one": "upstream_failed"},
+    ),
+)
