@@ -1,0 +1,33 @@
+"""Names within GitHub's rules, each from one name of the author's and from nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+LONGEST = 80  # GitHub allows 99 characters in a job id
+
+_PLAIN = re.compile(r"(?!__)[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
+
+
+def job_id(node: str) -> str:
+    """The id of a node's job: ``outer.load`` becomes ``outer-load``.
+
+    Ids must differ in more than case, and adding a step must rename no other; so every name that is not all lower case,
+    or that GitHub would not take as it is, ends in a hash of its own after ``--``, which no other name contains.
+    """
+    if _PLAIN.fullmatch(node) and len(node) <= LONGEST:
+        return node.replace(".", "-")
+    cleaned = _FORBIDDEN.sub("-", node).strip("-_")[:LONGEST] or "job"
+    letter = "" if cleaned[0].isalpha() else "job-"
+    return f"{letter}{re.sub('-+', '-', cleaned)}--{hashlib.sha256(node.encode()).hexdigest()[:8]}"
+
+
+def input_ids(parameters: tuple[str, ...]) -> dict[str, str]:
+    """The ids of the inputs for a pipeline's parameters, which GitHub tells apart without regard to case."""
+    folded = [name.lower() for name in parameters]
+    return {
+        name: name if name.isascii() and (folded.count(name.lower()) == 1 or name.islower()) else job_id(name)
+        for name in parameters
+    }
