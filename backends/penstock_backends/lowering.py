@@ -75,17 +75,32 @@ def kind_of(type_: TypeSpec) -> dict[str, Any]:
 
 def job_of(pipeline: PipelineSpec, task: Task) -> dict[str, Any]:
     """Everything the harness must know to run a task (see ``penstock.harness.run_job``), as JSON."""
-    step = pipeline.step(task)
     kinds = {parameter.name: parameter.type for parameter in pipeline.parameters}
+    fixed = step_part(pipeline.step(task))
+    return {
+        "function": fixed["function"],
+        "reach": fixed["reach"],
+        "arguments": arguments_of(task),
+        "parameters": {name: kind_of(kinds[name]) for name in parameters_used(task)},
+        "outputs": fixed["outputs"],
+        "returns": fixed["returns"],
+        "env": dict(task.settings.env),
+    }
+
+
+def step_part(step: StepSpec) -> dict[str, Any]:
+    """The part of a job that is the same for every call of a step."""
     return {
         "function": step.id,
         "reach": {reach.module: list(reach.names) for reach in step.reach},
-        "arguments": {name: binding.model_dump(mode="json", exclude_defaults=False) for name, binding in task.inputs},
-        "parameters": {name: kind_of(kinds[name]) for name in parameters_used(task)},
         "outputs": [_output(output.name, output.type) for output in step.outputs],
         "returns": step.returns.model_dump(mode="json"),
-        "env": dict(task.settings.env),
     }
+
+
+def arguments_of(task: Task) -> dict[str, Any]:
+    """A task's bindings by the name of the input, as the harness resolves them."""
+    return {name: binding.model_dump(mode="json") for name, binding in task.inputs}
 
 
 def _output(name: str, type_: TypeSpec) -> dict[str, Any]:

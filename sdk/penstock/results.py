@@ -1,4 +1,4 @@
-"""What a run on this machine came to."""
+"""What a run on this machine came to, and what it tells while it goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 
 class State(str, Enum):
@@ -30,7 +30,8 @@ class NodeRun:
     """What became of one node.
 
     ``attempts`` counts those that ran (0 where none did); ``seconds`` is the wall time of all of them; ``error`` is the
-    last one's message, ``traceback`` its text; ``log`` the file with what the attempts printed.
+    last one's message, ``traceback`` its text; ``log`` the file with what it printed (None where it printed to this
+    process's own output, as an inline run does, or did not run).
     """
 
     id: str
@@ -68,3 +69,50 @@ class Run:
 
     def __getitem__(self, node: str) -> NodeRun:
         return self.nodes[node]
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run is about to begin. ``nodes`` holds the ids of all that it may run, in the author's order."""
+
+    run: str
+    pipeline: str
+    nodes: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class AttemptStarted:
+    """A node is tried for the ``attempt``-th time, from 1."""
+
+    node: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class AttemptFailed:
+    """An attempt failed, and another follows in ``retry_in`` seconds."""
+
+    node: str
+    attempt: int
+    error: str
+    traceback: str
+    retry_in: float
+
+
+@dataclass(frozen=True)
+class NodeEnded:
+    """A node came to its end."""
+
+    node: NodeRun
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """All nodes came to their ends."""
+
+    run: Run
+
+
+Event: TypeAlias = Union[RunStarted, AttemptStarted, AttemptFailed, NodeEnded, RunEnded]
+"""What ``run(on_event=...)`` is called with, in the order in which it happens, in the thread that runs the pipeline."""

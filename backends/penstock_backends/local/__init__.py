@@ -1,0 +1,129 @@
+"""Runs pipelines on this machine; and emits the stand-alone runner, a Python file that does the same without Penstock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
+from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
+from penstock.results import Run
+from penstock.spec import Feature, PipelineSpec, tasks
+from penstock.verify import location_of
+from penstock_backends.local.execution import Execution, Listener
+from penstock_backends.local.inline import run_inline
+from penstock_backends.local.plan import Budget, machine
+from penstock_backends.local.scheduler import run_in_workers
+from penstock_backends.local.store import Store
+
+FEATURES: Mapping[Feature, Support] = {
+    Feature.DATA_EDGES: native(),
+    Feature.PARAMETERS: native(),
+    Feature.ARTIFACTS: native("files by content in the store"),
+    Feature.NAMED_OUTPUTS: native(),
+    Feature.COLLECTED_INPUTS: native(),
+    Feature.FIELD_ACCESS: native(),
+    Feature.AFTER: native(),
+    Feature.NESTED_PIPELINES: native("as namespaces of node ids"),
+    Feature.RETRY: native(),
+    Feature.TIMEOUT: native("ends the attempt's session and every process below it"),
+    Feature.RESOURCES: native("what runs at once stays within a budget, by default what the machine has"),
+    Feature.ENV: native(),
+    Feature.PACKAGES: native("a virtual environment, kept per list of requirements"),
+    Feature.IMAGE: unsupported(
+        "steps run as processes of this machine, not in containers",
+        "leave `image` out and list what the step needs in `packages`",
+    ),
+    Feature.CACHE: native("by code and content"),
+    Feature.METRICS: native(),
+    Feature.SCHEDULE: emulated("the emitted file says, in crontab lines, when it is to be started"),
+}
+
+
+class LocalBackend(Backend):
+    """The engine behind ``run``, and the target ``local``."""
+
+    name: ClassVar[str] = "local"
+    supports: ClassVar[Mapping[Feature, Support]] = FEATURES
+    options: ClassVar[type[Options]] = Options
+    run_options: ClassVar[tuple[str, ...]] = ("max_workers", "cpu", "memory", "gpu", "on_event")
+
+    def emit(self, pipeline: PipelineSpec, options: Options) -> Files:
+        """One file, ``NAME.py``."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        definition: Definition,
+        parameters: Mapping[str, object],
+        *,
+        store: str | Path | None = None,
+        inline: bool = False,
+        max_workers: int | None = None,
+        cpu: float | None = None,
+        memory: int | None = None,
+        gpu: int | None = None,
+        on_event: Listener | None = None,
+    ) -> Run:
+        """Runs a pipeline to its end; a failed step is a state of the `Run`, not an exception.
+
+        Args:
+            definition: the pipeline.
+            parameters: each of its parameters, encoded.
+            store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else ``.penstock`` in
+                the current directory.
+            inline: run each step in this process and thread, one after another (see `inline`).
+            max_workers: how many attempts may run at once; by default one per core of ``cpu``.
+            cpu: the cores that all attempts together may ask for; by default those that this process may use.
+            memory: likewise the bytes of memory; by default what the machine has.
+            gpu: likewise the GPUs; by default those that the machine has.
+            on_event: called with each `penstock.results.Event`, in this thread.
+
+        Raises:
+            RunError: a step asks for more than the budget ever has, or for an image.
+            ConfigurationError: the store cannot be used, or an option makes no sense.
+        """
+        have = machine()
+        budget = Budget(
+            have.cpu if cpu is None else cpu, have.memory if memory is None else memory, have.gpu if gpu is None else gpu
+        )
+        _raise(ConfigurationError, _senseless(definition, inline=inline, max_workers=max_workers))
+        _raise(RunError, _unfitting(definition.spec, budget))
+        execution = Execution(definition, parameters, Store(store), on_event)
+        try:
+            if inline:
+                run_inline(execution)
+            else:
+                run_in_workers(execution, budget, max_workers or max(1, int(budget.cpu)))
+            return execution.end()
+        finally:
+            execution.close()
+
+
+def _raise(error: type[ConfigurationError | RunError], found: Iterator[Diagnostic]) -> None:
+    problems = list(found)
+    if problems:
+        raise error(problems)
+
+
+def _senseless(definition: Definition, *, inline: bool, max_workers: int | None) -> Iterator[Diagnostic]:
+    if max_workers is not None and max_workers < 1:
+        yield Diagnostic("P715", f"`max_workers` is {max_workers}; at least one must run", fix="give 1 or more")
+    if inline and any(step.id not in definition.functions for step in definition.spec.steps):
+        message = f"`{definition.spec.name}` was read from a spec, which holds no functions to call in this process"
+        yield Diagnostic("P716", message, fix="run it without `inline`, or from its Python file")
+
+
+def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
+    """What could never run here, told before anything does."""
+    for task in tasks(pipeline.body):
+        lacking = budget.lacks(task.settings.resources)
+        if lacking:
+            message = f"`{task.id}` asks for {' and '.join(lacking)} that this run may use, so it could never start"
+            fix = "ask for less, or give the run a larger budget: `cpu=`, `memory=`, `gpu=`"
+            yield Diagnostic("P610", message, location_of(task.span), fix)
+        if task.settings.image:
+            support = FEATURES[Feature.IMAGE]
+            message = f"`{task.id}` asks for the image `{task.settings.image}`: {support.how}"
+            yield Diagnostic("P611", message, location_of(task.span), support.fix)

@@ -1,0 +1,140 @@
+"""Runs a pipeline's steps in this process and thread, one after another: for breakpoints, coverage and quick tests.
+
+What passes between steps is written and read back as in any other run, so that the outputs are those of other engines. What
+needs a process of its own is not there: a step's ``packages`` are taken to be installed here, what it prints goes where this
+process prints, and a timeout interrupts Python code but no call into C. A debugger at work suspends timeouts.
+"""
+
+from __future__ import annotations
+
+import bdb
+import heapq
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from penstock import harness
+from penstock_backends.local.execution import Execution
+from penstock_backends.local.objects import CorruptedError, Json, located, publish
+from penstock_backends.local.plan import PlannedNode
+from penstock_backends.lowering import step_part
+
+_OURS = (__file__, harness.__file__)
+
+
+def run_inline(execution: Execution) -> None:
+    """Brings every node of an execution to its end; Ctrl-C cancels what is left."""
+    ready: list[tuple[int, PlannedNode]] = []
+
+    def add(nodes: list[PlannedNode]) -> None:
+        for node in nodes:
+            heapq.heappush(ready, (node.place, node))
+
+    try:
+        add(execution.begin())
+        while ready:
+            add(_brought_to_its_end(execution, heapq.heappop(ready)[1]))
+    except KeyboardInterrupt:
+        execution.cancel()
+
+
+def _brought_to_its_end(execution: Execution, node: PlannedNode) -> list[PlannedNode]:
+    key = execution.key(node)
+    found = execution.found(node, key)
+    if found is not None:
+        return found
+    while True:
+        began = time.monotonic()
+        answer = _attempt(execution, node, execution.started(node))
+        answer["seconds"] = time.monotonic() - began
+        if "error" not in answer:
+            execution.store.add_result(key, answer)
+            return execution.succeeded(node, key, answer)
+        delay = execution.failed(node, answer)
+        if delay is None:
+            return []
+        time.sleep(delay)
+
+
+def _attempt(execution: Execution, node: PlannedNode, number: int) -> Json:
+    """The published result of one attempt, or the error that it ended with."""
+    place = execution.store.objects.draft()
+    function = execution.definition.functions[node.step.id]
+    timeout = node.task.settings.timeout
+    (place / "work").mkdir(parents=True)
+    try:
+        outputs = {
+            before: {name: located(wire, place / "inputs" / before / name, execution.store.objects) for name, wire in wires.items()}
+            for before, wires in execution.wires_for(node).items()
+        }
+        inputs = harness.Inputs(execution.parameters, node.kinds, outputs, execution.names.find)
+        with _surroundings(place / "work", dict(node.task.settings.env)), execution.names.canonical(), _deadline(timeout):
+            result = harness.perform(step_part(node.step) | {"arguments": node.arguments}, function, inputs, place / "outputs", number)
+        published = {name: publish(wire, place / "outputs", execution.store.objects) for name, wire in result["outputs"].items()}
+        return {"outputs": published, "metrics": result["metrics"]}
+    except _TimeIsUpError:
+        return {"error": harness.out_of_time(timeout)}
+    except CorruptedError as error:
+        return {"error": str(error)}
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises fails the attempt
+        return harness.failure(error.with_traceback(_users_part(error)))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _surroundings(folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """The working directory and the environment variables of a step, for its duration."""
+    home, before = Path.cwd(), dict(os.environ)
+    os.chdir(folder)
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        os.chdir(home)
+
+
+class _TimeIsUpError(BaseException):
+    """Raised in the author's code, past its `except Exception`, when its time is up."""
+
+
+@contextmanager
+def _deadline(seconds: float | None) -> Iterator[None]:
+    """Ends its body after some seconds. Signals reach only the main thread: in another one nothing does."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if not _is_debugging():
+            raise _TimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _is_debugging() -> bool:
+    trace = sys.gettrace()
+    return isinstance(getattr(trace, "__self__", None), bdb.Bdb) or "pydevd" in type(trace).__module__
+
+
+def _users_part(error: BaseException) -> TracebackType | None:
+    """The traceback without the frames that led to the author's code."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in _OURS:
+        frames = frames.tb_next
+    return frames

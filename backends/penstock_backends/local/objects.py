@@ -1,0 +1,254 @@
+"""Content-addressed files: what is stored is found by what it holds, so that it can be checked whenever it is read.
+
+Worker processes load this file by its path, into interpreters that may lack Penstock: it imports nothing but the standard
+library.
+
+A file is stored under the SHA-256 of its bytes, a folder as a manifest (JSON) whose entries refer to files. Objects appear by
+rename: whole, or not at all. They are not synced to disk one by one: after a power failure a torn one no longer matches its
+name, which the next read sees. Objects are read-only, and nobody is handed the path of one to write to: what a step gets as a
+`Path` is a copy of its own (shared by the file system where that can copy on write).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+Json = Any
+BLOCK = 1 << 20
+# The harness's own formats, read by content alone; any other reader may look at a file's name, or write beside it.
+READ_IN_PLACE = ("json", "pickle", "npy", "parquet")
+
+
+class CorruptedError(Exception):
+    """A stored object is gone, or is not what was stored. ``digest`` says which."""
+
+    def __init__(self, digest: str, why: str) -> None:
+        super().__init__(f"stored object {digest[:12]} {why}")
+        self.digest = digest
+
+
+class Objects:
+    """A folder of objects. ``drafts`` is on the same file system, for what is not yet whole.
+
+    An object that was hashed by one process is known to another by its *seal*: inode, size and times. As long as they stay, so
+    do the bytes, and a read need not hash them again.
+    """
+
+    def __init__(self, folder: Path, drafts: Path) -> None:
+        self.folder = folder
+        self.drafts = drafts
+        self.seals: dict[str, str] = {}
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count()
+
+    def path(self, digest: str) -> Path:
+        """Where an object is, if it is."""
+        return self.folder / digest[:2] / digest[2:]
+
+    def add_file(self, file: Path) -> str:
+        """Moves a file in, and returns its digest."""
+        digest = digest_of(file)
+        file.chmod(0o444)
+        self._publish(file, digest)
+        return digest
+
+    def add_bytes(self, content: bytes) -> str:
+        """Stores bytes, and returns their digest."""
+        draft = self.draft()
+        draft.write_bytes(content)
+        return self.add_file(draft)
+
+    def add_folder(self, folder: Path) -> str:
+        """Moves a folder's files in, and returns the digest of its manifest.
+
+        Its modes and symbolic links are kept; owners, times, and anything that is neither file, folder nor link are not.
+        """
+        entries = []
+        for path, mode in _walk(folder):
+            name = path.relative_to(folder).as_posix()
+            if stat.S_ISLNK(mode):
+                entries.append([name, "link", 0, str(path.readlink())])
+            elif stat.S_ISDIR(mode):
+                entries.append([name, "folder", stat.S_IMODE(mode), ""])
+            elif stat.S_ISREG(mode):
+                entries.append([name, "file", stat.S_IMODE(mode), self.add_file(path)])
+        return self.add_bytes(json.dumps(entries, separators=(",", ":")).encode("ascii"))
+
+    def check(self, digest: str) -> Path:
+        """The path of an object that is what it was when it was stored. Raises `CorruptedError` where it is not."""
+        path = self.path(digest)
+        try:
+            seal = seal_of(path)
+            if self.seals.get(digest) != seal and digest_of(path) != digest:
+                raise CorruptedError(digest, "is not what was stored: its bytes have changed")
+        except OSError as error:
+            raise CorruptedError(digest, f"cannot be read: {error.strerror}") from None
+        self.seals[digest] = seal
+        return path
+
+    def check_all(self, digest: str, is_folder: bool) -> None:
+        """Checks an object and, of a folder, all that it refers to."""
+        path = self.check(digest)
+        if is_folder:
+            for _, kind, _, content in json.loads(path.read_bytes()):
+                if kind == "file":
+                    self.check(content)
+
+    def copy_file(self, digest: str, target: Path, mode: int = 0o644) -> None:
+        """Makes ``target`` a file of its own with an object's bytes."""
+        copy_bytes(self.check(digest), target)
+        target.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+
+    def copy_folder(self, digest: str, target: Path) -> None:
+        """Makes ``target`` a folder of its own as it was stored."""
+        target.mkdir(parents=True)
+        modes: list[tuple[Path, int]] = []
+        for name, kind, mode, content in json.loads(self.check(digest).read_bytes()):
+            path = target / name
+            if kind == "link":
+                path.symlink_to(content)
+            elif kind == "folder":
+                path.mkdir()
+                modes.append((path, mode))
+            else:
+                self.copy_file(content, path, mode)
+        for path, mode in reversed(modes):
+            path.chmod(mode | stat.S_IRWXU)
+
+    def draft(self) -> Path:
+        """A path that nothing else uses, for a file that is to be renamed when it is whole."""
+        return self.drafts / f"{self._prefix}-{os.getpid()}-{next(self._numbers)}"
+
+    def _publish(self, file: Path, digest: str) -> None:
+        target = self.path(digest)
+        try:
+            file.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+        self.seals[digest] = seal_of(target)
+
+
+def seal_of(path: Path) -> str:
+    """What changes when a file's bytes do, short of the bytes."""
+    found = path.stat()
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb", buffering=0) as stream:
+        return _digest_of_stream(stream, os.fstat(stream.fileno()).st_size)
+
+
+def _digest_of_stream(stream: IO[bytes], size: int) -> str:
+    found = hashlib.sha256()
+    buffer = memoryview(bytearray(min(BLOCK, max(size, 1))))
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]  # an unbuffered file has it
+        found.update(buffer[:count])
+    return found.hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Everything below a folder, in the order of names, each folder before what it holds."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        mode = entry.stat(follow_symlinks=False).st_mode
+        yield Path(entry.path), mode
+        if stat.S_ISDIR(mode):
+            yield from _walk(Path(entry.path))
+
+
+def copy_bytes(source: Path, target: Path) -> None:
+    """Copies a file's bytes within the kernel, sharing them on file systems that copy on write."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        left = os.fstat(reader.fileno()).st_size
+        try:
+            while left > 0:
+                count = os.copy_file_range(reader.fileno(), writer.fileno(), left)
+                left -= count or left
+        except (AttributeError, OSError) as error:  # not Linux; or two file systems that cannot
+            if isinstance(error, OSError) and error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            shutil.copyfileobj(reader, writer, BLOCK)
+
+
+def publish(wire: Json, folder: Path, objects: Objects) -> Json:
+    """An output's wire, its artifact moved from below ``folder`` into the objects: ``file`` keeps the name, ``digest`` says
+    which object; a folder has ``"folder": true``, a file that isn't plain its ``mode``."""
+    if not is_artifact(wire):
+        return wire
+    reference = wire["$artifact"]
+    source = folder / reference["file"]
+    found = {"format": reference["format"], "file": source.name}
+    if source.is_dir():
+        return {"$artifact": {**found, "digest": objects.add_folder(source), "folder": True}}
+    mode = stat.S_IMODE(source.stat().st_mode)
+    digest = objects.add_file(source)
+    executable = {"mode": mode} if mode & 0o111 else {}
+    return {"$artifact": {**found, "digest": digest, **executable}}
+
+
+def located(wire: Json, folder: Path, objects: Objects) -> Json:
+    """A published wire with ``file`` the absolute path to read from, checked: the object itself where the harness reads it in
+    place, else a copy below ``folder``."""
+    if not is_artifact(wire):
+        return wire
+    reference = wire["$artifact"]
+    digest = reference["digest"]
+    if reference["format"] in READ_IN_PLACE:
+        return {"$artifact": {**reference, "file": str(objects.check(digest))}}
+    target = folder / reference["file"]
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        if reference.get("folder"):
+            objects.copy_folder(digest, target)
+        else:
+            objects.copy_file(digest, target, reference.get("mode", 0o644))
+    return {"$artifact": {**reference, "file": str(target)}}
+
+
+def is_artifact(wire: Json) -> bool:
+    """Whether a wire stands for an artifact, not a value."""
+    return isinstance(wire, dict) and "$artifact" in wire
+
+
+def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
+    """Writes JSON that `read_record` will know to be whole."""
+    text = json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii")
+    content = hashlib.sha256(text).hexdigest().encode("ascii") + b"\n" + text + b"\n"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with open(handle, "wb", closefd=True) as stream:
+            stream.write(content)
+        try:
+            draft.replace(file)
+        except FileNotFoundError:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def read_record(file: Path) -> Json:
+    """The JSON that `write_record` wrote, or None where it is not there, or not whole."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    digest, _, text = content.partition(b"\n")
+    if hashlib.sha256(text.rstrip(b"\n")).hexdigest().encode("ascii") != digest:
+        return None
+    return json.loads(text)

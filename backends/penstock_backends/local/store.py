@@ -1,0 +1,121 @@
+"""Where runs leave what they made: outputs by content, results by cache key, and a folder for each run.
+
+::
+
+    .penstock/
+      format.json              what this folder is, and the version of its layout
+      objects/ab/cdef...       files by the SHA-256 of their bytes (see `objects`)
+      results/ab/cdef...       what a step returned, by cache key: wires that refer to objects
+      runs/ID/                 spec.json, parameters.json, events.jsonl, run.json, logs/NODE.ATTEMPT.log, outputs/
+      drafts/                  what is being written, and the working folders of attempts under way
+
+Any number of processes may use one store at once: everything appears by rename, and what is there never changes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import secrets
+from pathlib import Path
+
+from penstock.diagnostics import ConfigurationError, Diagnostic
+from penstock_backends.local.objects import CorruptedError, Json, Objects, is_artifact, read_record, write_record
+
+FORMAT = "penstock-store"
+VERSION = 1
+VARIABLE = "PENSTOCK_STORE"
+DEFAULT = ".penstock"
+
+
+class Store:
+    """A folder of that layout, made where it is missing.
+
+    Args:
+        folder: where; by default what the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the current
+            directory.
+
+    Raises:
+        ConfigurationError: it is a URL, cannot be written, holds something else, or is of a later version.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = _checked_folder(folder or os.environ.get(VARIABLE) or DEFAULT)
+        self.results = self.folder / "results"
+        self.runs = self.folder / "runs"
+        self.drafts = self.folder / "drafts"
+        self.objects = Objects(self.folder / "objects", self.drafts)
+        _prepare(self.folder)
+        self.drafts.mkdir(exist_ok=True)
+
+    def result_file(self, key: str) -> Path:
+        """Where the result of a cache key is, if it is."""
+        return self.results / key[:2] / key[2:]
+
+    def result(self, key: str) -> Json:
+        """What was stored under a cache key, all of it checked; None where it is missing, or no longer whole."""
+        record = read_record(self.result_file(key))
+        if record is None:
+            return None
+        try:
+            for wire in record["outputs"].values():
+                if is_artifact(wire):
+                    self.objects.check_all(wire["$artifact"]["digest"], bool(wire["$artifact"].get("folder")))
+        except CorruptedError:
+            return None
+        return record
+
+    def add_result(self, key: str, record: Json) -> None:
+        """Stores a result under a cache key."""
+        write_record(self.result_file(key), record, self.objects.draft())
+
+    def new_run(self) -> tuple[str, Path]:
+        """The id of a run, later than those before it, and its folder."""
+        while True:
+            now = datetime.datetime.now(datetime.timezone.utc)
+            run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+            folder = self.runs / run_id
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            (folder / "logs").mkdir()
+            return run_id, folder
+
+
+def _checked_folder(given: str | Path) -> Path:
+    text = str(given)
+    if "://" in text:
+        message = f"the store `{text}` is a URL; the local engine keeps its store in a folder"
+        raise ConfigurationError(Diagnostic("P711", message, fix=f"give the path of a folder: `store={DEFAULT!r}`"))
+    return Path(text).expanduser().absolute()
+
+
+def _prepare(folder: Path) -> None:
+    marker = folder / "format.json"
+    try:
+        if not marker.exists():
+            _create(folder, marker)
+        found = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
+        raise ConfigurationError(Diagnostic("P712", f"the store {folder} cannot be used: {said}")) from None
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        message = f"the store {folder} is of the format {found.get('format')} {found.get('version')}, not {FORMAT} {VERSION}"
+        fix = "use the Penstock that made it, or give another folder: `store=...`"
+        raise ConfigurationError(Diagnostic("P713", message, fix=fix))
+
+
+def _create(folder: Path, marker: Path) -> None:
+    if folder.is_dir() and any(not each.name.startswith(_OURS) for each in folder.iterdir()):
+        message = f"the folder {folder} holds something else, so it cannot become a store"
+        raise ConfigurationError(Diagnostic("P714", message, fix="give an empty folder, or one that does not exist"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    draft = folder / f"format.json.{os.getpid()}"
+    draft.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n", encoding="utf-8")
+    draft.replace(marker)
+
+
+_OURS = (".gitignore", "drafts", "format.json", "objects", "results", "runs")
