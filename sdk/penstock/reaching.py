@@ -160,7 +160,10 @@ class Search:
         if unit in self._units:
             return
         self._units.add(unit)
-        self._refuse_pipeline(module, unit)
+        if self._is_pipeline(module, unit):
+            name = getattr(unit.node, "name", "")
+            self.problem("P110", f"`{name}` is a pipeline: a step can't call it", *_inner(module, unit))
+            return
         references = module.references(unit)
         for reference in references.names:
             if not (unit.enclosing and self.read_local(module, unit, reference)):
@@ -193,6 +196,9 @@ class Search:
         found = find_module(target, module.root)
         if isinstance(found, Library):
             self.need(f"{target}.{imported.attr}".rstrip(".*"), place, optional=optional)
+            return
+        if found is None and find_module(target.partition(".")[0], module.root) is None:
+            self.need(target, place, optional=optional)  # may be among the packages that the author names
             return
         if found is None:
             if not optional:
@@ -230,7 +236,7 @@ class Search:
     def _attribute(self, target: str, path: tuple[str, ...], near: Module, place: Place, *, given: bool) -> None:
         """``given``: the first attribute is imported by name, so that it is there even if it is a submodule."""
         if target.partition(".")[0] == "penstock":
-            if path and target == "penstock" and path[0] not in RUNTIME_NAMES:
+            if path and not given and path[0] not in RUNTIME_NAMES:
                 self._refuse_penstock(f"penstock.{path[0]}", place)
             return
         found = find_module(target, near.root)
@@ -349,11 +355,10 @@ class Search:
             message = f"`{name}` holds {what}: it can't be carried to where the step runs"
             self.problem("P106", message, Place(module, unit.node), "make it inside the step, and close it there")
 
-    def _refuse_pipeline(self, module: Module, unit: Unit) -> None:
+    @staticmethod
+    def _is_pipeline(module: Module, unit: Unit) -> bool:
         decorators = unit.node.decorator_list if isinstance(unit.node, Function) else ()
-        if any(is_from_penstock(module, each, "pipeline") for each in decorators):
-            name = getattr(unit.node, "name", "")
-            self.problem("P110", f"`{name}` is a pipeline: a step can't call it", *_inner(module, unit))
+        return any(is_from_penstock(module, each, "pipeline") for each in decorators)
 
 
 def _inner(module: Module, unit: Unit) -> tuple[Place, str]:
