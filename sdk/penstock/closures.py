@@ -16,6 +16,7 @@ from penstock.modules import Definition, Function, Module, Unit, written_unit
 from penstock.reaching import Place, Search, clash
 from penstock.references import Imported, Reference, local_names
 
+_UNKNOWN = object()
 _FIX = "pass it as a parameter, or make it inside the step"
 
 
@@ -105,9 +106,11 @@ class Closures:
         single = bindings[0] if len(bindings) == 1 else None
         if single is not None and isinstance(single[-1], (ast.Import, ast.ImportFrom)):
             self._lift_import(module, single, reference)
+        elif single is not None and _is_constant(single[-1], cells.get(name, _UNKNOWN)):
+            self._lift(module, (*self._around(unit, owner), *single), {})
         elif name in cells:
             self._lift_value(module, name, cells[name], owner, place)
-        elif single is not None and (isinstance(single[-1], Definition) or _is_constant(single[-1])):
+        elif single is not None and isinstance(single[-1], Definition):
             self._lift(module, (*self._around(unit, owner), *single), {})
         elif not reference.weak:
             message = f"`{name}` is a variable of the function around the step, and has no value yet"
@@ -224,9 +227,10 @@ def _cells_of(thing: Any) -> dict[str, object]:
     """The values of the variables that a function, or a class's methods, took from the functions around it."""
     if not isinstance(thing, type):
         return dict(_closure(inspect.unwrap(thing)))
+    bases = {base.__name__: base for base in thing.__mro__[1:] if "<locals>" in base.__qualname__}
     methods = (getattr(each, "__func__", getattr(each, "fget", each)) for each in vars(thing).values())
     cells = {name: value for each in methods if isinstance(each, FunctionType) for name, value in _closure(each)}
-    return {name: value for name, value in cells.items() if name != "__class__"}
+    return {name: value for name, value in (bases | cells).items() if name != "__class__"}
 
 
 def _closure(function: Any) -> Iterator[tuple[str, object]]:
@@ -256,14 +260,17 @@ def _bindings(owner: ast.stmt, name: str) -> tuple[tuple[ast.AST, ...], ...]:
     return tuple([*found, *([(owner,)] if name in arguments else [])])
 
 
-def _is_constant(node: ast.AST) -> bool:
+def _is_constant(node: ast.AST, value: object) -> bool:
+    """Whether a statement assigns a constant that still is its variable's value or, where that isn't known, can't change."""
     if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
         return False
     try:
-        ast.literal_eval(node.value)
+        written = ast.literal_eval(node.value)
     except ValueError:
         return False
-    return True
+    if value is _UNKNOWN:
+        return not any(isinstance(part, (ast.List, ast.Dict, ast.Set)) for part in ast.walk(node.value))
+    return literal(written) is not None and literal(written) == literal(value)
 
 
 def _import_text(node: ast.Import | ast.ImportFrom, imported: Imported) -> str:

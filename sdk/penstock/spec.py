@@ -8,6 +8,7 @@ A reference into another node is a `Binding`; a binding is also what the harness
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, Union
@@ -248,14 +249,20 @@ class ModuleSource(SpecModel):
 
 
 def _blank_lines(before: Statement, after: Statement) -> int:
-    if any(each.source.startswith(("def ", "async def ", "class ", "@")) for each in (before, after)):
+    if any(_code(each).startswith(("def ", "async def ", "class ", "@")) for each in (before, after)):
         return 2
     apart = after.line - before.line - before.source.count("\n") > 1
     return int(apart or _is_import(before) != _is_import(after))
 
 
 def _is_import(statement: Statement) -> bool:
-    return statement.source.startswith(("import ", "from "))
+    return _code(statement).startswith(("import ", "from "))
+
+
+def _code(statement: Statement) -> str:
+    """The statement without the comments above it."""
+    lines = statement.source.split("\n")
+    return "\n".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
 
 
 class Reach(SpecModel):

@@ -45,6 +45,11 @@ class Project:
         self.forget()
         return self
 
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Writes one file as it is."""
+        (self.root / name).write_bytes(data)
+        self.forget()
+
     def forget(self) -> None:
         """Drops what was imported from here, and what lingers of other projects."""
         for name, module in list(sys.modules.items()):
