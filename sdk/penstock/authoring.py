@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Step(Generic[P, R]):
+class Step(Generic[P, R_co]):
     """A function that is one step of a pipeline. Made by `step`; calling it outside of a pipeline calls the function."""
 
     def __init__(
@@ -40,7 +41,7 @@ class Step(Generic[P, R]):
         self._after = after
 
     @property
-    def function(self) -> Callable[P, R]:
+    def function(self) -> Callable[P, R_co]:
         """The author's function."""
         return self._authored.function
 
@@ -49,11 +50,11 @@ class Step(Generic[P, R]):
         """How the step runs."""
         return self._settings
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = tracing.current_trace()
         if trace is None:
             return self.function(*args, **kwargs)
-        # A placeholder stands in for R, so that type checkers see the values that will flow.
+        # A placeholder stands in for the result, so that type checkers see the values that will flow.
         return trace.call(self._authored, self._settings, self._name, self._after, args, kwargs)  # type: ignore[return-value]
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class Step(Generic[P, R]):
         image: str | None = None,
         cache: bool | None = None,
         cache_version: str | None = None,
-    ) -> Step[P, R]:
+    ) -> Step[P, R_co]:
         """The same step, to be called in another way.
 
         Args:
@@ -96,7 +97,7 @@ class Step(Generic[P, R]):
         return Step(self._authored, settings, name if name is not None else self._name, (*self._after, *waits))
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Generic[P, R_co]):
     """A function that is a pipeline. Made by `pipeline`.
 
     Calling it outside of another pipeline runs the function as plain Python, step by step: that is what every engine's
@@ -115,7 +116,7 @@ class Pipeline(Generic[P, R]):
         return self._authored.name
 
     @property
-    def function(self) -> Callable[P, R]:
+    def function(self) -> Callable[P, R_co]:
         """The author's function."""
         return self._authored.function
 
@@ -130,7 +131,7 @@ class Pipeline(Generic[P, R]):
             self._definition = tracing.define(self._authored, self._heading)
         return self._definition
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         trace = tracing.current_trace()
         if trace is None:
             return self.function(*args, **kwargs)

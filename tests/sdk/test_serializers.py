@@ -2,8 +2,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import penstock.harness
 from penstock.harness import find_type, load_artifact, save_artifact, type_name
 from penstock.serializers import (
     Serializer,
@@ -22,8 +19,6 @@ from penstock.serializers import (
     serializer_problem,
 )
 from penstock.types import type_of
-
-TYPEHINTS = Path(__file__).parents[1] / "typehints" / "labels.py"
 
 
 class Net:
@@ -124,21 +119,3 @@ def test_a_companion_that_is_not_installed_is_not_required(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert requirements_of(type_of(pd.DataFrame, name_of=type_name)) == ()
-
-
-@pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_a_type_checker_sees_the_type_behind_a_label(checker, tmp_path):
-    if importlib.util.find_spec(checker) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{checker} is not installed")
-        pytest.skip(f"{checker} is not installed")
-    sources = str(Path(penstock.harness.__file__).parents[1])
-    options = {
-        # Without the project's own settings, as at a user's, and without errors in what is not the user's.
-        "mypy": ["--strict", "--follow-imports=silent", f"--config-file={os.devnull}", f"--cache-dir={tmp_path}"],
-        "pyright": [f"--pythonpath={sys.executable}"],
-    }[checker]
-    command = [sys.executable, "-m", checker, *options, str(TYPEHINTS)]
-    environment = {**os.environ, "MYPYPATH": sources, "PYTHONPATH": sources}
-    said = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert said.returncode == 0, said.stdout + said.stderr
