@@ -1,0 +1,160 @@
+"""Kubeflow Pipelines: one YAML file that holds all it needs.
+
+What is emitted
+    KFP's intermediate representation v2.1, written as plain data. Each task has a component of its own; tasks that do
+    the same share an executor, whose container is started as ``python3 -c HARNESS``, with the engine's JSON, the *job*
+    (what to call, and where its inputs are) and the author's source as arguments. No kfp is needed, here or there.
+
+How values travel, and why (`channels`)
+    - A pipeline parameter has Kubeflow's own type where that keeps the value (``str int float bool``, lists of these);
+      all else, and a default that Kubeflow would change (``2**53 + 1``, ``nan``, a tuple), is STRING with JSON text.
+    - Between steps, what can only be small (numbers, dates, enums, records of such) is a STRING parameter with the
+      exact JSON. What can grow (``str bytes list dict``) is an artifact with that JSON: parameters end up on a command
+      line, and one beyond 128 kB stops the run.
+    - Artifacts are ``system.Dataset``, ``Model``, ``Metrics``, ``HTML`` or ``Artifact``, by label. Their uri is the
+      file itself (or the folder), so that Kubeflow's pages can show it, with the ``format`` in the metadata.
+    - The numbers of ``log_metric`` are the metadata of a ``system.Metrics`` artifact.
+
+What is not left to the engine
+    - Retries and timeouts: KFP ignores retries inside ParallelFor (kubeflow/pipelines #13897), has no jitter, and gives
+      no attempt number; a pod's deadline counts pulling the image and all attempts. So the harness does both, and the
+      deadline is a backstop.
+    - Components that share a container share, on the cluster, the component spec of the first one: the compiled
+      workflow keeps specs by the container's hash. So a job names the types of its inputs, and tasks share an executor
+      only where their components are equal.
+
+After a failure, the nodes that don't depend on it go on where Argo goes on: its ``failFast``, which KFP leaves at the
+default, starts nothing more once nothing runs, but is not heeded while anything does (argo-workflows #10312).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native, unsupported
+from penstock.diagnostics import Diagnostic
+from penstock.spec import (
+    Binding,
+    Feature,
+    OutputBinding,
+    ParameterSpec,
+    PipelineSpec,
+    RecordBinding,
+    SequenceBinding,
+)
+from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
+from penstock_backends.kubeflow.inputs import channel_of
+from penstock_backends.kubeflow.options import KubeflowOptions
+from penstock_backends.kubeflow.plan import Planned, plan_of
+from penstock_backends.kubeflow.sizes import too_large
+from penstock_backends.kubeflow.text import documents
+from penstock_backends.lowering import flatten_groups
+from penstock_backends.rendering import header
+
+__all__ = ["KubeflowBackend", "KubeflowOptions", "arguments_for"]
+
+
+class KubeflowBackend(Backend):
+    """Emits ``NAME.yaml``, to be uploaded as a pipeline or run by ``kfp.local``."""
+
+    name: ClassVar[str] = "kubeflow"
+    options: ClassVar[type[Options]] = KubeflowOptions
+    passes: ClassVar[tuple[Pass, ...]] = (flatten_groups,)
+    supports: ClassVar[Mapping[Feature, Support]] = {
+        Feature.DATA_EDGES: native(),
+        Feature.PARAMETERS: native("typed inputs; JSON text where Kubeflow's types would change a value"),
+        Feature.ARTIFACTS: native("typed artifacts, by label"),
+        Feature.NAMED_OUTPUTS: native(),
+        Feature.COLLECTED_INPUTS: emulated("one input per item, joined again before the step is called"),
+        Feature.FIELD_ACCESS: emulated("the whole output travels, and the step's harness takes the part"),
+        Feature.AFTER: native("dependentTasks"),
+        Feature.NESTED_PIPELINES: emulated("flattened; names keep the path: OUTER--STEP"),
+        Feature.RETRY: emulated(
+            "by the harness, inside the pod: KFP has no jitter and no attempt number, and ignores retries in loops. "
+            "A pod that is lost as a whole (evicted, or all of it killed for memory) is not started again"
+        ),
+        Feature.TIMEOUT: emulated("by the harness, per attempt; activeDeadlineSeconds as a backstop for all of them"),
+        Feature.RESOURCES: native("requests; the type of a GPU by node selector"),
+        Feature.ENV: native(),
+        Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
+        Feature.IMAGE: native(),
+        Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
+        Feature.METRICS: native("metadata of a system.Metrics artifact"),
+        Feature.SCHEDULE: unsupported(
+            "a schedule is no part of a KFP pipeline, but a recurring run that the server keeps",
+            "leave `schedule` out, and create a recurring run of the pipeline with this cron expression",
+        ),
+    }
+
+    def emit(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Files:
+        """One YAML file."""
+        plan = plan_of(pipeline, options)
+        spec = {
+            "pipelineInfo": {"name": task_name(pipeline.name), **_described(pipeline.description)},
+            "schemaVersion": "2.1.0",
+            "sdkVersion": "penstock",
+            "root": _root(pipeline, plan),
+            "components": {f"comp-{each.name}": each.component for each in plan},
+            "deploymentSpec": {"executors": {each.executor: {"container": each.container} for each in plan}},
+        }
+        platform = {each.executor: each.platform for each in plan if each.platform}
+        rest = [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}] if platform else []
+        return {f"{pipeline.name}.yaml": documents(header(pipeline, self.name), [spec, *rest])}
+
+    def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
+        """What is too large for a command line or for the cluster's store."""
+        return too_large(pipeline, plan_of(pipeline, options))
+
+
+def _root(pipeline: PipelineSpec, plan: list[Planned]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    if pipeline.parameters:
+        inputs = {identifier(each.name): _root_input(each) for each in pipeline.parameters}
+        root["inputDefinitions"] = {"parameters": inputs}
+    dag: dict[str, Any] = {"tasks": {each.name: each.task_spec for each in plan}}
+    results = dict(_results(pipeline))
+    if results:
+        root["outputDefinitions"], dag["outputs"] = _root_outputs(pipeline, results)
+    return {**root, "dag": dag}
+
+
+def _root_input(parameter: ParameterSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {"parameterType": parameter_type(parameter), **_described(parameter.description)}
+    if not parameter.required:
+        found |= {"defaultValue": given_value(parameter, parameter.default), "isOptional": True}
+    return found
+
+
+def _described(text: str) -> dict[str, str]:
+    """A description, which the engine's templates may not take for one of theirs."""
+    return {"description": text.strip().replace("{{", "{ {")} if text.strip() else {}
+
+
+def _results(pipeline: PipelineSpec) -> Iterator[tuple[str, OutputBinding]]:
+    """What the pipeline returns, by name, as far as those are whole outputs of tasks."""
+    result = pipeline.result
+    parts: Iterable[tuple[str, Binding]] = ()
+    if isinstance(result, OutputBinding):
+        parts = [("output", result)]
+    elif isinstance(result, RecordBinding):
+        parts = result.fields
+    elif isinstance(result, SequenceBinding):
+        parts = [(f"output_{number}", item) for number, item in enumerate(result.items)]
+    for name, binding in parts:
+        if isinstance(binding, OutputBinding) and not binding.path:
+            yield identifier(name), binding
+
+
+def _root_outputs(pipeline: PipelineSpec, results: dict[str, OutputBinding]) -> tuple[dict[str, Any], dict[str, Any]]:
+    definitions: dict[str, Any] = {}
+    selectors: dict[str, Any] = {}
+    for name, binding in results.items():
+        channel, producer = channel_of(pipeline, binding), {"producerSubtask": task_name(binding.node)}
+        definitions.setdefault(channel.side, {})[name] = channel.declaration
+        if channel.is_artifact:
+            selector = {"artifactSelectors": [{**producer, "outputArtifactKey": channel.key}]}
+        else:
+            selector = {"valueFromParameter": {**producer, "outputParameterKey": channel.key}}  # type: ignore[dict-item]
+        selectors.setdefault(channel.side, {})[name] = selector
+    return definitions, selectors

@@ -1,0 +1,177 @@
+"""The texts that travel: the harness and `entry` made small, and the author's source kept from the engine's hands."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import inspect
+import io
+import json
+import re
+import textwrap
+import tokenize
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from penstock import harness
+from penstock.spec import ModuleSource, Statement
+from penstock_backends.kubeflow import entry
+
+# kfp.local runs a command only if this name stands in it.
+_HEADER = """\
+# Penstock's harness: runs one step, with nothing but Python. It is penstock/harness.py and, below it,
+# penstock_backends/kubeflow/entry.py, {form}, {digest}.
+# It stands in the place of kfp.dsl.executor_main. The author's own code is in `args`.
+"""
+
+# Beside the marks: what a YAML block scalar cannot show (control characters, spaces at the end of a line, emoji).
+_HIDDEN = r"[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
+_TRAILING = r"(?<= )(?=\n|\Z)"
+
+
+# --- the author's source ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What a step reaches of one of the author's modules.
+
+    ``lines`` says where the text comes from: pairs of a line in ``text`` and the line in ``file``, one per statement.
+    """
+
+    module: str
+    file: str
+    text: str
+    lines: list[list[int]]
+
+
+def sliced(module: ModuleSource, names: Iterable[str]) -> Slice:
+    """The statements of a module that belong to a step which reaches ``names``."""
+    reached = set(names)
+    kept = [part for each in module.statements if (part := _part(each, reached)) is not None]
+    text = module.model_copy(update={"statements": tuple(kept)}).text
+    lines, position = [], 0
+    for statement in kept:
+        position = text.index(statement.source, position)
+        lines.append([text.count("\n", 0, position) + 1, statement.line])
+        position += len(statement.source)
+    return Slice(module.name, module.file, text, lines)
+
+
+def _part(statement: Statement, reached: set[str]) -> Statement | None:
+    node = ast.parse(statement.source).body[0]
+    if not harness.belongs(node, reached):
+        return None
+    small = harness.trimmed(node, reached)
+    if ast.dump(small) == ast.dump(node):
+        return statement
+    return statement.model_copy(update={"source": ast.unparse(small)})
+
+
+def joiner_for(texts: Iterable[str]) -> str:
+    """The shortest of ``<~``, ``<~~`` ... that stands in none of the texts; `joined` parts marks with it."""
+    together = "\n".join(texts)
+    joiner = "<~"
+    while joiner in together:
+        joiner += "~"
+    return joiner
+
+
+def joined(text: str, joiner: str) -> str:
+    """A text in which nothing is left that the engine or the YAML would change; `entry.unjoined` turns it back.
+
+    A mark is parted by ``<~>`` (``{<~>{``), another character is written by its number (a tab is ``<~9>``). Most texts
+    stay as they are.
+    """
+    text = re.sub(_HIDDEN, lambda match: f"{joiner}{ord(match[0]):x}>", text)
+    text = re.sub(_TRAILING, f"{joiner}>", text)
+    for mark in entry.MARKS:
+        text = re.sub(f"{re.escape(mark[0])}(?={re.escape(mark[1:])})", f"{mark[0]}{joiner}>", text)
+    return text
+
+
+def job_text(job: Mapping[str, Any]) -> str:
+    """A job as JSON that can be read: one line a key, and without marks."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in job.items())
+    return entry.guarded("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+# --- the harness ------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def harness_text() -> str:
+    """The program that every container is started with, as text: without comments and docstrings."""
+    return _header("without comments and docstrings") + _program()
+
+
+@lru_cache(maxsize=1)
+def packed_harness() -> str:
+    """The same program, compressed."""
+    packed = textwrap.fill(base64.b64encode(zlib.compress(_program().encode(), 9)).decode(), 110)
+    run = f'import base64, zlib\nexec(zlib.decompress(base64.b64decode("""\n{packed}\n""")))\n'
+    return _header("compressed (compile with harness=text to read it)") + run
+
+
+def _header(form: str) -> str:
+    whole = inspect.getsource(harness) + inspect.getsource(entry)
+    return _HEADER.format(form=form, digest=f"sha256 {hashlib.sha256(whole.encode()).hexdigest()[:16]}")
+
+
+@lru_cache(maxsize=1)
+def _program() -> str:
+    own = [line for line in _small(inspect.getsource(entry)).splitlines() if not line.startswith("from __future__")]
+    own = [line for line in own if not line.startswith("from penstock")]
+    used = {node.id for node in ast.walk(ast.parse("\n".join(own))) if isinstance(node, ast.Name)}
+    shared = _reached(_small(inspect.getsource(harness)), used | set(harness.RUNTIME_NAMES))
+    return shared + "\n" + "\n".join(own).strip("\n") + "\n"
+
+
+def _small(source: str) -> str:
+    """Python source without comments, docstrings and most blank lines; all else as it was."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for first, last in _docstrings(ast.parse(source)):
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    text = re.sub(r"\n\s*\n(?= )", "\n", "\n".join(lines) + "\n")
+    return re.sub(r"\n{2,}", "\n\n", text).lstrip("\n")
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
+    """The first and last lines of the docstrings, save those that are all there is of a class."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            first = node.body[0]
+            if len(node.body) > 1:
+                yield first.lineno, first.end_lineno or first.lineno
+
+
+def _reached(source: str, roots: set[str]) -> str:
+    """The top-level statements that ``roots`` need, directly or through others, and those that bind no name."""
+    body = ast.parse(source).body
+    needed, chosen = set(roots), set[int]()
+    while True:
+        more = {
+            number
+            for number, node in enumerate(body)
+            if number not in chosen and (harness.belongs(node, needed) or not harness.bound_names(node))
+        }
+        if not more:
+            break
+        chosen |= more
+        needed |= {part.id for number in more for part in ast.walk(body[number]) if isinstance(part, ast.Name)}
+    lines = source.splitlines()
+    parts = ["\n".join(lines[_first_line(body[n]) - 1 : body[n].end_lineno]) for n in sorted(chosen)]
+    return re.sub(r"(?m)^((?:import|from) .*)\n\n(?=import|from)", r"\1\n", "\n\n".join(parts) + "\n")
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)])

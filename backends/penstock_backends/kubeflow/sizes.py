@@ -1,0 +1,58 @@
+"""What is too large for Kubeflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from penstock.diagnostics import Diagnostic, Location
+from penstock.spec import LiteralBinding, PipelineSpec, Task, tasks
+from penstock_backends.kubeflow.entry import LARGEST_PARAMETER
+from penstock_backends.kubeflow.plan import Planned
+from penstock_backends.rendering import compact_json
+
+LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its driver, and Linux takes 131,072
+LARGEST_WORKFLOW = 1_000_000  # bytes; etcd takes 1.5 MiB by default, and the state of the run must fit in, too
+
+
+def too_large(pipeline: PipelineSpec, plan: list[Planned]) -> Iterator[Diagnostic]:
+    """Every value, program and pipeline that the engine would reject for its size."""
+    yield from _parameters(pipeline)
+    containers = {each.executor: each for each in plan}
+    for each in containers.values():
+        size = len(compact_json(each.container))
+        if size > LARGEST_CONTAINER:
+            yield Diagnostic(
+                "P521",
+                f"the program of `{each.task.id}` takes {size} bytes, and Kubeflow takes {LARGEST_CONTAINER} at most",
+                _location(each.task),
+                "move large constants into a file that the step reads, or code into a package that the image holds",
+            )
+    # Texts stand in the workflow as JSON within JSON.
+    whole = sum(len(compact_json(compact_json(each.container))) for each in containers.values())
+    whole += sum(len(compact_json(compact_json([each.component, each.task_spec]))) for each in plan)
+    if whole > LARGEST_WORKFLOW:
+        yield Diagnostic(
+            "P522",
+            f"the pipeline makes a workflow of about {whole} bytes; a cluster keeps {LARGEST_WORKFLOW} beside its state",
+            None,
+            "divide the pipeline, or let tasks share steps: each distinct step adds its program and the harness",
+        )
+
+
+def _parameters(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
+    fix = "write it to a file in a step, and pass the file on"
+    for parameter in pipeline.parameters:
+        size = 0 if parameter.required else len(compact_json(parameter.default))
+        if size > LARGEST_PARAMETER:
+            said = f"the default of `{parameter.name}` takes {size} bytes, beyond Kubeflow's {LARGEST_PARAMETER}"
+            yield Diagnostic("P523", said, None, fix)
+    for task in tasks(pipeline.body):
+        size = sum(len(compact_json(given.value)) for _, given in task.inputs if isinstance(given, LiteralBinding))
+        if size > LARGEST_PARAMETER:
+            said = f"the constants given to `{task.id}` take {size} bytes, beyond Kubeflow's {LARGEST_PARAMETER}"
+            yield Diagnostic("P523", said, _location(task), fix)
+
+
+def _location(task: Task) -> Location | None:
+    span = task.span
+    return Location(span.file, span.line, span.text, span.column, span.end_column) if span else None
