@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from penstock import compiler, tracing
 from penstock.assignability import accepts
 from penstock.backend import Definition
 from penstock.declarations import Names, definition_location, local_names
-from penstock.diagnostics import DefinitionError, Diagnostic, ParameterError
+from penstock.diagnostics import DefinitionError, Diagnostic, ParameterError, did_you_mean
 from penstock.harness import StepError
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
 from penstock.spec import ParameterSpec, PipelineSpec, Settings
@@ -238,9 +237,7 @@ class Pipeline(Generic[P, R_co]):
 
 
 def _unknown(name: str, parameters: Mapping[str, ParameterSpec], pipeline: str) -> Diagnostic:
-    near = difflib.get_close_matches(name, parameters, n=1)
-    known = ", ".join(f"`{each}`" for each in parameters) or "none"
-    fix = f"did you mean `{near[0]}`?" if near else f"its parameters: {known}"
+    fix = did_you_mean(name, parameters, otherwise="its parameters: {}")
     return Diagnostic("P601", f"pipeline `{pipeline}` has no parameter `{name}`", fix=fix)
 
 

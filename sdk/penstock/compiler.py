@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
-from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, Location, SpecError
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, Location, SpecError, did_you_mean
 from penstock.features import features_of
 from penstock.spec import PipelineSpec
 from penstock.verify import verify
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +30,8 @@ RUNNING_TARGET = "local"
 
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  # slow to import, and not needed to define a pipeline
+
     return {each.name: each for each in sorted(entry_points(group=GROUP), key=lambda each: each.name)}
 
 
@@ -42,9 +45,9 @@ def backend(target: str) -> Backend:
     """The backend of a target. Raises `ConfigurationError` if there is none of that name."""
     found = _installed().get(target)
     if found is None:
-        near = difflib.get_close_matches(target, targets(), n=1)
-        fix = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(targets()) or 'none'}"
-        raise ConfigurationError(Diagnostic("P701", f"there is no target `{target}`", fix=fix))
+        raise ConfigurationError(
+            Diagnostic("P701", f"there is no target `{target}`", fix=did_you_mean(target, targets()))
+        )
     return cast(Backend, found.load()())
 
 
@@ -116,8 +119,7 @@ def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:
 def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, known, n=1)
-        fix = f"did you mean `{near[0]}`?" if near else f"its options: {', '.join(known) or 'none'}"
+        fix = did_you_mean(name, known, otherwise="its options: {}")
         return Diagnostic("P702", f"target `{target}` has no option `{name}`", fix=fix)
     return Diagnostic("P703", f"option `{name}` of target `{target}`: {error['msg']} (given: {error['input']!r})")
 

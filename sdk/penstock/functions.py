@@ -40,7 +40,7 @@ def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
     file = function.__code__.co_filename
     name = f"`{function.__qualname__}`"
     fix = "put it in a module or a script of yours, and define the pipeline from there"
-    if not is_author_file(file):
+    if not is_author_file(file) or not Path(file).is_file():
         raise _refusal(function, "P103", f"{name} has no source file: it was typed or built at run time", fix)
     try:
         canonical, _, root = canonical_module(function.__module__ or "__main__", file)

@@ -12,8 +12,8 @@ Words used here:
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import base64
 import contextlib
@@ -24,7 +24,6 @@ import decimal
 import enum
 import functools
 import importlib
-import importlib.abc
 import importlib.util
 import json
 import linecache
@@ -546,8 +545,8 @@ def trimmed(statement: ast.stmt, names: set[str]) -> ast.stmt:
     return ast.copy_location(type(statement)(*level), statement)
 
 
-class Program(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serves the author's modules to ``import``, each holding only what one step reaches.
+class Program:
+    """A finder and loader that serves the author's modules to ``import``, each holding only what one step reaches.
 
     ``modules`` maps a module's name to its text, or to pieces ``[file, line, text]`` which keep their place in the author's
     file; ``reach`` maps it to the names that belong to the step.

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import ast
-import asyncio
-import concurrent.futures
 import io
-import mmap
-import socket
-import subprocess
 import sys
-import threading
-import types
 from typing import Any
 
 from penstock.modules import Module
 from penstock.references import dotted
 
-_LIVE_TYPES: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((socket.socket,), "a socket"),
-    ((type(threading.Lock()), type(threading.RLock())), "a lock"),
-    ((threading.Event, threading.Condition, threading.Semaphore, threading.Barrier), "a lock"),
-    ((threading.Thread, subprocess.Popen), "a running thread or process"),
-    ((concurrent.futures.Executor, asyncio.AbstractEventLoop), "a pool of workers"),
-    ((types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType), "a generator"),
-    ((mmap.mmap,), "an open file"),
-)
+# By name, so that this imports none of their modules: what is not loaded has no objects.
+_LIVE_TYPES = {
+    "socket.socket": "a socket",
+    **dict.fromkeys(("_thread.lock", "_thread.RLock"), "a lock"),
+    **dict.fromkeys((f"threading.{name}" for name in ("Event", "Condition", "Semaphore", "Barrier")), "a lock"),
+    **dict.fromkeys(("threading.Thread", "subprocess.Popen"), "a running thread or process"),
+    **dict.fromkeys(("concurrent.futures._base.Executor", "asyncio.events.AbstractEventLoop"), "a pool of workers"),
+    **dict.fromkeys((f"builtins.{name}" for name in ("generator", "async_generator", "coroutine")), "a generator"),
+    "mmap.mmap": "an open file",
+}
 _LIVE_CALLS = {
     "open": "an open file",
     "io.open": "an open file",
@@ -44,9 +38,9 @@ def is_live(value: Any) -> str:
     """What kind of live object a value is, as a message names it; '' for one that is not."""
     if type(value).__module__.partition(".")[0] == "penstock":
         return "pipeline" if type(value).__name__ in ("Pipeline", "Step") else ""
-    for kinds, what in _LIVE_TYPES:
-        if isinstance(value, kinds):
-            return what
+    for cls in type(value).__mro__:
+        if f"{cls.__module__}.{cls.__qualname__}" in _LIVE_TYPES:
+            return _LIVE_TYPES[f"{cls.__module__}.{cls.__qualname__}"]
     if _is_open_file(value):
         return "an open file"
     names = {cls.__name__.lower() for cls in type(value).__mro__ if cls.__module__ != "builtins"}

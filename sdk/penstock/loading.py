@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -13,7 +12,7 @@ from types import ModuleType
 from penstock import compiler
 from penstock.authoring import Pipeline
 from penstock.backend import Definition
-from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError
+from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError, did_you_mean
 from penstock.modules import canonical_module
 
 
@@ -86,8 +85,8 @@ def _split(target: str) -> tuple[Path, str]:
         file, name = target, ""
     path = Path(file)
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [each.name for each in _siblings(path)], n=1)
-        fix = f"did you mean {path.with_name(near[0])}?" if near else "give the path of a Python file"
+        siblings = [str(each) for each in _siblings(path)]
+        fix = did_you_mean(str(path), siblings, "{}", "give the path of a Python file")
         raise ConfigurationError(Diagnostic("P710", f"there is no file {file}", fix=fix))
     return path.resolve(), name
 
@@ -103,6 +102,5 @@ def _is_defined_in(value: object, module: ModuleType) -> bool:
 def _chosen(name: str, known: dict[str, Pipeline[..., object]], path: Path) -> Pipeline[..., object]:
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
-    fix = f"did you mean `{near[0]}`?" if near else f"it defines: {', '.join(known) or 'none'}"
+    fix = did_you_mean(name, known, otherwise="it defines: {}")
     raise ConfigurationError(Diagnostic("P714", f"{path} defines no pipeline `{name}`", fix=fix))

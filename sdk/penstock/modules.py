@@ -230,7 +230,7 @@ def is_author_file(file: str) -> bool:
     path = Path(os.path.abspath(file))
     if path.suffix != ".py" or _INSTALLED & set(path.parts) or _OWN_FOLDER in path.parents:
         return False
-    return not str(path).startswith(_STANDARD) and path.is_file()
+    return not str(path).startswith(_STANDARD)
 
 
 def find_module(name: str, root: Path) -> Module | Library | None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.diagnostics import Diagnostic, Location
-from penstock.harness import RUNTIME_NAMES, running
+from penstock.effects import effects, imports_in
+from penstock.harness import RUNTIME_NAMES
 from penstock.liveness import built_live, is_live
 from penstock.modules import Function, Library, Module, Unit, find_module, is_from_penstock
-from penstock.references import Imported, Reference, dotted
+from penstock.references import Imported, Reference
 from penstock.requirements import needs_distribution, requirements_for
 from penstock.sources import location_of
 
@@ -99,9 +100,15 @@ class Search:
     # asking for names
 
     def include(self, module: Module) -> None:
-        """Makes a module part of the program, without any of its names yet."""
-        self.modules.setdefault(module.name, module)
-        self.names.setdefault(module.name, set())
+        """Makes a module, and the packages around it, part of the program, without any of their names yet."""
+        if module.name in self.modules:
+            return
+        self.modules[module.name] = module
+        self.names[module.name] = set()
+        package = module.name.rpartition(".")[0]
+        outer = find_module(package, module.root) if package else None
+        if isinstance(outer, Module):
+            self.include(outer)
 
     def bind(self, module: Module, name: str) -> bool:
         """Reaches the statements behind a module's name; False if it has none."""
@@ -122,7 +129,7 @@ class Search:
         if not self.bind(module, path[0]):
             return False
         for unit in module.by_name.get(path[0], ()):
-            for imported in _imports_in(unit):
+            for imported in imports_in(unit):
                 if imported.binds == path[0]:
                     self._waiting.append(lambda i=imported: self.follow(module, i, path[1:], place))  # type: ignore[misc]
         return True
@@ -270,7 +277,7 @@ class Search:
         """Whether a statement that can be reached imports the submodule, and so makes it an attribute of its package."""
         for module in (near, package):
             for unit in module.units:
-                for imported in _imports_in(unit):
+                for imported in imports_in(unit):
                     target = module.absolute(imported.loads, imported.level)
                     if f"{target}.{imported.attr}.".startswith(f"{name}."):
                         return self.bind(module, imported.binds) or True
@@ -279,7 +286,7 @@ class Search:
     def _bind_starred(self, module: Module, name: str) -> bool:
         if name in self._namespace_of(module) or not hasattr(builtins, name):
             for unit in reversed(module.stars):
-                for imported in _imports_in(unit):
+                for imported in imports_in(unit):
                     if self._provides(module, imported, unit, name):
                         return True
         return False
@@ -311,31 +318,44 @@ class Search:
         """Reaches the module-level calls and decorated definitions that change something reached: registrations."""
         found = False
         for unit in module.units:
-            for name, path in _effects(unit):
-                if name not in self.names[module.name] and self._is_changed(module, path, decorates=name != path[0]):
+            for name, path in effects(unit):
+                if name not in self.names[module.name] and self._changes(module, path):
                     found |= self.bind(module, name)
         return found
 
-    def _is_changed(self, module: Module, path: tuple[str, ...], *, decorates: bool) -> bool:
-        units = [unit for unit in module.by_name.get(path[0], ()) if path[0] in unit.bound]
-        for imported in (each for unit in units for each in _imports_in(unit) if each.binds == path[0]):
-            found = find_module(module.absolute(imported.module, imported.level), module.root)
-            inner = (*imported.path, *path[1:])
-            if isinstance(found, Module) and found.name in self.names and inner:
-                if found.binds(inner[0]) and self._is_changed(found, inner, decorates=True):
-                    return True
-        reached = self.names[module.name]
-        for unit in units:
-            if isinstance(unit.node, Function):
-                if any(self._is_own(module, name) for name in module.references(unit).changes & reached):
-                    return True
-            elif unit.imports is None and decorates and path[0] in reached and len(path) > 1:
+    def _changes(self, module: Module, path: tuple[str, ...]) -> bool:
+        """Whether acting on a path changes what is reached: the object itself, or one that the function called changes."""
+        for home, (name, *rest) in self._origins(module, path, frozenset()):
+            functions = [unit for unit in home.by_name[name] if isinstance(unit.node, Function)]
+            changed = {each for unit in functions for each in home.references(unit).changes}
+            if any(self._is_reached(home, each) for each in changed):
+                return True
+            if rest and not functions and name in self.names.get(home.name, ()):
                 return True
         return False
 
-    @staticmethod
-    def _is_own(module: Module, name: str) -> bool:
-        return all(unit.imports is None for unit in module.by_name.get(name, ()))
+    def _is_reached(self, module: Module, name: str) -> bool:
+        origins = self._origins(module, (name,), frozenset())
+        return any(path[0] in self.names.get(home.name, ()) for home, path in origins)
+
+    def _origins(
+        self, module: Module, path: tuple[str, ...], seen: frozenset[tuple[str, str]]
+    ) -> Iterator[tuple[Module, tuple[str, ...]]]:
+        """Where what a path leads to is bound other than by an import: the module, and the path from there."""
+        if not path or (module.name, path[0]) in seen:
+            return
+        seen |= {(module.name, path[0])}
+        units = [unit for unit in module.by_name.get(path[0], ()) if path[0] in unit.bound]
+        imports = [each for unit in units for each in imports_in(unit) if each.binds == path[0]]
+        if units and not imports:
+            yield module, path
+        for each in imports:
+            target = find_module(module.absolute(each.module, each.level), module.root)
+            if isinstance(target, Module):
+                yield from self._origins(target, (*each.path, *path[1:]), seen)
+        inner = find_module(f"{module.name}.{path[0]}", module.root) if not units else None
+        if isinstance(inner, Module):
+            yield from self._origins(inner, path[1:], seen)
 
     # what can't be carried
 
@@ -370,37 +390,3 @@ def clash(module: Module, name: str, one: tuple[str, ...], other: tuple[str, ...
     shown = " and ".join(f"`{text.splitlines()[0]}`" for texts in (one, other) for text in texts[:1])
     message = f"`{name}` stands for two things in the programs of {module.name}: {shown}"
     return Diagnostic("P112", message, Location(str(module.path), 1), "give one of them another name")
-
-
-def _imports_in(unit: Unit) -> list[Imported]:
-    if unit.imports is not None:
-        return Imported.all_of(unit.imports)
-    if unit.defines or not any(isinstance(unit.node, kind) for kind in (ast.Try, ast.If, ast.With, ast.For, ast.While)):
-        return []
-    imports = (part for part in running(unit.node) if isinstance(part, (ast.Import, ast.ImportFrom)))
-    return [each for part in imports for each in Imported.all_of(part)]
-
-
-def _effects(unit: Unit) -> list[tuple[str, tuple[str, ...]]]:
-    """For each call, change or decorator of a top-level statement: the name to reach for it, and the path that it acts on."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    if isinstance(unit.node, (*Function, ast.ClassDef)):
-        return [(unit.node.name, path) for each in unit.node.decorator_list if (path := _acted_on(each))]
-    if not unit.roots:
-        return found
-    for part in running(unit.node):
-        target: ast.expr | None = None
-        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            target = part.value
-        elif isinstance(part, (ast.Attribute, ast.Subscript)) and not isinstance(part.ctx, ast.Load):
-            target = part
-        path = _acted_on(target) if target else ()
-        if path:
-            found.append((path[0], path))
-    return found
-
-
-def _acted_on(node: ast.expr) -> tuple[str, ...]:
-    while isinstance(node, (ast.Call, ast.Subscript)) or (isinstance(node, ast.Attribute) and not dotted(node)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return dotted(node)

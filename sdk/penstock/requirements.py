@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import importlib
 import re
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 # Where steps run, the harness stands in for these.
 _PROVIDED = frozenset({"penstock", "penstock_backends", "penstock_templates"})
@@ -23,7 +24,7 @@ def requirements_for(module: str) -> tuple[str, ...]:
 
     Where several share a top-level package (``google.cloud.storage``), those that hold the longest part of the name.
     """
-    return tuple(sorted({_pinned(name) for name in _distributions(module)}))
+    return tuple(sorted({pinned(name) for name in _distributions(module)}))
 
 
 def _distributions(module: str) -> list[str]:
@@ -41,19 +42,30 @@ def _distributions(module: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def _providers() -> Mapping[str, list[str]]:
-    return importlib.metadata.packages_distributions()
+    return dict(_metadata().packages_distributions())
 
 
 @functools.lru_cache(maxsize=64)
 def _contents(distribution: str) -> frozenset[str]:
     """The modules and packages of a distribution, as paths without suffix."""
-    files = importlib.metadata.files(distribution) or []
+    files = _metadata().files(distribution) or []
     paths = {file.as_posix() for file in files if file.suffix in (".py", ".so", ".pyd")}
     modules = {path.partition(".")[0] for path in paths}
     packages = {path.rpartition("/")[0] for path in paths if path.endswith("__init__.py")}
     return frozenset(modules | packages)
 
 
-def _pinned(distribution: str) -> str:
+def pinned(distribution: str) -> str:
+    """A distribution at the version that is installed, without its local label; empty if it is not installed."""
+    metadata = _metadata()
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
     name = re.sub(r"[-_.]+", "-", distribution).lower()
-    return f"{name}=={importlib.metadata.version(distribution).partition('+')[0]}"
+    return f"{name}=={version.partition('+')[0]}"
+
+
+def _metadata() -> Any:
+    """`importlib.metadata`, imported where it is used: it takes as long as a tenth of importing Penstock."""
+    return importlib.import_module("importlib.metadata")

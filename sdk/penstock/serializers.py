@@ -7,7 +7,6 @@ names it without holding code. There is no registry: `Annotated[Net, Serializer(
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Callable
 from pathlib import PurePath
@@ -15,6 +14,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
 from penstock.harness import ArtifactLabel, Dataset, Metrics, Model, Report, Serializer
+from penstock.requirements import pinned
 from penstock.spec import TypeSpec
 
 __all__ = [
@@ -83,18 +83,11 @@ def requirements_of(spec: TypeSpec) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for companion in _COMPANIONS.get(_package(spec.name.partition(":")[0]), ()):
-        found.update(dict.fromkeys(_pinned(companion)))
+        found[pinned(companion)] = None
     for part in (*spec.args, *(field.type for field in spec.fields)):
         found.update(dict.fromkeys(requirements_of(part)))
-    return tuple(found)
+    return tuple(each for each in found if each)
 
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
-
-
-def _pinned(distribution: str) -> tuple[str, ...]:
-    try:
-        return (f"{distribution}=={importlib.metadata.version(distribution)}",)
-    except importlib.metadata.PackageNotFoundError:
-        return ()

@@ -24,7 +24,7 @@ Encoded = Any
 class SpecModel(BaseModel):
     """What all spec models share: frozen, no unknown fields, enums by value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True)
 
 
 class Feature(str, Enum):
@@ -408,7 +408,3 @@ def references(binding: Binding) -> Iterator[ParameterBinding | OutputBinding]:
     elif isinstance(binding, RecordBinding):
         for _, item in binding.fields:
             yield from references(item)
-
-
-for _model in (FieldSpec, TypeSpec, SequenceBinding, MappingBinding, RecordBinding, Group, PipelineSpec):
-    _model.model_rebuild()
