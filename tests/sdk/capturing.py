@@ -15,6 +15,7 @@ import pytest
 import penstock.harness
 from penstock.capture import Captured, capture, merge
 from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.modules import is_author_file
 from penstock.spec import ModuleSource
 
 _RUN = """
@@ -52,9 +53,11 @@ class Project:
 
     def forget(self) -> None:
         """Drops what was imported from here, and what lingers of other projects."""
+        own = str(Path(penstock.harness.__file__).parents[2])
         for name, module in list(sys.modules.items()):
-            if getattr(module, "__file__", None) and str(self.root.parent.parent) in str(module.__file__):
-                self.monkeypatch.delitem(sys.modules, name)
+            file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+            if (is_author_file(file) or str(self.root) in file) and not file.startswith(own):
+                del sys.modules[name]
         importlib.invalidate_caches()
 
     def get(self, entry: str) -> Any:
