@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from penstock import compiler, tracing
-from penstock.assignability import accepts
+from penstock import compiler, parameters, tracing
 from penstock.backend import Definition
-from penstock.declarations import Names, definition_location, local_names
-from penstock.diagnostics import DefinitionError, Diagnostic, ParameterError, did_you_mean
-from penstock.harness import StepError
+from penstock.declarations import definition_location, local_names
+from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
-from penstock.spec import ParameterSpec, PipelineSpec, Settings
-from penstock.values import Json, coerce, encode, parse
+from penstock.spec import PipelineSpec, Settings
+from penstock.values import Json
 
 if TYPE_CHECKING:
     from penstock.results import Run
@@ -159,7 +157,7 @@ class Pipeline(Generic[P, R_co]):
 
     def run(
         self,
-        parameters: Mapping[str, Any] | None = None,
+        given: Mapping[str, Any] | None = None,
         /,
         *,
         store: str | Path | None = None,
@@ -171,7 +169,7 @@ class Pipeline(Generic[P, R_co]):
         A step that fails is told by the state of the result, not by an exception.
 
         Args:
-            parameters: the pipeline's parameters by name; they may as well be given as keyword arguments.
+            given: the pipeline's parameters by name; they may as well be given as keyword arguments.
             store: the folder for outputs, cache and history; ``.penstock`` in the current directory by default.
             inline: run each step in this process and thread, for debuggers and coverage, instead of worker processes.
             more: parameters, and options of the local engine (such as ``max_workers``), by name.
@@ -183,76 +181,13 @@ class Pipeline(Generic[P, R_co]):
         definition = self.define()
         names = {each.name for each in definition.spec.parameters}
         options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
-        given = {**(parameters or {}), **{key: value for key, value in more.items() if key not in options}}
-        wires = self.encode_parameters(given)
+        all_given = {**(given or {}), **{key: value for key, value in more.items() if key not in options}}
+        wires = parameters.encode_parameters(definition, all_given)
         return compiler.runner().run(definition, wires, store=store, inline=inline, **options)
 
-    def parse_parameters(self, texts: Mapping[str, str]) -> dict[str, Any]:
-        """The values that texts from a command line stand for; anything but a text is written as JSON.
-
-        Raises:
-            ParameterError: naming each that is unknown or stands for no value of its type.
-        """
-        definition = self.define()
-        parameters = {each.name: each for each in definition.spec.parameters}
-        problems = [_unknown(name, parameters, self.name) for name in texts if name not in parameters]
-        values: dict[str, Any] = {}
-        for name, text in texts.items():
-            if name not in parameters:
-                continue
-            kind = parameters[name].type.model_dump(mode="json", exclude_defaults=True)
-            try:
-                values[name] = coerce(parse(text, kind), kind, definition.find)
-            except StepError as error:
-                fix = f"write it as JSON: -p {name}='...'"
-                problems.append(Diagnostic("P603", f"parameter `{name}`: {error}", fix=fix))
-        if problems:
-            raise ParameterError(problems)
-        return values
-
     def encode_parameters(self, given: Mapping[str, Any]) -> dict[str, Json]:
-        """All parameters of a run, encoded: those given, checked against their types, and the defaults of the others.
-
-        Raises:
-            ParameterError: naming each that is unknown (and the nearest that exists), missing, or not of its type.
-        """
-        parameters = {each.name: each for each in self.spec.parameters}
-        problems = [_unknown(name, parameters, self.name) for name in given if name not in parameters]
-        wires: dict[str, Json] = {}
-        names = Names()
-        for name, parameter in parameters.items():
-            if name in given:
-                problems.extend(_ill_typed(parameter, given[name], names))
-                wires[name] = _encoded(given[name], names)
-            elif parameter.required:
-                message = f"parameter `{name}` ({parameter.type.text}) of pipeline `{self.name}` is not given"
-                problems.append(
-                    Diagnostic("P602", message, fix=f"give it: `{name}=...`, on the command line `-p {name}=...`")
-                )
-            else:
-                wires[name] = parameter.default
-        if problems:
-            raise ParameterError(problems)
-        return wires
-
-
-def _unknown(name: str, parameters: Mapping[str, ParameterSpec], pipeline: str) -> Diagnostic:
-    fix = did_you_mean(name, parameters, otherwise="its parameters: {}")
-    return Diagnostic("P601", f"pipeline `{pipeline}` has no parameter `{name}`", fix=fix)
-
-
-def _ill_typed(parameter: ParameterSpec, value: object, names: Names) -> list[Diagnostic]:
-    reason = accepts(parameter.type, value, names.of)
-    if not reason:
-        return []
-    return [Diagnostic("P603", f"parameter `{parameter.name}`: {reason}", fix=f"give a {parameter.type.text}")]
-
-
-def _encoded(value: object, names: Names) -> Json:
-    try:
-        return encode(value, names.of)
-    except TypeError:  # then it was reported as ill-typed
-        return None
+        """All parameters of a run, encoded. Raises `ParameterError` for any that is unknown, missing or ill-typed."""
+        return parameters.encode_parameters(self.define(), given)
 
 
 @overload

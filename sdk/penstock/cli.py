@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import pprint
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from penstock import __version__, compiler
+from penstock import __version__, compiler, parameters, terminal
 from penstock.backend import Definition
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
 from penstock.graph import mermaid
-from penstock.loading import load_definition, load_pipeline
-from penstock.results import NodeRun, Run, State
+from penstock.loading import load_definition
+from penstock.results import Event
 from penstock.spec import PipelineSpec, tasks
 
 app = typer.Typer(
@@ -44,7 +42,6 @@ Target = Annotated[
         help="A Python file, the pipeline in it where there are several; or a spec in a .json file.",
     ),
 ]
-_COLOURS = {State.SUCCEEDED: "green", State.CACHED: "cyan", State.FAILED: "red", State.CANCELLED: "yellow"}
 
 
 def main() -> None:
@@ -59,17 +56,8 @@ def _errors() -> Iterator[None]:
         yield
     except PenstockError as error:
         for problem in error.diagnostics:
-            _print_problem(problem)
+            err.print(terminal.problem(problem))
         raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
-
-
-def _print_problem(problem: Diagnostic) -> None:
-    first, _, rest = problem.render().partition("\n")
-    code, _, message = first.partition(": ")
-    err.print(f"[bold red]{code}[/]: [bold]{escape(message)}[/]")
-    if rest:
-        err.print(escape(rest))
-    err.print()
 
 
 @app.callback(invoke_without_command=True)
@@ -97,12 +85,26 @@ def run(
     ] = None,
 ) -> None:
     """Run a pipeline on this machine."""
+    progress = terminal.Progress()
+
+    def show(event: Event) -> None:
+        for line in progress.lines(event):
+            out.print(line)
+
     with _errors():
-        pipeline = load_pipeline(target)
-        given = pipeline.parse_parameters(_pairs(parameter or []))
-        out.print(f"[bold]{escape(pipeline.name)}[/]")
-        finished = pipeline.run(given, store=store, inline=inline, max_workers=workers, on_event=_print_event)
-    _print_run(pipeline.spec, finished)
+        definition = load_definition(target)
+        given = parameters.encode_parameters(
+            definition, parameters.parse_parameters(definition, _pairs(parameter or []))
+        )
+        finished = compiler.runner().run(
+            definition, given, store=store, inline=inline, max_workers=workers, on_event=show
+        )
+    for line in terminal.failures(finished):
+        err.print(line)
+    if definition.spec.returns.kind != "none" and finished.state.is_good:
+        for line in terminal.result(finished.outputs):
+            out.print(line)
+    out.print(terminal.ending(finished))
     raise typer.Exit(0 if finished.state.is_good else 1)
 
 
@@ -113,51 +115,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             [Diagnostic("P604", f"`-p {text}` has no value", fix=f"write -p {text}=VALUE") for text in lone]
         )
     return dict((name, value) for name, _, value in (text.partition("=") for text in texts))
-
-
-def _print_event(event: Any) -> None:
-    """A line for a node that has ended, or for an attempt that failed and will be followed by another."""
-    err.print(escape(repr(event)))
-
-
-def _print_run(spec: PipelineSpec, finished: Run) -> None:
-    for node in finished.nodes.values():
-        _print_failure(node)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title, justify in (
-        ("node", "left"),
-        ("state", "left"),
-        ("attempts", "right"),
-        ("seconds", "right"),
-        ("metrics", "left"),
-    ):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]  # rich's own literal type
-    for node in finished.nodes.values():
-        metrics = ", ".join(f"{name}={value:g}" for name, value in node.metrics.items())
-        colour = _COLOURS.get(node.state, "dim")
-        table.add_row(
-            escape(node.id),
-            f"[{colour}]{node.state.value}[/]",
-            str(node.attempts or ""),
-            f"{node.seconds:.2f}",
-            escape(metrics),
-        )
-    out.print(table)
-    if spec.returns.kind != "none" and finished.state.is_good:
-        out.print("[dim]result[/] ", escape(pprint.pformat(finished.outputs, width=100)))
-    colour = _COLOURS.get(finished.state, "dim")
-    where = f" in {finished.folder}" if finished.folder else ""
-    out.print(f"[{colour}]{finished.state.value}[/] after {finished.seconds:.2f} s: run {finished.id}{escape(where)}")
-
-
-def _print_failure(node: NodeRun) -> None:
-    if node.state is not State.FAILED:
-        return
-    err.print(f"\n[bold red]{escape(node.id)} failed[/]: {escape(node.error)}")
-    if node.traceback and node.traceback.strip() != node.error.strip():
-        err.print(escape(node.traceback))
-    if node.log is not None:
-        err.print(f"[dim]log: {escape(str(node.log))}[/]\n")
 
 
 @app.command(name="compile")
@@ -243,7 +200,7 @@ def check(
     for name, problems in refused.items():
         out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
         for problem in problems:
-            _print_problem(problem)
+            err.print(terminal.problem(problem))
     raise typer.Exit(1 if any(refused.values()) else 0)
 
 

@@ -571,7 +571,8 @@ class Program:
     def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
         if name not in self.modules and name not in self.packages:
             return None
-        return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
+        loader: typing.Any = self
+        return importlib.util.spec_from_loader(name, loader, is_package=name in self.packages)
 
     def create_module(self, spec: object) -> None:
         return None

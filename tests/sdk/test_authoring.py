@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from penstock import DefinitionError, ParameterError, PipelineSpec, Resources, Retry, Schedule, pipeline, step
+from penstock.parameters import parse_parameters
 from penstock.spec import Group, OutputBinding, ParameterBinding, Task, tasks
 
 
@@ -375,7 +376,7 @@ def test_texts_from_a_command_line_become_values_of_the_declared_types():
     def typed(count: int, name: str, config: Config = Config(), maybe: float | None = None) -> int:
         return total([count])
 
-    values = typed.parse_parameters({"count": "3", "name": "3", "config": '{"depth": 7}', "maybe": "null"})
+    values = parse_parameters(typed.define(), {"count": "3", "name": "3", "config": '{"depth": 7}', "maybe": "null"})
     assert values == {"count": 3, "name": "3", "config": Config(7), "maybe": None}
     with pytest.raises(ParameterError, match=r"`count`: \"many\" is not int"):
-        typed.parse_parameters({"count": "many"})
+        parse_parameters(typed.define(), {"count": "many"})

@@ -1,0 +1,106 @@
+"""What the command line says, as lines of rich markup; `penstock.cli` prints them."""
+
+from __future__ import annotations
+
+import pprint
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from penstock.diagnostics import Diagnostic, shown_path
+from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Run, RunStarted, State
+
+_MARKS: Mapping[State, tuple[str, str]] = {
+    State.SUCCEEDED: ("green", "✓"),
+    State.CACHED: ("cyan", "="),
+    State.FAILED: ("red", "✗"),
+    State.SKIPPED: ("dim", "-"),
+    State.UPSTREAM_FAILED: ("dim", "-"),
+    State.CANCELLED: ("yellow", "!"),
+}
+_RESULT_LINES = 12
+
+
+class Progress:
+    """Turns the events of a run into lines, one for each node that ended and each attempt that will be followed."""
+
+    def __init__(self) -> None:
+        self._width = 0
+
+    def lines(self, event: Event) -> Iterator[str]:
+        """The lines for an event, often none."""
+        if isinstance(event, RunStarted):
+            self._width = min(max(map(len, event.nodes), default=0), 60)
+            yield f"[bold]{escape(event.pipeline)}[/] [dim]run {event.run}[/]"
+        elif isinstance(event, AttemptFailed):
+            again = f"trying again in {event.retry_in:.3g} s"
+            yield f"  [yellow]↻[/] {self._name(event.node)}  attempt {event.attempt}: {escape(event.error)}; {again}"
+        elif isinstance(event, NodeEnded):
+            yield self._ended(event.node)
+
+    def _name(self, node: str) -> str:
+        return escape(node.ljust(self._width))
+
+    def _ended(self, node: NodeRun) -> str:
+        colour, mark = _MARKS[node.state]
+        facts = [f"{node.seconds:6.2f} s" if node.attempts else node.state.value.replace("_", " ")]
+        if node.state is State.CACHED:
+            facts = ["cached"]
+        if node.attempts > 1:
+            facts.append(f"{node.attempts} attempts")
+        facts.extend(f"{escape(name)}={value:g}" for name, value in node.metrics.items())
+        if node.state is State.FAILED:
+            facts.append(f"[red]{escape(_first_line(node.error))}[/]")
+        return f"  [{colour}]{mark}[/] {self._name(node.id)}  {'  '.join(facts)}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def failures(run: Run) -> Iterator[str]:
+    """Each failed node with the author's traceback and where its log is."""
+    for node in run.nodes.values():
+        if node.state is not State.FAILED:
+            continue
+        yield f"\n[bold red]{escape(node.id)} failed[/] at attempt {node.attempts}: {escape(node.error)}"
+        if node.traceback and node.traceback.removeprefix("error: ").strip() != node.error.strip():
+            yield f"[dim]{escape(node.traceback.rstrip())}[/]"
+        if node.log is not None:
+            yield f"log: {escape(shown_path(str(node.log)))}"
+
+
+def result(value: Any) -> Iterator[str]:
+    """What a pipeline returned: a line for each of several named outputs."""
+    fields = value._asdict() if hasattr(value, "_asdict") else None
+    if not fields:
+        yield f"[bold]result[/] {escape(_shown(value))}"
+        return
+    yield "[bold]result[/]"
+    width = max(map(len, fields))
+    yield from (f"  {escape(name.ljust(width))}  {escape(_shown(item))}" for name, item in fields.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Path):
+        return shown_path(str(value))
+    lines = pprint.pformat(value, width=100, compact=True).splitlines()
+    if len(lines) > _RESULT_LINES:
+        lines = [*lines[:_RESULT_LINES], f"... ({len(lines) - _RESULT_LINES} more lines)"]
+    return "\n".join(lines)
+
+
+def ending(run: Run) -> str:
+    """The last line of a run: how it ended, after how long, where it is kept."""
+    colour, _ = _MARKS[run.state]
+    where = f" [dim]{escape(shown_path(str(run.folder)))}[/]" if run.folder else ""
+    return f"[{colour}]{run.state.value}[/] after {run.seconds:.2f} s{where}"
+
+
+def problem(diagnostic: Diagnostic) -> str:
+    """A diagnostic, its code and message set off."""
+    first, _, rest = diagnostic.render().partition("\n")
+    code, _, message = first.partition(": ")
+    return f"[bold red]{code}[/]: [bold]{escape(message)}[/]" + (f"\n{escape(rest)}" if rest else "") + "\n"
