@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import linecache
 import os
@@ -172,14 +173,20 @@ def install(requirements: typing.Sequence[str]) -> None:
     if not missing:
         return
     say(f"installing {', '.join(missing)}")
-    quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--root-user-action=ignore"]
-    done = subprocess.run([sys.executable, "-m", "pip", "install", *quiet, *missing], check=False)
+    done = subprocess.run([*_installer(), *missing], check=False)
     if done.returncode:
-        raise StepError(f"pip could not install {', '.join(missing)} (exit code {done.returncode})")
+        raise StepError(f"could not install {', '.join(missing)} (exit code {done.returncode})")
     users = site.getusersitepackages()
     if Path(users).is_dir() and users not in sys.path:
         sys.path.insert(1, users)  # pip made it just now: without the right to write elsewhere, it installs there
     importlib.invalidate_caches()
+
+
+def _installer() -> list[str]:
+    if importlib.util.find_spec("pip") is None and shutil.which("uv"):
+        return ["uv", "pip", "install", "--quiet", "--python", sys.executable]
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--root-user-action=ignore"]
+    return [sys.executable, "-m", "pip", "install", *quiet]
 
 
 def _is_met(requirement: str) -> bool:

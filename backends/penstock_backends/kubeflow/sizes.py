@@ -33,7 +33,7 @@ def too_large(pipeline: PipelineSpec, plan: list[Planned]) -> Iterator[Diagnosti
     if whole > LARGEST_WORKFLOW:
         yield Diagnostic(
             "P522",
-            f"the pipeline makes a workflow of about {whole} bytes; a cluster keeps {LARGEST_WORKFLOW} beside its state",
+            f"the pipeline makes a workflow of about {whole} bytes; a cluster keeps {LARGEST_WORKFLOW}",
             None,
             "divide the pipeline, or let tasks share steps: each distinct step adds its program and the harness",
         )

@@ -4,7 +4,9 @@ A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks 
 """
 
 import functools
+import subprocess
 import threading
+import types
 from pathlib import Path
 
 import forking  # takes standard output away before kfp prints to it
@@ -13,7 +15,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import components, dsl, local
 from kfp.kubernetes import kubernetes_executor_config_pb2
-from kfp.local import task_dispatcher
+from kfp.local import subprocess_task_handler, task_dispatcher
 from kfp.local.orchestrator import task_executor
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -28,6 +30,7 @@ def observe(job):
     root = Path(job["result"]).parent
     runner = local.SubprocessRunner(use_venv=False)
     local.init(runner, pipeline_root=str(root / "artifacts"), workspace_root=str(root / "workspace"))
+    read_any_log()
     watch()
     seen = {"executions": EXECUTIONS}
     try:
@@ -39,6 +42,12 @@ def observe(job):
             raise
         seen.update(state="failed", outputs={}, error=str(error))
     return seen
+
+
+def read_any_log():
+    """Let a task print what is not UTF-8, as it may on a cluster; kfp.local would give the run up."""
+    lenient = functools.partial(subprocess.Popen, errors="replace")
+    subprocess_task_handler.subprocess = types.SimpleNamespace(**{**vars(subprocess), "Popen": lenient})
 
 
 def watch():
