@@ -265,4 +265,4 @@ def _entry(task: Task) -> dict[str, Any]:
         "timeout": settings.timeout,
         "env": dict(settings.env),
     }
-    return {key: value for key, value in entry.items() if value}
+    return {key: value for key, value in entry.items() if value or key == "arguments"}
