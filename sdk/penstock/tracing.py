@@ -41,6 +41,7 @@ from penstock.spec import (
     Task,
     TypeKind,
     TypeSpec,
+    references,
 )
 
 NONE = TypeSpec(kind=TypeKind.NONE, text="None")
@@ -82,6 +83,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     trace.problems.extend(declaration.problems)
     trace.problems.extend(_artifact_parameters(pipeline, declaration))
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
+    trace.parameters = {each.name: each.type for each in declaration.parameters}
     result = trace.result(pipeline, declaration, inputs)
     steps, modules = trace.programs()
     if trace.problems:
@@ -154,6 +156,8 @@ class Trace:
         self.problems: list[Diagnostic] = []
         self.body: list[Node] = []
         self.steps: dict[str, _Step] = {}
+        self.parameters: dict[str, TypeSpec] = {}
+        self._outputs: dict[tuple[str, str], TypeSpec] = {}
         self._prefix = ""
         self._ids: set[str] = set()
 
@@ -201,6 +205,7 @@ class Trace:
         for parameter, value in self._arguments(step, called.declaration, args, kwargs, site):
             made = self._bound(step, called.declaration, parameter, value, site)
             called.given.append(made.type)
+            called.given.extend(self._wholes(made.binding))
             called.bindings.append(made.binding)
             waits.extend(made.nodes)
             inputs.append((parameter.name, made.binding))
@@ -214,6 +219,7 @@ class Trace:
                 span=self._span(site),
             )
         )
+        self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
         return _output(id_, called.declaration)
 
     def nest(self, pipeline: Authored, heading: Heading, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -331,6 +337,14 @@ class Trace:
             message = f"`{parameter.name}` of `{callee.name}` takes {parameter.type.text}, but {_contrast(made, value, reason)}"
             self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
         return made
+
+    def _wholes(self, binding: Binding) -> Iterator[TypeSpec]:
+        """The types of what a binding takes parts of: each is decoded whole where the step runs."""
+        for ref in references(binding):
+            if ref.path and isinstance(ref, ParameterBinding):
+                yield self.parameters[ref.name]
+            elif ref.path and isinstance(ref, OutputBinding):
+                yield self._outputs[ref.node, ref.output]
 
     def _span(self, site: CallSite) -> Span:
         _, file, _ = canonical_module("", site.path)

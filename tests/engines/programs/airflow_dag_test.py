@@ -112,7 +112,7 @@ def text_of(state):
 def value_of(xcom):
     """What a task would pull, where JSON can say it; its text where not."""
     # In 2.x the row decodes itself when it is loaded.
-    value = deserialize(XCom.deserialize_value(xcom)) if MAJOR == 3 else xcom.value
+    value = deserialize(xcom.value) if MAJOR == 3 else xcom.value
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):
@@ -120,7 +120,7 @@ def value_of(xcom):
 
 
 def rehearse():
-    """Run a small DAG here, so that what is set up on first use (the execution API, mappers: 4 s) is there to be forked."""
+    """Run a small DAG here, so that what is set up on first use (4 s: the execution API, mappers) can be forked."""
     folder = HOME / "rehearsal"
     folder.mkdir()
     (folder / "rehearsal.py").write_text(REHEARSAL)
