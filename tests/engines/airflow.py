@@ -27,9 +27,10 @@ Instance = tuple[str, int]
 class AirflowRun:
     """What Airflow said after reading a folder of DAG files, and after running one of them.
 
-    ``state`` is the run's ("success", "failed"), empty where nothing ran. ``xcoms`` holds values as JSON has them, by task, map index and
-    key (``return_value`` for what a function returned). ``warnings`` are those raised while the files were parsed. ``crash`` is what ended
-    the run when Airflow itself could not (a task that killed its process, a time-out).
+    ``state`` is the run's ("success", "failed"), empty where nothing ran. ``xcoms`` holds values as JSON has them, by
+    task, map index and key (``return_value`` for what a function returned). ``warnings`` are those raised while the
+    files were parsed. ``crash`` is what ended the run when Airflow itself could not (a task that killed its process, a
+    time-out).
     """
 
     state: str
@@ -47,7 +48,7 @@ class AirflowRun:
 
 @dataclass(frozen=True)
 class Airflow:
-    """One major version of Airflow. Get it by `airflow`, so that its warm process is shared by all tests of this one."""
+    """One major version of Airflow. Get it by `airflow`, so that all tests of a process share its warm helper."""
 
     major: int
     home: Environment
@@ -62,16 +63,16 @@ class Airflow:
         environ: Mapping[str, str] | None = None,
         seconds: float = 120,
     ) -> AirflowRun:
-        """Parse the files in a DAG folder of their own, then run one DAG to its end, tasks one after another in one process.
+        """Parse the files in a DAG folder of their own, then run one DAG to its end, one task after another.
 
-        ``files`` is the text of one DAG file, or texts by path below the folder; ``conf`` is what a person would type into the trigger
-        form; ``dag_id`` is needed where the files hold several. Retry delays are honoured, pools and `dagrun_timeout` are not. 0.5 s for a
-        DAG of three small tasks, once warm (8 s).
+        ``files`` is the text of one DAG file, or texts by path below the folder; ``conf`` is what a person would type
+        into the trigger form; ``dag_id`` is needed where the files hold several. Retry delays are honoured, pools and
+        `dagrun_timeout` are not. 0.5 s for a DAG of three small tasks, once warm (8 s).
         """
         return self._carry_out(files, run=True, conf=conf, dag_id=dag_id, environ=environ, seconds=seconds)
 
     def parse(self, files: str | Mapping[str, str]) -> AirflowRun:
-        """Parse and serialise the files, and run nothing: import errors, warnings, the ids and what the scheduler would store."""
+        """Parse and serialise the files, and run nothing: errors, warnings, ids, what the scheduler would store."""
         return self._carry_out(files, run=False, conf=None, dag_id="", environ=None, seconds=60)
 
     def lint(self, text: str) -> list[str]:
@@ -98,7 +99,7 @@ class Airflow:
         environ: Mapping[str, str] | None = None,
         seconds: float = 240,
     ) -> AirflowRun:
-        """Run one DAG on the real api-server, dag-processor and scheduler with its LocalExecutor, triggered through the REST API.
+        """Run one DAG on the real api-server, dag-processor and scheduler (LocalExecutor), triggered over REST.
 
         Airflow 3 only. Takes about 20 s before the first task starts, then 0.3 s a task.
         """

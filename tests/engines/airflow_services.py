@@ -1,4 +1,4 @@
-"""Airflow 3 as it runs in production, on this machine's loopback: api-server, dag-processor and scheduler with LocalExecutor."""
+"""Airflow 3 as it runs in production, on the loopback: api-server, dag-processor, scheduler with LocalExecutor."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Rest:
 def observe(
     home: Environment, job: Path, conf: dict[str, Any], dag_id: str, environ: dict[str, str], seconds: float
 ) -> dict[str, Any]:
-    """Start the services, trigger one run of the DAG below ``job/dags``, wait for its end, and report as `dag_test` does."""
+    """Start the services, run the DAG below ``job/dags`` once to its end, and report as `dag_test` does."""
     start = time.monotonic()
     end = start + seconds
     seen: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def _services(home: Environment, job: Path, environ: dict[str, str]) -> Iterator
     started: list[subprocess.Popen[bytes]] = []
     try:
         for service in SERVICES:
-            with open(job / f"{service}.log", "wb") as log:
+            with (job / f"{service}.log").open("wb") as log:
                 command = [str(home.tool("airflow")), service]
                 started.append(
                     subprocess.Popen(
@@ -154,7 +154,7 @@ def _services(home: Environment, job: Path, environ: dict[str, str]) -> Iterator
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
-                    )  # fmt: skip
+                    )
                 )
         yield Rest(port)
     finally:

@@ -1,7 +1,7 @@
 """The engines' own environments, one folder each under ``.engines/``, made when first asked for and kept.
 
-An environment is complete when its stamp holds the hash of all that it was made from; anything else (an interrupted install,
-changed pins) is thrown away and made again. A lock lets parallel test processes ask for the same one.
+An environment is complete when its stamp holds the hash of all that it was made from; anything else (an interrupted
+install, changed pins) is thrown away and made again. A lock lets parallel test processes ask for the same one.
 
 ``python -m tests.engines.environments [NAME...]`` makes them (all of them by default).
 """
@@ -117,7 +117,7 @@ def _make_venv(name: str, path: Path) -> None:
 
 
 def _make_airflow(name: str, path: Path) -> None:
-    """Beside the packages, keep a migrated metadata database, which each run copies instead of migrating its own (8 s)."""
+    """Beside the packages, keep a migrated metadata database: each run copies it instead of migrating (8 s)."""
     _make_venv(name, path)
     home = path / "home"
     home.mkdir()

@@ -1,4 +1,4 @@
-"""Runs pipeline YAML on real Kubeflow Pipelines code: kfp.local's SubprocessRunner, and the server's own message types."""
+"""Runs pipeline YAML on real Kubeflow code: kfp.local's SubprocessRunner, and the server's own message types."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Execution:
 class KfpRun:
     """What kfp.local did with a pipeline.
 
-    ``state`` is "success" or "failed" (``error`` names the task), empty where kfp.local could not run it (``crash`` says why).
-    ``outputs`` are the pipeline's own. Tasks that never started are in no execution: kfp.local stops a plain pipeline at its first failed
-    task, and says nothing of a condition that does not hold. A loop's tasks occur once an item.
+    ``state`` is "success" or "failed" (``error`` names the task), empty where kfp.local could not run it (``crash``
+    says why). ``outputs`` are the pipeline's own. Tasks that never started are in no execution: kfp.local stops a plain
+    pipeline at its first failed task, and says nothing of a condition that does not hold. A loop's tasks occur once an
+    item.
     """
 
     state: str
@@ -54,7 +55,7 @@ class KfpRun:
 
 @dataclass(frozen=True)
 class Kfp:
-    """kfp in an environment of its own. Get it by `kfp`, so that its warm process is shared by all tests of this one."""
+    """kfp in an environment of its own. Get it by `kfp`, so that all tests of a process share its warm helper."""
 
     helper: Helper
 
@@ -69,8 +70,8 @@ class Kfp:
     ) -> KfpRun:
         """Run the YAML with these arguments, each step as a process of the environment's Python, without Docker.
 
-        ``folder`` is private to the run (pytest's ``tmp_path``): artifacts stay there, under the paths that the outputs name. A step's
-        program decides the time: the run itself adds some 20 ms a task.
+        ``folder`` is private to the run (pytest's ``tmp_path``): artifacts stay there, under the paths that the outputs
+        name. A step's program decides the time: the run itself adds some 20 ms a task.
         """
         job = folder / "kfp"
         job.mkdir()
@@ -86,10 +87,10 @@ class Kfp:
         )
 
     def problems(self, text: str, *, folder: Path) -> list[str]:
-        """Where the YAML is not what the server takes: unknown fields, wrong types, in either document. Empty where it is.
+        """Where the YAML is not what the server takes: unknown fields, wrong types, in either document.
 
-        The first document is read as a PipelineSpec with its deployment, the second as the Kubernetes settings of executors, and kfp must
-        load both.
+        The first document is read as a PipelineSpec with its deployment, the second as the Kubernetes settings of
+        executors, and kfp must load both.
         """
         job = folder / "kfp-parse"
         job.mkdir()

