@@ -100,7 +100,20 @@ def step_part(step: StepSpec) -> dict[str, Any]:
 
 def arguments_of(task: Task) -> dict[str, Any]:
     """A task's bindings by the name of the input, as the harness resolves them."""
-    return {name: binding.model_dump(mode="json") for name, binding in task.inputs}
+    return {name: _without_empty_paths(binding.model_dump(mode="json")) for name, binding in task.inputs}
+
+
+def _without_empty_paths(binding: dict[str, Any]) -> dict[str, Any]:
+    """A binding in fewer words, for those who read it in what is emitted."""
+    kind = binding["kind"]
+    if kind in ("parameter", "output"):
+        return {key: value for key, value in binding.items() if key != "path" or value}
+    if kind in ("list", "tuple"):
+        return {**binding, "items": [_without_empty_paths(item) for item in binding["items"]]}
+    parts = {"dict": "items", "record": "fields"}.get(kind)
+    if parts is None:
+        return binding
+    return {**binding, parts: [[name, _without_empty_paths(item)] for name, item in binding[parts]]}
 
 
 def _output(name: str, type_: TypeSpec) -> dict[str, Any]:
