@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Options, Pass, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.results import Run
 from penstock.spec import Feature, PipelineSpec, tasks
@@ -15,7 +15,9 @@ from penstock_backends.local.execution import Execution, Listener
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.scheduler import run_in_workers
+from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
+from penstock_backends.lowering import flatten_groups
 
 FEATURES: Mapping[Feature, Support] = {
     Feature.DATA_EDGES: native(),
@@ -35,7 +37,7 @@ FEATURES: Mapping[Feature, Support] = {
         "steps run as processes of this machine, not in containers",
         "leave `image` out and list what the step needs in `packages`",
     ),
-    Feature.CACHE: native("by code and content"),
+    Feature.CACHE: native("by code and content; the emitted file computes everything anew"),
     Feature.METRICS: native(),
     Feature.SCHEDULE: emulated("the emitted file says, in crontab lines, when it is to be started"),
 }
@@ -46,12 +48,13 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     supports: ClassVar[Mapping[Feature, Support]] = FEATURES
+    passes: ClassVar[tuple[Pass, ...]] = (flatten_groups,)
     options: ClassVar[type[Options]] = Options
     run_options: ClassVar[tuple[str, ...]] = ("max_workers", "cpu", "memory", "gpu", "on_event")
 
     def emit(self, pipeline: PipelineSpec, options: Options) -> Files:
         """One file, ``NAME.py``."""
-        raise NotImplementedError
+        return standalone_files(pipeline)
 
     def run(
         self,

@@ -62,7 +62,7 @@ class Scheduler:
         self._ready: dict[ResourcesSpec, list[tuple[int, _Ready]]] = {}
         self._running: dict[str, _Ready] = {}
         self._waiting: list[tuple[float, int, _Ready]] = []
-        self._workers = Workers(execution.definition, execution.store, execution.folder)
+        self._workers = Workers(execution.definition, execution.store, execution.folder, max_workers)
         self._installer: ThreadPoolExecutor | None = None
         self._installed: queue.SimpleQueue[tuple[PlannedNode, str, Kind | InstallError]] = queue.SimpleQueue()
 
@@ -140,6 +140,8 @@ class Scheduler:
             if not fitting:
                 return
             ready = min(fitting, key=lambda each: each[0])[1]
+            if not self._workers.has_room(ready.kind):
+                return
             asked = ready.node.task.settings.resources or NOTHING
             heapq.heappop(self._ready[asked])
             self._free = self._free.less(asked)

@@ -4,12 +4,16 @@
 
 It is three kinds of process. The *nursery*, which is what is started, has the harness and, where that is safe, the author's
 libraries loaded; it forks a *slot* each time it is sent one end of a connection. A slot runs one attempt at a time, in an
-*attempt* process that it forks: so the author's code meets a fresh process each time for the price of a fork, and whatever
-that process starts and leaves behind is found below its slot, and ended.
+*attempt* process that it has forked beforehand: so the author's code meets a fresh process each time without waiting for one,
+and whatever that process starts and leaves behind is found below its slot, and ended.
+
+A slot says ``{"ready": true}`` when it can take a request, and answers each with the step's result or its error. It may answer
+a little before it is ready again: what is left of an attempt ends while the next one runs elsewhere.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import gc
@@ -45,6 +49,9 @@ else:
 Json = typing.Any
 LENGTH = struct.Struct("!Q")
 PR_SET_PDEATHSIG = 1
+# Looked up here, once, and not in each attempt.
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+codecs.lookup("ascii")
 
 
 class GoneError(Exception):
@@ -89,16 +96,17 @@ class Bell:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def wait(self, connection: socket.socket, seconds: float | None) -> bool:
-        """Waits for a child's end, a message, or so many seconds; whether there is a message."""
+    def wait(self, connections: typing.Sequence[socket.socket], seconds: float | None) -> list[socket.socket]:
+        """Waits for a child's end, a message, or so many seconds; the connections that have something to say."""
         poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        poll.register(self._reader, select.POLLIN)
+        for each in (*connections, self._reader):
+            poll.register(each, select.POLLIN)
         found = dict(poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1))
-        with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
-                pass
-        return connection.fileno() in found
+        if self._reader.fileno() in found:
+            with contextlib.suppress(BlockingIOError):
+                while self._reader.recv(4096):
+                    pass
+        return [each for each in connections if each.fileno() in found]
 
     def mute(self) -> None:
         """Takes the bell down, in a child."""
@@ -122,9 +130,9 @@ def nursery(control: socket.socket, setup: Json) -> None:
     bell = Bell()
     slots: set[int] = set()
     while True:
-        has_message = bell.wait(control, None)
+        messages = bell.wait([control], None)
         _bury(slots)
-        if has_message:
+        if messages:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not descriptors:
                 return _leave(slots)
@@ -166,13 +174,20 @@ def _leave(slots: set[int]) -> None:
 
 def _end_with(parent: int, number: int) -> None:
     """Has this process sent a signal when its parent ends (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 # --- a slot ---------------------------------------------------------------------------------------------------------------
+
+
+class Spare(typing.NamedTuple):
+    """An attempt process that waits to be told what to run: its id, and the line to it."""
+
+    child: int
+    line: socket.socket
 
 
 class Slot:
@@ -186,116 +201,197 @@ class Slot:
         self.steps = setup["steps"]
         self.objects = stored.Objects(Path(setup["objects"]), Path(setup["drafts"]))
         self.programs: dict[str, harness.Program] = {}
+        self.place = self.objects.draft()
+        self.child = 0
+        gc.disable()  # attempts switch it on; here it would only write to memory that they share
+        signal.signal(signal.SIGTERM, self._stop)
 
     def serve(self) -> None:
         """Answers requests. Raises `GoneError` when there will be no more."""
-        while True:
-            send(self.connection, self.answer(receive(self.connection)))
+        try:
+            while True:
+                self._make_place()
+                spare = self._new_spare()
+                try:
+                    send(self.connection, {"ready": True})
+                    self._answer(receive(self.connection), spare)
+                finally:
+                    spare.line.close()
+                    harness.end_processes(spare.child)
+                    self.child = 0
+        finally:
+            shutil.rmtree(self.place, ignore_errors=True)
 
-    def answer(self, request: Json) -> Json:
-        """Runs one attempt and stores what it returned; the record, or the error that it ended with."""
+    def _make_place(self) -> None:
+        """An empty folder for an attempt. The last one's is taken again if it was left as it was found, which most are: file
+        systems make new folders and files slowly."""
+        work, log = self.place / "work", self.place / "log"
+        with contextlib.suppress(OSError):
+            if not os.listdir(work) and log.stat().st_size == 0 and len(os.listdir(self.place)) == 2:
+                return
+        shutil.rmtree(self.place, ignore_errors=True)
+        work.mkdir(parents=True)
+        log.touch()
+
+    def _take_log(self, log: Path) -> None:
+        """Takes a log that nothing was written to back, to be used again."""
+        with contextlib.suppress(OSError):
+            if log.stat().st_size == 0:
+                log.replace(self.place / "log")
+
+    def _answer(self, request: Json, spare: Spare) -> None:
+        """Has the spare run an attempt, stores what it returned, and tells that, or the error that it ended with."""
         began = time.monotonic()
         self.objects.seals.update(request["seals"])
-        place = self.objects.draft()
-        (place / "work").mkdir(parents=True)
+        with contextlib.suppress(ConnectionError):  # it died while it waited: the attempt's end says so
+            send(spare.line, request)
+        self._compile(request["step"])
+        answer = self._heard(spare, request["timeout"])
+        artifacts = [name for name, wire in answer.get("outputs", {}).items() if stored.is_artifact(wire)]
+        if artifacts or "error" in answer:  # then nothing may be left that could still write
+            self._let_end(spare.child)
+            harness.end_processes(spare.child)
+        answer["seconds"] = time.monotonic() - began
         try:
-            answer = self._attempt(request, place)
             if "error" in answer:
                 _append(Path(request["log"]), answer.get("traceback") or f"error: {answer['error']}")
             else:
-                answer["outputs"] = {
-                    name: stored.publish(wire, place / "outputs", self.objects) for name, wire in answer["outputs"].items()
-                }
-                answer["seconds"] = time.monotonic() - began
+                for name in artifacts:
+                    answer["outputs"][name] = stored.publish(answer["outputs"][name], self.place / "outputs", self.objects)
                 stored.write_record(Path(request["result"]), answer, self.objects.draft())
         except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
-            answer = {"error": f"what the step returned cannot be stored: {error}"}
-        finally:
-            _remove(place)
-        digests = [each["$artifact"]["digest"] for each in answer.get("outputs", {}).values() if stored.is_artifact(each)]
-        seals = {digest: self.objects.seals[digest] for digest in digests}
-        return {**answer, "seals": seals, "seconds": time.monotonic() - began}
+            answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
+            artifacts = []
+        digests = [answer["outputs"][name]["$artifact"]["digest"] for name in artifacts]
+        send(self.connection, {**answer, "seals": {digest: self.objects.seals[digest] for digest in digests}})
+        self._let_end(spare.child)
+        self._take_log(Path(request["log"]))
 
-    def _attempt(self, request: Json, place: Path) -> Json:
-        program = self._program(request["step"])
-        parent = os.getpid()
-        child = os.fork()
-        if child == 0:
-            self._run(request, program, place, parent)
-        with harness.forwarded_signals(child):
-            try:
-                status = self._ended(child, request["timeout"])
-            finally:
-                harness.end_processes(child)
-        if status is None:
-            return {"error": harness.out_of_time(request["timeout"])}
-        try:
-            return json.loads((place / "answer.json").read_bytes())
-        except (OSError, ValueError):
-            return {"error": harness.how_it_died(status)}
+    def _heard(self, spare: Spare, timeout: float | None) -> Json:
+        """What the attempt says, or what there is to say of it."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        said = bytearray()
+        lines = [self.connection, spare.line]
+        while True:
+            status = _exit_status(spare.child)
+            is_quiet = not _read_on(spare.line, said)
+            if len(said) >= LENGTH.size and len(said) - LENGTH.size >= LENGTH.unpack_from(said)[0]:
+                with contextlib.suppress(ValueError):
+                    return json.loads(said[LENGTH.size :])
+            if status is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    return json.loads((self.place / "answer.json").read_bytes())
+                return {"error": harness.how_it_died(status)}
+            if is_quiet:
+                lines = [self.connection]
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return {"error": harness.out_of_time(timeout)}
+            if self.connection in self.bell.wait(lines, left):
+                raise GoneError
 
-    def _program(self, step: str) -> harness.Program:
+    def _let_end(self, child: int) -> None:
+        """Gives an attempt that has said its last word the moment that it takes to exit by itself."""
+        deadline = time.monotonic() + 0.1
+        while _exit_status(child) is None and time.monotonic() < deadline:
+            self.bell.wait([], deadline - time.monotonic())
+
+    def _compile(self, step: str) -> None:
+        """Has a step's code ready for the attempts to come."""
         if step not in self.programs:
             program = self.programs[step] = harness.Program(self.modules, self.steps[step]["reach"])
             with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
                 for name in program.modules:
                     program.compiled(name)
-        return self.programs[step]
 
-    def _ended(self, child: int, timeout: float | None) -> int | None:
-        """The child's exit status, or None where it outlived ``timeout``."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return status
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return None
-            if self.bell.wait(self.connection, left):
-                raise GoneError
+    def _stop(self, number: int, frame: object) -> typing.NoReturn:
+        if self.child:
+            harness.end_processes(self.child)
+        os._exit(128 + number)
 
-    # --- in the attempt's own process
+    def _new_spare(self) -> Spare:
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        child = os.fork()
+        if child:
+            theirs.close()
+            ours.setblocking(False)
+            self.child = child
+            return Spare(child, ours)
+        ours.close()
+        self._attend(theirs, parent)
 
-    def _run(self, request: Json, program: harness.Program, place: Path, parent: int) -> typing.NoReturn:
+    # --- an attempt's own process
+
+    def _attend(self, line: socket.socket, parent: int) -> typing.NoReturn:
+        """Waits for a request and runs it, in the process that was forked for it."""
         code = 0
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _end_with(parent, signal.SIGKILL)
             self.bell.mute()
             self.connection.close()
-            _speak_to(request["log"])
-            answer = self._performed(request, program, place)
+            gc.enable()
+            _seed_anew()
+            os.chdir(self.place / "work")
+            _speak_to(self.place / "log")
+            request = receive(line)
+            (self.place / "log").rename(request["log"])
+            answer = self._performed(request)
+        except GoneError:
+            os._exit(0)
         except stored.CorruptedError as error:
             answer, code = {"error": f"{error}; run again, and what made it is computed anew"}, 1
         except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
             answer, code = harness.failure(error), 1
-        draft = place / "answer.draft"
-        draft.write_text(harness.dumps(answer), encoding="ascii")
-        draft.rename(place / "answer.json")
         with contextlib.suppress(Exception):  # the author may have closed them
             sys.stdout.flush()
             sys.stderr.flush()
+        try:
+            send(line, answer)
+        except OSError:  # the author closed every descriptor
+            (self.place / "answer.json").write_text(harness.dumps(answer), encoding="ascii")
         os._exit(code)
 
-    def _performed(self, request: Json, program: harness.Program, place: Path) -> Json:
+    def _performed(self, request: Json) -> Json:
         os.environ.update(request["env"])
-        _seed_anew()
-        os.chdir(place / "work")
         outputs = {
             node: {
-                name: stored.located(wire, place / "inputs" / node / name, self.objects) for name, wire in wires.items()
+                name: stored.located(wire, self.place / "inputs" / node / name, self.objects) for name, wire in wires.items()
             }
             for node, wires in request["outputs"].items()
         }
-        program.install()
+        self._compile(request["step"])
+        self.programs[request["step"]].install()
         step = self.steps[request["step"]]
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, "arguments": request["arguments"]}
-        return harness.perform(job, harness.find_type(step["function"]), inputs, place / "outputs", request["attempt"])
+        return harness.perform(job, harness.find_type(step["function"]), inputs, self.place / "outputs", request["attempt"])
 
 
-def _speak_to(log: str) -> None:
+def _exit_status(child: int) -> int | None:
+    """A child's exit status, None while it runs; once it was asked for in vain and got, it is 0 for good."""
+    try:
+        done, status = os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return status if done else None
+
+
+def _read_on(line: socket.socket, said: bytearray) -> bool:
+    """Adds what has come on a line; whether more may come."""
+    try:
+        while part := line.recv(1 << 20):
+            said += part
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    return False
+
+
+def _speak_to(log: Path) -> None:
     """Has this process, and what it starts, print into a file; line by line, so that a killed attempt's last words stay."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
@@ -314,16 +410,6 @@ def _seed_anew() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()  # type: ignore[attr-defined]  # NumPy is not imported here
-
-
-def _remove(place: Path) -> None:
-    """Removes an attempt's folder, in the few calls that most need."""
-    try:
-        (place / "answer.json").unlink()
-        (place / "work").rmdir()
-        place.rmdir()
-    except OSError:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def main() -> None:

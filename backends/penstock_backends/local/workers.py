@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ class Kind:
 class _Nursery:
     process: subprocess.Popen[bytes]
     control: socket.socket
-    idle: list[_Slot] = field(default_factory=list)
+    idle: deque[_Slot] = field(default_factory=deque)
+    size: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     connection: socket.socket
     kind: Kind
@@ -53,10 +55,11 @@ class _Slot:
 class Workers:
     """The worker processes of one run."""
 
-    def __init__(self, definition: Definition, store: Store, folder: Path) -> None:
+    def __init__(self, definition: Definition, store: Store, folder: Path, at_once: int) -> None:
         self._definition = definition
         self._store = store
         self._log = folder / "workers.log"
+        self._most_slots = 2 * at_once + 1  # as many again, while the first ones clear up after an attempt
         self._nurseries: dict[Kind, _Nursery] = {}
         self._selector = selectors.DefaultSelector()
         self._bell, self._button = socket.socketpair()
@@ -64,6 +67,11 @@ class Workers:
         self._button.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._lost: list[_Slot] = []
+
+    def has_room(self, kind: Kind) -> bool:
+        """Whether an attempt of that kind can be taken now."""
+        nursery = self._nurseries.get(kind)
+        return nursery is None or bool(nursery.idle) or nursery.size < self._most_slots
 
     def start(self, ticket: str, kind: Kind, request: Json) -> None:
         """Has an attempt run; `wait` will give its answer under ``ticket``."""
@@ -84,9 +92,9 @@ class Workers:
                     while self._bell.recv(4096):
                         pass
             elif key.data not in self._lost:
-                answers.append((key.data.ticket, self._heard(key.data)))
+                answers.extend(self._heard(key.data))
         for slot in self._lost:
-            answers.append((slot.ticket, self._bereaved(slot)))
+            answers.extend(self._bereaved(slot))
         self._lost.clear()
         return answers
 
@@ -112,39 +120,50 @@ class Workers:
                 nursery.process.wait()
         self._nurseries.clear()
 
-    def _heard(self, slot: _Slot) -> Json:
+    def _heard(self, slot: _Slot) -> list[tuple[str, Json]]:
         try:
-            answer = _receive(slot.connection)
+            message = _receive(slot.connection)
         except OSError:
             return self._bereaved(slot)
-        self._nurseries[slot.kind].idle.append(slot)
-        return answer
+        if "ready" in message:
+            if not slot.ticket:  # a new one has its first request before it can say so
+                self._nurseries[slot.kind].idle.append(slot)
+            return []
+        ticket, slot.ticket = slot.ticket, ""
+        return [(ticket, message)]
 
-    def _bereaved(self, slot: _Slot) -> Json:
-        """What to say where a slot is gone."""
+    def _bereaved(self, slot: _Slot) -> list[tuple[str, Json]]:
+        """Takes note that a slot is gone; the answer for the attempt that it had, if it had one."""
         self._selector.unregister(slot.connection)
         slot.connection.close()
         nursery = self._nurseries.get(slot.kind)
+        reason = ""
         if nursery is not None:
+            nursery.size -= 1
+            if slot in nursery.idle:
+                nursery.idle.remove(slot)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                nursery.process.wait(0.05)  # if it is gone as well, it is not quite yet
-        code = nursery.process.returncode if nursery is not None else None
-        if nursery is not None and code is not None:
-            nursery.control.close()
-            del self._nurseries[slot.kind]
-        said = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2] if self._log.exists() else ""
-        hint = f" ({said})" if code is not None and said else ""
-        return {"error": f"the worker process that ran the attempt was ended from outside, or could not start{hint}"}
+                nursery.process.wait(0.05)  # if it is gone as well, that shows in a moment
+                nursery.control.close()
+                del self._nurseries[slot.kind]
+                reason = self._last_words()
+        hint = f" ({reason})" if reason else ""
+        error = {"error": f"the worker process of the attempt was ended from outside, or could not start{hint}"}
+        return [(slot.ticket, error)] if slot.ticket else []
+
+    def _last_words(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
 
     def _slot(self, kind: Kind) -> _Slot:
         nursery = self._nurseries.get(kind) or self._new_nursery(kind)
         if nursery.idle:
-            return nursery.idle.pop()
+            return nursery.idle.popleft()
         ours, theirs = socket.socketpair()
         slot = _Slot(ours, kind)
         with theirs, contextlib.suppress(OSError):  # a nursery that is gone shows when the request is sent
             socket.send_fds(nursery.control, [b"s"], [theirs.fileno()])
         self._selector.register(ours, selectors.EVENT_READ, slot)
+        nursery.size += 1
         return slot
 
     def _new_nursery(self, kind: Kind) -> _Nursery:
