@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PINS := tests/engines/requirements/dev.txt
-EXAMPLE ?= examples/churn/pipeline.py
+EXAMPLE ?= examples/diagnosis/pipeline.py
 JOBS ?= 2
 
 # Downloads over a bad line: wait longer and try more often than the defaults do.

@@ -549,7 +549,11 @@ def test_canonical_names_follow_the_folders(tmp_path: Path) -> None:
     assert canonical_module("__main__", mod) == ("pkg.sub.mod", "pkg/sub/mod.py", tmp_path)
     assert canonical_module("", str(tmp_path / "script.py")) == ("script", "script.py", tmp_path)
     assert canonical_module("loaded_by_path_7", str(tmp_path / "script.py")) == ("script", "script.py", tmp_path)
-    assert canonical_module("pkg.sub", str(tmp_path / "pkg/sub/__init__.py")) == ("pkg.sub", "pkg/sub/__init__.py", tmp_path)
+    assert canonical_module("pkg.sub", str(tmp_path / "pkg/sub/__init__.py")) == (
+        "pkg.sub",
+        "pkg/sub/__init__.py",
+        tmp_path,
+    )
     namespace = tmp_path / "ns" / "tool.py"
     namespace.parent.mkdir()
     namespace.write_text("")

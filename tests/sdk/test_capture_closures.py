@@ -22,7 +22,7 @@ def made(project: Project, body: str, *more: Any) -> Any:
     lines = body.strip("\n").splitlines()
     indent = len(lines[0]) - len(lines[0].lstrip())
     text = "".join(f"    {line[indent:]}\n" for line in lines)
-    project.write(pipeline=f"TOP = 10\n\ndef helper(n):\n    return n + TOP\n\ndef make(*given):\n{text}", **{})
+    project.write(pipeline=f"TOP = 10\n\ndef helper(n):\n    return n + TOP\n\ndef make(*given):\n{text}")
     return project.get("pipeline:make")(*more)
 
 

@@ -93,7 +93,9 @@ def _write_statement(draw: st.DrawFn, writer: _Writer, name: str) -> None:
         writer.tables.append(name)
     elif kind == "change" and writer.tables:
         table = draw(st.sampled_from(writer.tables))
-        writer.lines.append(draw(st.sampled_from([f"{table}['{name}'] = {value}", f"{table}.update(u=repr({value})[:9])"])))
+        writer.lines.append(
+            draw(st.sampled_from([f"{table}['{name}'] = {value}", f"{table}.update(u=repr({value})[:9])"]))
+        )
     elif kind == "loop" and writer.tables:
         table = draw(st.sampled_from(writer.tables))
         writer.lines.append(f"for index in range(2):\n    {table}[index] = index\ndel index")
@@ -105,7 +107,9 @@ def _write_statement(draw: st.DrawFn, writer: _Writer, name: str) -> None:
         )
         writer.functions.append(name)
     elif kind == "if":
-        writer.lines.append(f"try:\n    if {value}:\n        {name} = 1\n    else:\n        {name} = {other}\nfinally:\n    pass")
+        writer.lines.append(
+            f"try:\n    if {value}:\n        {name} = 1\n    else:\n        {name} = {other}\nfinally:\n    pass"
+        )
         writer.constants.append(name)
     elif kind == "wrapped":
         writer.lines.append(

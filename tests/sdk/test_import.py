@@ -13,7 +13,9 @@ HEAVY = ["jinja2", "yaml", "typer", "rich", "fsspec", "numpy", "pandas", "kfp", 
 def test_importing_penstock_loads_nothing_heavy():
     # pydantic looks for plugins through importlib.metadata, which is where the e-mail parser comes from.
     code = "import sys, pydantic; pydantic.create_model('M'); before = set(sys.modules); import penstock; print(*set(sys.modules) - before)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert "penstock.harness" in loaded
     assert not loaded & set(HEAVY)
 
@@ -24,4 +26,6 @@ def test_the_public_names_are_these():
         "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "Report", "Resources", "Retry", "Run", "RunError",
         "Schedule", "Serializer", "SpecError", "State", "Step", "current_attempt", "log_metric", "pipeline", "step",
     ]  # fmt: skip
-    assert all(getattr(penstock, name).__doc__ for name in penstock.__all__ if isinstance(getattr(penstock, name), type))
+    assert all(
+        getattr(penstock, name).__doc__ for name in penstock.__all__ if isinstance(getattr(penstock, name), type)
+    )

@@ -1,0 +1,176 @@
+"""The command line as a user meets it: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = '''
+import time
+from penstock import log_metric, pipeline, step
+import beside
+
+@step
+def make(n: int, label: str = "x") -> list[int]:
+    log_metric("made", n)
+    return [beside.ONE] * n
+
+@step
+def total(values: list[int]) -> int:
+    if len(values) > 5:
+        raise ValueError("too many")
+    return sum(values)
+
+@pipeline
+def sums(n: int = 3, label: str = "x") -> int:
+    """Adds ones."""
+    return total(make(n, label))
+'''
+BROKEN = (
+    SOURCE
+    + """
+@pipeline
+def broken(n: int) -> int:
+    return total(n)
+"""
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "flow.py").write_text(SOURCE)
+    (tmp_path / "beside.py").write_text("ONE = 1\n")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    return tmp_path
+
+
+def penstock(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "penstock", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=project, check=False, timeout=120)
+
+
+def test_a_run_shows_its_nodes_its_result_and_where_it_is_kept(project):
+    done = penstock(project, "run", "flow.py", "-p", "n=4")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any("✓ make" in line and "made=4" in line for line in lines)
+    assert "result 4" in lines
+    assert lines[-1].startswith("succeeded after")
+    assert Path(project, lines[-1].split()[-1]).is_dir()
+
+
+def test_a_failed_run_shows_the_authors_own_lines_and_ends_with_1(project):
+    done = penstock(project, "run", "flow.py:sums", "-p", "n=6")
+    assert done.returncode == 1
+    assert "ValueError: too many" in done.stderr
+    assert f'File "{project / "flow.py"}", line 14, in total' in done.stderr
+    assert "penstock/" not in done.stderr.replace(".penstock/", "")
+    assert done.stdout.splitlines()[-1].startswith("failed after")
+
+
+def test_a_spec_in_json_runs_as_well(project):
+    Path(project, "flow.json").write_text(penstock(project, "spec", "flow.py").stdout)
+    done = penstock(project, "run", "flow.json", "-p", "n=2")
+    assert done.returncode == 0, done.stderr
+    assert "result 2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "flw.py"], "did you mean flow.py?"),
+        (["run", "flow.py:sum"], "did you mean `sums`?"),
+        (["run", "flow.py", "-p", "lable=3"], "did you mean `label`?"),
+        (["run", "flow.py", "-p", "n=many"], '"many" is not int'),
+        (["run", "flow.py", "-p", "n"], "write -p n=VALUE"),
+        (["run", "beside.py"], "decorate a function in it with `@pipeline`"),
+        (["compile", "flow.py", "--to", "airlow"], "did you mean `airflow`?"),
+        (["compile", "flow.py", "--to", "local", "--option", "x=1"], "has no option `x`"),
+        (["check", "broken.py:broken"], "`values` of `total` takes list[int], but parameter `n` is int"),
+        (["spec", "flow.py:sums:x"], "there is no file"),
+        (["frobnicate"], "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_the_user_got_wrong_is_told_with_the_fix_and_ends_with_2(project, words, said):
+    done = penstock(project, *words)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_fails_to_import_shows_the_authors_traceback_only(project):
+    Path(project, "bad.py").write_text("x = 1\ny = x / 0\n")
+    done = penstock(project, "run", "bad.py")
+    assert done.returncode == 2
+    assert "line 2" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert "loading.py" not in done.stderr
+
+
+def test_all_targets_are_written_side_by_side_and_then_checked(project):
+    done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(each.name for each in Path(project, "out").iterdir()) == ["airflow", "github", "kubeflow", "local"]
+    assert penstock(project, "compile", "flow.py", "--to", "all", "-o", "out", "--check").returncode == 0
+    changed = Path(project, "out", "airflow", "sums.py")
+    changed.write_text(changed.read_text().replace("Adds ones", "Adds twos"))
+    checked = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out", "--check")
+    assert checked.returncode == 1
+    assert "-" in checked.stdout
+    assert "Adds twos" in checked.stdout
+    assert "airflow/sums.py differs" in checked.stderr
+    changed.unlink()
+    assert (
+        "airflow/sums.py is missing"
+        in penstock(project, "compile", "flow.py", "--to", "airflow", "-o", "out/airflow", "--check").stderr
+    )
+
+
+def test_options_come_from_pyproject_and_the_command_line_goes_before(project):
+    Path(project, "pyproject.toml").write_text("[tool.penstock.airflow]\nairflow = 2\n")
+    penstock(project, "compile", "flow.py", "--to", "airflow", "-o", "two")
+    penstock(project, "compile", "flow.py", "--to", "airflow", "-o", "three", "--airflow", "3")
+    assert "airflow.decorators" in Path(project, "two", "sums.py").read_text()
+    assert "airflow.sdk" in Path(project, "three", "sums.py").read_text()
+
+
+def test_check_says_what_each_target_makes_of_a_pipeline(project):
+    done = penstock(project, "check", "flow.py")
+    assert done.returncode == 0, done.stderr
+    assert "2 tasks of 2 steps, sound" in done.stdout
+    Path(project, "flow.py").write_text(SOURCE.replace("@step\ndef total", '@step(image="python:3.12")\ndef total'))
+    done = penstock(project, "check", "flow.py")
+    assert done.returncode == 1
+    assert "P501: local cannot keep the image of `total`" in done.stderr
+    assert "return total(make(n, label))" in done.stderr
+
+
+def test_the_graph_is_mermaid(project):
+    assert (
+        penstock(project, "graph", "flow.py").stdout == 'flowchart TD\n    n0["make"]\n    n1["total"]\n    n0 --> n1\n'
+    )
+
+
+def test_the_schema_accepts_the_spec(project):
+    import jsonschema
+
+    schema = json.loads(penstock(project, "schema").stdout)
+    jsonschema.Draft202012Validator(schema).validate(json.loads(penstock(project, "spec", "flow.py").stdout))
+
+
+def test_the_same_source_gives_the_same_spec_however_it_is_loaded(project):
+    by_cli = penstock(project, "spec", "flow.py").stdout
+    program = "import sys; sys.path.insert(0, '.'); import flow; print(flow.sums.spec.model_dump_json(indent=2))"
+    as_script = SOURCE + "\nif __name__ == '__main__':\n    print(sums.spec.model_dump_json(indent=2))\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=project, check=True).stdout
+        == by_cli
+    )
+    Path(project, "flow.py").write_text(as_script)
+    ran = subprocess.run([sys.executable, "flow.py"], capture_output=True, text=True, cwd=project, check=True).stdout
+    assert ran == penstock(project, "spec", "flow.py").stdout
