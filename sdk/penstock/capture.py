@@ -1,8 +1,8 @@
 """From a step's function to the part of the author's source that it reaches, and only that.
 
-Found by reading the files, never by running them: a name leads to the statements that bind it or change what it holds, and
-these to further names, across the author's modules. Which statements belong to a name is the harness's rule, so that what is
-captured here is what runs there.
+Found by reading the files, never by running them: a name leads to the statements that bind it or change what it holds,
+and these to further names, across the author's modules. Which statements belong to a name is the harness's rule, so
+that what is captured here is what runs there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from penstock.spec import ModuleSource, Reach, Span, Statement
 
 @dataclass(frozen=True)
 class Part:
-    """What is reached of one module: names of its own, names lifted from function bodies, names behind a star import."""
+    """What is reached of one module: names of its own, those lifted from function bodies, those of star imports."""
 
     module: Module
     names: frozenset[str]
@@ -45,8 +45,8 @@ class Captured:
     """A step's program.
 
     ``entry`` is the function as ``module:name``. ``modules`` holds the statements it reaches, ``reach`` their names,
-    ``requirements`` the pinned distributions that it imports (``numpy==2.4.6``), ``span`` its ``def`` line. ``parts`` is
-    what `merge` needs.
+    ``requirements`` the pinned distributions that it imports (``numpy==2.4.6``), ``span`` its ``def`` line. ``parts``
+    is what `merge` needs.
     """
 
     entry: str
@@ -66,7 +66,8 @@ def capture(
         function: a plain function of the author's, as defined by ``def``.
         also: further classes and functions that the program must hold (types of parameters, serializers). Those of
             libraries count as imports.
-        find_requirements: whether to look for the distributions behind the imports; not needed where ``packages=`` is given.
+        find_requirements: whether to look for the distributions behind the imports; where ``packages=`` is given, they
+            aren't needed.
 
     Raises:
         DefinitionError: something it reaches can't be carried to where the step runs; holds every problem found.
@@ -91,7 +92,7 @@ def capture(
 
 
 def merge(captured: Iterable[Captured]) -> tuple[ModuleSource, ...]:
-    """The modules of several steps as one program: each statement once, each import with the names that some step reaches.
+    """The modules of several steps as one program: each statement once, each import with what some step reaches.
 
     Raises:
         DefinitionError: two steps mean different things by one name of one module.
@@ -109,7 +110,11 @@ def merge(captured: Iterable[Captured]) -> tuple[ModuleSource, ...]:
 
 
 def span_of(function: Callable[..., object]) -> Span:
-    """The line of a function's ``def``, its file relative to the source root. Raises `DefinitionError` as `capture` does."""
+    """The line of a function's ``def``, its file relative to the source root.
+
+    Raises:
+        DefinitionError: it isn't a plain function with a source file.
+    """
     module, path = definition_of(plain_function(function))
     node = path[-1]
     assert isinstance(node, Function)
@@ -134,7 +139,7 @@ def is_authored(thing: Any) -> bool:
     return source_file(thing) is not None
 
 
-# --- the program ----------------------------------------------------------------------------------------------------------
+# --- the program ------------------------------------------------------------------------------------------------------
 
 
 def _part(search: Search, module: Module) -> Part:
@@ -194,6 +199,10 @@ def _unsuitable(function: FunctionType, module: Module, node: ast.stmt) -> Itera
     place = location_of(str(module.path), node, node.lineno)
     name = f"`{function.__qualname__}`"
     if inspect.iscoroutinefunction(function):
-        yield Diagnostic("P104", f"{name} is async: a step is a plain function", place, "write `def`, with asyncio.run inside")
+        yield Diagnostic(
+            "P104", f"{name} is async: a step is a plain function", place, "write `def`, with asyncio.run inside"
+        )
     elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        yield Diagnostic("P104", f"{name} is a generator: a step returns its results", place, "return a list, not `yield`")
+        yield Diagnostic(
+            "P104", f"{name} is a generator: a step returns its results", place, "return a list, not `yield`"
+        )

@@ -38,8 +38,12 @@ class Closures:
             self.search.use(module, (function.__name__,), Place(module, node))
             unit = next(each for each in module.units if each.node in path)
         for name, place in module.references(unit).writes:
-            message = f"`global {name}` is assigned by a step: each step is a process of its own, so that no other sees it"
-            self.search.problem("P107", message, Place(module, place), "return the value, and pass it on to the next step")
+            message = (
+                f"`global {name}` is assigned by a step: each step is a process of its own, so that no other sees it"
+            )
+            self.search.problem(
+                "P107", message, Place(module, place), "return the value, and pass it on to the next step"
+            )
 
     def add(self, thing: Any) -> None:
         """Adds a further function or class; one of a library counts as an import of its module."""
@@ -139,21 +143,24 @@ class Closures:
         elif isinstance(value, (FunctionType, type, BuiltinFunctionType)) or hasattr(value, "__wrapped__"):
             self._lift_definition(module, name, value, position, place)
         else:
-            text = literal(value)
-            if text is None:
-                message = f"`{name}` is a live object of type {type(value).__qualname__}, held by the function around the step"
+            constant = literal(value)
+            if constant is None:
+                kind = type(value).__qualname__
+                message = f"`{name}` is a live object of type {kind}, held by the function around the step"
                 self.search.problem("P105", message, place, _FIX)
             else:
-                self._put(module, written_unit(f"{name} = {text}", position))
+                self._put(module, written_unit(f"{name} = {constant}", position))
 
     def _lift_definition(self, module: Module, name: str, value: Any, position: tuple[int, int], place: Place) -> None:
-        plain = inspect.unwrap(value)
+        plain: Any = inspect.unwrap(value)
         if source_file(plain) is None:
             self._lift_library(module, name, plain, position, place)
             return
         found = class_definition(plain) if isinstance(plain, type) else definition_of(plain)
         if found is None or self._is_replaced(value, found):
-            message = f"`{name}` can't be told from its source: a decorator replaced it, or it is defined more than once"
+            message = (
+                f"`{name}` can't be told from its source: a decorator replaced it, or it is defined more than once"
+            )
             self.search.problem("P105", message, place, "use functools.wraps in the decorator, or define it at the top")
             return
         home, path = self._same(found[0]), found[1]
@@ -187,7 +194,8 @@ class Closures:
         if value.__module__ == "builtins" and value.__name__ == name:
             return
         holder = sys.modules.get(value.__module__ or "")
-        if getattr(holder, value.__name__, None) is value:
+        found: object = getattr(holder, value.__name__, None)
+        if found is value:
             self._lift_text(module, _from_import(value.__module__, value.__name__, name), position, place)
             return
         message = f"`{name}` is a function that was made at run time, held by the function around the step"
@@ -256,12 +264,14 @@ def _bindings(owner: ast.stmt, name: str) -> tuple[tuple[ast.AST, ...], ...]:
             pending.extend((*path, child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
         else:
             found.append(path)
-    arguments = {each.arg for each in ast.walk(owner.args) if isinstance(each, ast.arg)} if isinstance(owner, Function) else ()
-    return tuple([*found, *([(owner,)] if name in arguments else [])])
+    arguments = (
+        {each.arg for each in ast.walk(owner.args) if isinstance(each, ast.arg)} if isinstance(owner, Function) else ()
+    )
+    return (*found, (owner,)) if name in arguments else tuple(found)
 
 
 def _is_constant(node: ast.AST, value: object) -> bool:
-    """Whether a statement assigns a constant that still is its variable's value or, where that isn't known, can't change."""
+    """Whether a statement assigns a constant that is its variable's value now or, where that isn't known, for good."""
     if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
         return False
     try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import os
 import sys
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
-from penstock.modules import Module, canonical_module, first_line, is_author_file, read_module
+from penstock.modules import Module, absolute, canonical_module, first_line, is_author_file, read_module
 from penstock.sources import location_of
 
 
@@ -26,7 +25,9 @@ def plain_function(function: Any) -> FunctionType:
         raise _refusal(function, "P101", "a method can't be a step", "make it a function at the top of the module")
     found = inspect.unwrap(function)
     if isinstance(found, functools.partial):
-        raise _refusal(found.func, "P101", "a functools.partial can't be a step", "write `def` with those arguments filled in")
+        raise _refusal(
+            found.func, "P101", "a functools.partial can't be a step", "write `def` with those arguments filled in"
+        )
     if not isinstance(found, FunctionType):
         what = "a class" if isinstance(found, type) else f"an object of type {type(found).__qualname__}"
         raise _refusal(found, "P101", f"{what} can't be a step", "write a function with `def`")
@@ -44,26 +45,33 @@ def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
         raise _refusal(function, "P103", f"{name} has no source file: it was typed or built at run time", fix)
     try:
         canonical, _, root = canonical_module(function.__module__ or "__main__", file)
-        module = read_module(canonical, Path(os.path.abspath(file)), root)
+        module = read_module(canonical, absolute(file), root)
     except (SyntaxError, UnicodeError) as error:
-        raise _refusal(function, "P103", f"the source of {name} can't be read: {error}", "save the file as it was run") from None
+        raise _refusal(
+            function, "P103", f"the source of {name} can't be read: {error}", "save the file as it was run"
+        ) from None
     named = [path for path in module.definitions if getattr(path[-1], "name", "") == function.__code__.co_name]
     here = [path for path in named if first_line(statement_at(path)) == function.__code__.co_firstlineno]
     if len(here) != 1 and len(named) != 1:
         raise _refusal(function, "P103", f"the source of {name} has changed since it was imported", "import it afresh")
     path = here[0] if here else named[0]
     if any(isinstance(each, ast.ClassDef) for each in path[:-1]):
-        raise _refusal(function, "P101", f"{name} is a method: it can't be a step", "make it a function at the top of the module")
+        raise _refusal(
+            function, "P101", f"{name} is a method: it can't be a step", "make it a function at the top of the module"
+        )
     return module, path
 
 
 def class_definition(cls: type) -> tuple[Module, tuple[ast.AST, ...]] | None:
-    """The module that one of the author's classes was written in, and the syntax nodes that lead to it; None if unclear."""
+    """The module that one of the author's classes was written in, and the syntax nodes that lead to it.
+
+    None if its file holds no such class, or several.
+    """
     file = source_file(cls)
     if file is None:
         return None
     name, _, root = canonical_module(cls.__module__, file)
-    module = read_module(name, Path(os.path.abspath(file)), root)
+    module = read_module(name, absolute(file), root)
     wanted = cls.__qualname__.replace("<locals>.", "").split(".")
     found = [path for path in module.definitions if _qualified(path) == wanted and isinstance(path[-1], ast.ClassDef)]
     return (module, found[0]) if len(found) == 1 else None

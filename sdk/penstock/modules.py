@@ -36,8 +36,8 @@ class Unit:
     """A top-level statement of a module, or one lifted from a function body to stand as one.
 
     ``position`` orders units in their module. ``enclosing`` are the functions around a lifted one, outermost first.
-    ``text`` gives the source: as written when its argument is None, else an import with only the aliases that bind one of
-    the names.
+    ``text`` gives the source: as written when its argument is None, else an import with only the aliases that bind one
+    of the names.
     """
 
     node: ast.stmt
@@ -147,7 +147,7 @@ class Module:
 
     @functools.cached_property
     def public(self) -> set[str]:
-        """The names that ``from module import *`` takes: those of a literal ``__all__``, else all without underscore."""
+        """The names that ``from module import *`` takes: those that ``__all__`` lists, else all without underscore."""
         listed: set[str] = set()
         for unit in self.by_name.get("__all__", ()):
             listed |= {n.value for n in ast.walk(unit.node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
@@ -158,7 +158,7 @@ class Module:
         return any(name in unit.bound for unit in self.by_name.get(name, ()))
 
     def absolute(self, name: str, level: int) -> str:
-        """The full name of the module that an import statement in this one names ('' where it leads out of the root)."""
+        """The full name of the module that an import statement in this one names; '' where it leads out of the root."""
         if not level:
             return name
         parts = self.package.split(".")
@@ -189,7 +189,7 @@ class Module:
         return _unit(self, node, _lines_between_strings(self), enclosing)
 
 
-# --- where modules are ----------------------------------------------------------------------------------------------------
+# --- where modules are ------------------------------------------------------------------------------------------------
 
 
 class Library:
@@ -200,16 +200,20 @@ LIBRARY = Library()
 
 
 def canonical_module(module_name: str, file: str) -> tuple[str, str, Path]:
-    """How a program names a module: its import name, its file relative to the source root (with ``/``), the source root.
+    """How a program names a module: its import name, its file relative to the source root (with ``/``), and that root.
 
     The source root is the folder that holds the top-level package or, for a plain module, the module. ``__main__`` and
     modules that were loaded by path are called as if they had been imported from there.
     """
-    path = Path(os.path.abspath(file))
+    path = absolute(file)
     imported = module_name.split(".")
     is_package = path.name == "__init__.py"
     if module_name not in ("", "__main__") and _holds(path, imported):
-        return module_name, "/".join(path.parts[-len(imported) - is_package :]), path.parents[len(imported) - (not is_package)]
+        return (
+            module_name,
+            "/".join(path.parts[-len(imported) - is_package :]),
+            path.parents[len(imported) - (not is_package)],
+        )
     parts = [] if is_package else [path.stem]
     root = path.parent
     while (root / "__init__.py").is_file() and root.parent != root:
@@ -217,6 +221,11 @@ def canonical_module(module_name: str, file: str) -> tuple[str, str, Path]:
         root = root.parent
     name = ".".join(parts)
     return ("main" if name == "__main__" else name), path.relative_to(root).as_posix(), root
+
+
+def absolute(file: str) -> Path:
+    """The file's absolute path, links left as they are: modules are found, and named, through them."""
+    return Path(os.path.abspath(file))  # Path.resolve would follow the links
 
 
 def _holds(path: Path, parts: list[str]) -> bool:
@@ -227,7 +236,7 @@ def _holds(path: Path, parts: list[str]) -> bool:
 @functools.lru_cache(maxsize=4096)
 def is_author_file(file: str) -> bool:
     """Whether a source file is the author's own: not the standard library's, not installed, not Penstock's."""
-    path = Path(os.path.abspath(file))
+    path = absolute(file)
     if path.suffix != ".py" or _INSTALLED & set(path.parts) or _OWN_FOLDER in path.parents:
         return False
     return not str(path).startswith(_STANDARD)
@@ -240,8 +249,10 @@ def find_module(name: str, root: Path) -> Module | Library | None:
     for part in rest:
         if isinstance(place, list):
             place = next((found for folder in place for found in [_in_folder(folder, part)] if found), None)
-    if isinstance(place, Library) or not place:
-        return place or None
+    if isinstance(place, Library):
+        return place
+    if not place:
+        return None
     if place[0].suffix != ".py":
         return _namespace(name, place[0])
     if not is_author_file(str(place[0])):
@@ -264,8 +275,8 @@ def _find_top(name: str, root: Path) -> _Place:
         if file and not is_author_file(file):
             return LIBRARY
         # Another project's module of the same name may linger in `sys.modules`.
-        if file and (not near or near[0].suffix != ".py" or root in Path(os.path.abspath(file)).parents):
-            return _file_place(Path(os.path.abspath(file)))
+        if file and (not near or near[0].suffix != ".py" or root in absolute(file).parents):
+            return _file_place(absolute(file))
         if not file and not hasattr(loaded, "__path__"):
             return LIBRARY
     if near and near[0].suffix == ".py":
@@ -283,7 +294,7 @@ def _place_of(spec: importlib.machinery.ModuleSpec) -> _Place:
         return folders
     if not spec.has_location or not is_author_file(str(spec.origin)):
         return LIBRARY
-    return [Path(os.path.abspath(str(spec.origin))), *folders]
+    return [absolute(str(spec.origin)), *folders]
 
 
 def _file_place(path: Path) -> list[Path]:
@@ -309,9 +320,10 @@ def _namespace(name: str, folder: Path) -> Module | Library:
 
 
 def read_module(name: str, path: Path, root: Path) -> Module:
-    """The author's module in a file. Raises:
+    """The author's module in a file.
 
-    OSError, SyntaxError, UnicodeError: the file can't be read, or isn't Python.
+    Raises:
+        OSError, SyntaxError, UnicodeError: the file can't be read, or isn't Python.
     """
     state = path.stat()
     return _read(name, path, root, state.st_mtime_ns, state.st_size)
@@ -326,7 +338,7 @@ def _read(name: str, path: Path, root: Path, _mtime: int, _size: int) -> Module:
     return module
 
 
-# --- the text of statements -----------------------------------------------------------------------------------------------
+# --- the text of statements -------------------------------------------------------------------------------------------
 
 
 def _unit(
@@ -355,6 +367,7 @@ def written_unit(text: str, position: tuple[int, int]) -> Unit:
 
 
 def first_line(node: ast.stmt) -> int:
+    """The line on which a statement begins, its decorators included."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(each.lineno for each in decorators)])
 
@@ -476,7 +489,9 @@ def _without_aliases(
     tidy = tidy and len({alias.lineno for alias in node.names}) == len(node.names)
     if tidy and (node.end_lineno or 0) > node.names[-1].lineno:
         gone = {alias.lineno for alias in node.names if alias not in kept}
-        gone |= {number for number, line in lines if number + 1 in gone and number > node.lineno and _is_only_comment(line)}
+        gone |= {
+            number for number, line in lines if number + 1 in gone and number > node.lineno and _is_only_comment(line)
+        }
         return [(number, line) for number, line in lines if number not in gone]
     listed = sorted(names) if node.names[0].name == "*" else [_alias_text(alias) for alias in kept]
     above = [(number, line) for number, line in lines if number < node.lineno]
@@ -493,13 +508,15 @@ def _alias_text(alias: ast.alias) -> str:
     return f"{alias.name} as {alias.asname}" if alias.asname else alias.name
 
 
-# --- what is Penstock's ---------------------------------------------------------------------------------------------------
+# --- what is Penstock's -----------------------------------------------------------------------------------------------
 
 
 def is_from_penstock(module: Module, expression: ast.expr, name: str, seen: frozenset[str] = frozenset()) -> bool:
-    """Whether an expression is Penstock's ``name``, called or not, under whatever alias the author's modules give it."""
+    """Whether an expression is Penstock's ``name``, called or not, under whatever alias the author gives it."""
     while isinstance(expression, ast.Call):
-        inner = expression.args[0] if expression.args and dotted(expression.func)[-1:] == ("partial",) else expression.func
+        inner = (
+            expression.args[0] if expression.args and dotted(expression.func)[-1:] == ("partial",) else expression.func
+        )
         expression = inner
     path = dotted(expression)
     if not path or f"{module.name}:{path[0]}" in seen:
@@ -522,5 +539,7 @@ def _leads_to(module: Module, imported: Imported, rest: tuple[str, ...], name: s
     found = find_module(target, module.root)
     if not isinstance(found, Module):
         return False
-    chain = functools.reduce(lambda value, attr: ast.Attribute(value, attr), path[1:], ast.Name(path[0]))  # type: ignore[arg-type,return-value]
+    chain: ast.expr = ast.Name(path[0])
+    for attr in path[1:]:
+        chain = ast.Attribute(chain, attr)
     return is_from_penstock(found, chain, name, seen)

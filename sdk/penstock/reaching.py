@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from penstock.diagnostics import Diagnostic, Location
 from penstock.effects import effects, imports_in
 from penstock.harness import RUNTIME_NAMES
 from penstock.liveness import built_live, is_live
-from penstock.modules import Function, Library, Module, Unit, find_module, is_from_penstock
+from penstock.modules import Function, Library, Module, Unit, absolute, find_module, is_from_penstock
 from penstock.references import Imported, Reference
 from penstock.requirements import needs_distribution, requirements_for
 from penstock.sources import location_of
@@ -42,8 +41,8 @@ class Place:
 class Search:
     """Collects the names that a step reaches in each module; every problem met goes to ``problems``.
 
-    ``lifted`` holds, per module, what stands in for the variables of a closure. ``read_local`` is asked first about the names
-    that a lifted unit reads, and says whether they are local to the functions around it.
+    ``lifted`` holds, per module, what stands in for the variables of a closure. ``read_local`` is asked first about the
+    names that a lifted unit reads, and says whether they are local to the functions around it.
     """
 
     def __init__(self, entry: Module, namespace: Mapping[str, object]) -> None:
@@ -68,7 +67,8 @@ class Search:
         while True:
             while self._waiting:
                 self._waiting.popleft()()
-            if not any([self._reach_changes(module) for module in self.included()]):
+            changed = [self._reach_changes(module) for module in self.included()]
+            if not any(changed):
                 break
         for name, units in self.lifted.items():
             for each in sorted(units.keys() & self.names[name]):
@@ -185,11 +185,13 @@ class Search:
     def read(self, module: Module, reference: Reference) -> None:
         """Reaches a name that is read at, or from within, a statement of the module."""
         name, place = reference.path[0], Place(module, reference.node)
-        if self.use(module, reference.path, place) or hasattr(builtins, name) and name not in _FILE_BOUND:
+        if self.use(module, reference.path, place) or (hasattr(builtins, name) and name not in _FILE_BOUND):
             return
         if name in _FILE_BOUND:
             message = f"`{name}` is read, but where the step runs there is no such file"
-            self.problem("P109", message, place, "give the path as a parameter, or read package data by importlib.resources")
+            self.problem(
+                "P109", message, place, "give the path as a parameter, or read package data by importlib.resources"
+            )
         elif not reference.weak and name not in module.written_by_functions and name in self._namespace_of(module):
             message = f"`{name}` has a value, but no statement of {module.file} binds it"
             self.problem("P113", message, place, "define it in the module, or import it by name")
@@ -269,12 +271,14 @@ class Search:
             elif given:
                 self._attribute(name, (), module, place, given=False)
         elif path[0] in _FILE_BOUND:
-            self.problem("P109", f"`{name}` is read, but where the step runs there is no such file", place, "pass the path in")
+            self.problem(
+                "P109", f"`{name}` is read, but where the step runs there is no such file", place, "pass the path in"
+            )
         else:
             self.bind(module, "__getattr__")
 
     def _is_loaded(self, name: str, package: Module, near: Module) -> bool:
-        """Whether a statement that can be reached imports the submodule, and so makes it an attribute of its package."""
+        """Whether a statement that can be reached imports the submodule, and so sets it as its package's attribute."""
         for module in (near, package):
             for unit in module.units:
                 for imported in imports_in(unit):
@@ -301,6 +305,7 @@ class Search:
                 return False
             self.include(module)
             self.names[module.name].add(name)
+            self._waiting.append(lambda: self._follow_name(module, name))
             if unit.imports is not None:
                 self._stars.setdefault(module.name, {}).setdefault(unit, set()).add(name)
             else:
@@ -324,7 +329,7 @@ class Search:
         return found
 
     def _changes(self, module: Module, path: tuple[str, ...]) -> bool:
-        """Whether acting on a path changes what is reached: the object itself, or one that the function called changes."""
+        """Whether acting on a path changes what is reached: the object itself, or one that the called function does."""
         for home, (name, *rest) in self._origins(module, path, frozenset()):
             functions = [unit for unit in home.by_name[name] if isinstance(unit.node, Function)]
             changed = {each for unit in functions for each in home.references(unit).changes}
@@ -353,6 +358,10 @@ class Search:
             target = find_module(module.absolute(each.module, each.level), module.root)
             if isinstance(target, Module):
                 yield from self._origins(target, (*each.path, *path[1:]), seen)
+        for each in (each for star in module.stars for each in imports_in(star) if not units):
+            target = find_module(module.absolute(each.module, each.level), module.root)
+            if isinstance(target, Module) and (path[0] in target.public or target.stars):
+                yield from self._origins(target, path, seen)
         inner = find_module(f"{module.name}.{path[0]}", module.root) if not units else None
         if isinstance(inner, Module):
             yield from self._origins(inner, path[1:], seen)
@@ -363,14 +372,16 @@ class Search:
         if module is self.entry:
             return self.namespace
         loaded = sys.modules.get(module.name)
-        same = os.path.abspath(getattr(loaded, "__file__", None) or "") == str(module.path)
+        same = absolute(getattr(loaded, "__file__", None) or "") == module.path
         return vars(loaded) if same else {}
 
     def _refuse_live(self, module: Module, name: str, unit: Unit) -> None:
         namespace = self._namespace_of(module)
         what = is_live(namespace[name]) if name in namespace else built_live(unit.node, name, module)
         if what == "pipeline":
-            self.problem("P110", f"`{name}` is a pipeline or a step with options: a step can't call it", *_inner(module, unit))
+            self.problem(
+                "P110", f"`{name}` is a pipeline or a step with options: a step can't call it", *_inner(module, unit)
+            )
         elif what:
             message = f"`{name}` holds {what}: it can't be carried to where the step runs"
             self.problem("P106", message, Place(module, unit.node), "make it inside the step, and close it there")

@@ -18,9 +18,9 @@ _Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 class Imported:
     """One name of an import statement.
 
-    ``binds`` is the name it binds, which stands for attribute ``attr`` of ``module`` or, without ``attr``, for ``module``
-    itself. ``loads`` is the module that importing loads: ``import a.b`` loads ``a.b`` and binds ``a``. Both begin ``level``
-    packages up, as dots do.
+    ``binds`` is the name it binds, which stands for attribute ``attr`` of ``module`` or, without ``attr``, for
+    ``module`` itself. ``loads`` is the module that importing loads: ``import a.b`` loads ``a.b`` and binds ``a``. Both
+    begin ``level`` packages up, as dots do.
     """
 
     binds: str
@@ -48,7 +48,8 @@ class Imported:
             module = node.module or ""
             return [Imported(bound(each), module, each.name, module, node.level, node) for each in node.names]
         return [
-            Imported(bound(each), each.name if each.asname else bound(each), "", each.name, 0, node) for each in node.names
+            Imported(bound(each), each.name if each.asname else bound(each), "", each.name, 0, node)
+            for each in node.names
         ]
 
 
@@ -78,8 +79,11 @@ class InnerImport:
 
 @dataclass
 class References:
-    """All that a statement refers to. ``writes`` are the ``global`` names it assigns in a function, with the place;
-    ``changes`` the module's names that its functions assign or whose objects they change."""
+    """All that a statement refers to.
+
+    ``writes`` are the ``global`` names that its functions assign, each with the place; ``changes`` the module's names
+    that they assign or whose objects they change.
+    """
 
     names: list[Reference] = field(default_factory=list)
     imports: list[InnerImport] = field(default_factory=list)
@@ -202,7 +206,7 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_all([*node.args.defaults, *(each for each in node.args.kw_defaults if each)])
-        walrus = {name for name in bound_names(ast.Expr(node.body))}
+        walrus = bound_names(ast.Expr(node.body))
         with self._scope(_Scope("function", {each.arg for each in _arguments(node.args)} | walrus)):
             self.visit(node.body)
 
@@ -262,7 +266,7 @@ class _Visitor(ast.NodeVisitor):
             self.visit(each)
         self.weak = outer
 
-    # conditions and imports
+    # what is imported, and under which conditions
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)

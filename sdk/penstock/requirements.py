@@ -6,9 +6,11 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
+_MODULE_SUFFIXES = (".py", ".so", ".pyd")
 # Where steps run, the harness stands in for these.
 _PROVIDED = frozenset({"penstock", "penstock_backends", "penstock_templates"})
 
@@ -42,14 +44,26 @@ def _distributions(module: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def _providers() -> Mapping[str, list[str]]:
-    return dict(_metadata().packages_distributions())
+    """The distributions behind each top-level name; `packages_distributions` of Python 3.10 misses most wheels."""
+    table: dict[str, list[str]] = {}
+    for distribution in _metadata().distributions():
+        declared = (distribution.read_text("top_level.txt") or "").split()
+        for name in sorted(set(declared or _top_levels(distribution.files or ()))):
+            table.setdefault(name, []).append(distribution.metadata["Name"])
+    return table
+
+
+def _top_levels(files: Iterable[PurePosixPath]) -> Iterator[str]:
+    for file in files:
+        if file.suffix in _MODULE_SUFFIXES and not file.parts[0].endswith((".dist-info", "..")):
+            yield file.parts[0].partition(".")[0]
 
 
 @functools.lru_cache(maxsize=64)
 def _contents(distribution: str) -> frozenset[str]:
     """The modules and packages of a distribution, as paths without suffix."""
     files = _metadata().files(distribution) or []
-    paths = {file.as_posix() for file in files if file.suffix in (".py", ".so", ".pyd")}
+    paths = {file.as_posix() for file in files if file.suffix in _MODULE_SUFFIXES}
     modules = {path.partition(".")[0] for path in paths}
     packages = {path.rpartition("/")[0] for path in paths if path.endswith("__init__.py")}
     return frozenset(modules | packages)

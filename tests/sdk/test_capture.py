@@ -571,7 +571,13 @@ def test_only_the_authors_classes_are_authored(project: Project) -> None:
 def test_namespace_packages_of_the_author_work(project: Project) -> None:
     project.write(
         space__tool="def run():\n    return 1\n",
-        pipeline="import space.tool\nfrom space import tool as t\n\ndef train():\n    return space.tool.run(), t.run()\n",
+        pipeline="""
+        import space.tool
+        from space import tool as t
+
+        def train():
+            return space.tool.run(), t.run()
+        """,
     )
     check(project)
 
