@@ -17,7 +17,7 @@ from tests.engines.environments import HERE, Environment, environment
 from tests.engines.jobs import carry_out
 from tests.engines.processes import Helper, bare_environment, run
 
-PROGRAM = HERE / "programs" / "airflow_dag_test.py"
+PROGRAM = HERE / "programs" / "airflow_runs.py"
 
 # A task instance: the task's id, and its place in a mapped task (-1 where it is not mapped).
 Instance = tuple[str, int]
