@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from penstock import CompileError, Resources, Retry, Schedule, current_attempt, log_metric, pipeline, step
 from penstock.harness import StepError
 from penstock_backends.github import GithubOptions, actions
+from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.names import input_ids, job_id
 from penstock_backends.github.text import block, scalar
 from tests.engines.environments import PYTHON
@@ -273,8 +274,8 @@ def typed(
     config: Config = Config(),
     price: decimal.Decimal = decimal.Decimal("1.10"),
     day: dt.date = dt.date(2026, 1, 2),
-    moment: dt.datetime = dt.datetime(2026, 1, 2, 3, fold=1),  # noqa: DTZ001  # one without a zone
-    table: dict[str, tuple[int, ...]] = {"a ${{ x }}": (1, 2)},  # noqa: B006
+    moment: dt.datetime = dt.datetime(2026, 1, 2, 3, fold=1),  # one without a zone
+    table: dict[str, tuple[int, ...]] = {"a ${{ x }}": (1, 2)},
 ) -> int:
     return one(config)
 
@@ -414,6 +415,39 @@ def scheduled_without_default(url: str) -> int:
 def test_a_scheduled_pipeline_must_have_all_defaults() -> None:
     (said,) = refusal(scheduled_without_default)
     assert said == "P542: `scheduled_without_default` has a schedule, but a scheduled run has no value for `url`"
+
+
+@pytest.mark.parametrize(
+    ("cron", "problem"),
+    [
+        ("*/5 * * * *", ""),
+        ("0,30 1-5 * * MON", ""),
+        ("58,3 * 1 1 *", ""),
+        ("58 3 * * *", ""),
+        ("* * * * *", "that is every 1 minutes"),
+        ("*/7 * * * *", "that is every 4 minutes"),
+        ("58,1 * * * *", "that is every 3 minutes"),
+        ("58,1 2 * * *", ""),
+        ("@daily", "five fields"),
+        ("0 0 L * *", "five fields"),
+        ("0 0 * * 1#2", "five fields"),
+        ("99 0 * * *", "no list of minutes"),
+        ("*/0 * * * *", "no list of minutes"),
+    ],
+)
+def test_times_at_which_github_would_not_run_are_refused(cron: str, problem: str) -> None:
+    assert problem in cron_problem(cron)
+    assert bool(cron_problem(cron)) == bool(problem)
+
+
+@pipeline(schedule="*/2 * * * *")
+def too_often() -> int:
+    return one()
+
+
+def test_a_schedule_is_refused_at_the_pipelines_line() -> None:
+    (said,) = refusal(too_often)
+    assert said.startswith("P545: the schedule `*/2 * * * *` of `too_often`: that is every 2 minutes")
 
 
 @step(resources=Resources(cpu=8, memory="32Gi", gpu=1, gpu_type="T4"), timeout=3600)

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native
 from penstock.diagnostics import Diagnostic
-from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, Task, tasks
+from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, StepSpec, Task, tasks
 from penstock.verify import location_of
 from penstock_backends.github import actions
+from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
 from penstock_backends.github.names import input_ids, job_id
 from penstock_backends.github.options import GithubOptions, Runner
@@ -100,6 +101,7 @@ class GithubBackend(Backend):
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
         """What GitHub would not take: too many or too large inputs, jobs that no runner can hold, a large file."""
         yield from _limits_of_inputs(pipeline)
+        yield from _limits_of_schedule(pipeline)
         without_runner = [problem for task in tasks(pipeline.body) for problem in _without_runner(task, options)]
         yield from without_runner
         if not without_runner:
@@ -123,8 +125,18 @@ def _limits_of_inputs(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
             f"{shown[largest]:,}); GitHub takes inputs of {LONGEST_INPUTS:,} together"
         )
         yield Diagnostic("P541", message, where, "make the large default a constant that a step reads")
+
+
+def _limits_of_schedule(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
+    if pipeline.schedule is None:
+        return
+    where = location_of(pipeline.span)
+    problem = cron_problem(pipeline.schedule.cron)
+    if problem:
+        message = f"the schedule `{pipeline.schedule.cron}` of `{pipeline.name}`: {problem}"
+        yield Diagnostic("P545", message, where, "write it as GitHub takes it, or start the workflow by other means")
     required = [parameter.name for parameter in pipeline.parameters if parameter.required]
-    if pipeline.schedule is not None and required:
+    if required:
         names = ", ".join(f"`{name}`" for name in required)
         message = f"`{pipeline.name}` has a schedule, but a scheduled run has no value for {names}"
         yield Diagnostic("P542", message, where, "give each parameter a default")
@@ -158,6 +170,7 @@ def _limits_of_size(pipeline: PipelineSpec, options: GithubOptions) -> Iterator[
 
 
 def _workflow(pipeline: PipelineSpec, options: GithubOptions, program: str) -> str:
+    steps = {step.id: step for step in pipeline.steps}
     return workflow_text(
         header=[*header(pipeline, "github"), *_paragraph(pipeline.description)],
         name=one_line(pipeline.name),
@@ -165,7 +178,7 @@ def _workflow(pipeline: PipelineSpec, options: GithubOptions, program: str) -> s
         schedule=pipeline.schedule,
         retention_days=options.retention_days,
         python_version=options.python_version,
-        jobs=[_job(pipeline, task, options, program) for task in tasks(pipeline.body)],
+        jobs=[_job(task, steps[task.step], options, program) for task in tasks(pipeline.body)],
         checkout=actions.CHECKOUT,
         setup_python=actions.SETUP_PYTHON,
         upload_artifact=actions.UPLOAD_ARTIFACT,
@@ -183,12 +196,12 @@ def _inputs(pipeline: PipelineSpec) -> dict[str, Input]:
     return {parameter.name: input_of(ids[parameter.name], parameter) for parameter in pipeline.parameters}
 
 
-def _job(pipeline: PipelineSpec, task: Task, options: GithubOptions, program: str) -> Job:
+def _job(task: Task, step: StepSpec, options: GithubOptions, program: str) -> Job:
     seconds = _longest(task.settings)
     runner = options.runner(task.settings.resources, seconds)
     if runner is None:
         raise ValueError(f"no runner for {task.id}")  # `limits` comes before
-    step, id_ = pipeline.step(task), job_id(task.id)
+    id_ = job_id(task.id)
     python = "python3" if task.settings.image else "python"
     return Job(
         id=id_,

@@ -48,13 +48,14 @@ class GithubOptions(Options):
         runners: other runners, each with what it offers; a job that asks for more than ``runs_on`` has gets the first
             of these that is large enough.
         python_version: the Python of all jobs that have no image of their own.
-        retention_days: how long GitHub keeps the outputs of steps.
+        retention_days: how long GitHub keeps the outputs of steps; by default as long as it lets failed jobs be run
+            again.
     """
 
     runs_on: str | tuple[str, ...] = "ubuntu-24.04"
     runners: tuple[Runner, ...] = ()
     python_version: str = "3.12"
-    retention_days: int = Field(default=7, ge=1, le=90)
+    retention_days: int = Field(default=30, ge=1, le=90)
 
     def runner(self, resources: ResourcesSpec | None, seconds: float) -> Runner | None:
         """The first runner that fits; None where no configured one does."""
