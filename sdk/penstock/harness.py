@@ -755,7 +755,7 @@ def perform(
     folder: Path,
     number: int = 1,
 ) -> Json:
-    """Calls the job's function once, in this process, and returns ``{"outputs": {name: wire}, "metrics": {name: number}}``.
+    """Calls the job's function once, in this process, and returns ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
 
     Args:
         job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact ``artifact: true`` and
@@ -774,7 +774,7 @@ def perform(
         _ATTEMPTS.pop()
     kinds = {output["name"]: output for output in job["outputs"]}
     wires = {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in divide(returned, job).items()}
-    return {"outputs": wires, "metrics": attempt.metrics}
+    return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
 
 
 def run_job(
