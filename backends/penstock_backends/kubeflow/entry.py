@@ -88,10 +88,12 @@ def restored(raw: Json, kind: Json) -> Json:
 def local_path(artifact: Json) -> Path:
     """Where the launcher keeps the local copy of an artifact; under kfp.local its uri is the path."""
     uri: str = artifact["uri"]
+    if artifact.get("customPath"):
+        return Path(artifact["customPath"])
     for scheme, folder in STORES.items():
         if uri.startswith(scheme):
             return Path(folder + uri[len(scheme) :])
-    return Path(artifact.get("customPath") or uri)
+    return Path(uri)
 
 
 def read_input(artifact: Json, scratch: Path) -> Json:
@@ -144,9 +146,11 @@ class Artifact:
 
     def add_numbers(self, values: Json) -> None:
         """Shows numbers on the run's metrics page."""
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                self.metadata[name] = value if value - value == 0 else str(value)
+        for name, wire in values.items() if isinstance(values, dict) else ():
+            if isinstance(wire, (int, float)) and not isinstance(wire, bool):
+                self.metadata[name] = wire
+            elif isinstance(wire, dict) and list(wire) in (["$float"], ["$int"]):
+                self.metadata[name] = next(iter(wire.values()))  # not a finite double: shown as text
 
     def entry(self) -> Json:
         """The artifact as the engine wants to be told of it."""
@@ -250,11 +254,10 @@ def publish(request: Json, job: Json, result: Json, folder: Path) -> None:
         artifacts[job["metrics"]].write_value(result["metrics"])
         del artifacts[job["metrics"]].metadata["preview"]
         artifacts[job["metrics"]].add_numbers(result["metrics"])
+    entries = {key: artifact.entry() for key, artifact in artifacts.items() if artifact.metadata}
     told = Path(outputs["outputFile"])
     told.parent.mkdir(parents=True, exist_ok=True)
-    told.write_text(
-        dumps({"artifacts": {key: artifact.entry() for key, artifact in artifacts.items()}}), encoding="ascii"
-    )
+    told.write_text(dumps({"artifacts": entries}), encoding="ascii")
 
 
 def _write_parameter(output: Json, wire: Json, file: Path) -> None:

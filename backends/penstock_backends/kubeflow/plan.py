@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.spec import PipelineSpec, ResourcesSpec, RetrySpec, Settings, Task, tasks
+from penstock.spec import PipelineSpec, ResourcesSpec, RetrySpec, Settings, StepSpec, Task, tasks
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import METRICS, Channel, output_channel, task_name
 from penstock_backends.kubeflow.inputs import Inputs, job_for
@@ -39,7 +40,8 @@ class Planned:
 
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> list[Planned]:
     """All tasks, in the author's order; those whose containers and components are equal share an executor."""
-    plan = [_planned(pipeline, task, options) for task in tasks(pipeline.body)]
+    slices = {step.id: _slices(pipeline, step) for step in pipeline.steps}
+    plan = [_planned(pipeline, task, slices[task.step], options) for task in tasks(pipeline.body)]
     program = Shared(packed_harness() if options.harness == "packed" else harness_text())
     if options.harness == "auto" and _state_as_text(plan, program) > LARGEST_TEXT_STATE:
         program = Shared(packed_harness())
@@ -54,19 +56,18 @@ def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> list[Planned]:
 
 def _state_as_text(plan: list[Planned], program: str) -> int:
     """Bytes of a run's state if the harness stands there as text."""
-    return sum(3 * len(zlib.compress((program + compact_json(each.container)).encode())) for each in plan)
+    containers = Counter(compact_json(each.container) for each in plan)
+    return sum(3 * times * len(zlib.compress((program + text).encode())) for text, times in containers.items())
 
 
-def _planned(pipeline: PipelineSpec, task: Task, options: KubeflowOptions) -> Planned:
-    step, name = pipeline.step(task), task_name(task.id)
-    inputs = Inputs.of(pipeline, task)
-    outputs = {output.name: output_channel(output) for output in step.outputs}
-    slices = [
-        sliced(module, reach.names)
-        for reach in step.reach
-        for module in pipeline.modules
-        if module.name == reach.module
-    ]
+def _slices(pipeline: PipelineSpec, step: StepSpec) -> list[Slice]:
+    modules = {module.name: module for module in pipeline.modules}
+    return [sliced(modules[reach.module], reach.names) for reach in step.reach]
+
+
+def _planned(pipeline: PipelineSpec, task: Task, slices: list[Slice], options: KubeflowOptions) -> Planned:
+    name, inputs = task_name(task.id), Inputs.of(pipeline, task)
+    outputs = {output.name: output_channel(output) for output in pipeline.step(task).outputs}
     job = job_for(pipeline, task, inputs, outputs)
     leaving = list(outputs.values())
     if any(map(_logs_metrics, slices)):

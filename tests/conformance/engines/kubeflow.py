@@ -1,9 +1,9 @@
 """Kubeflow Pipelines: the emitted YAML, executed by kfp.local's SubprocessRunner.
 
-kfp.local stops at the first task that fails and says nothing of those it did not start, where a cluster goes on with what does
-not depend on the failure. To see what becomes of those, what has failed and all that depends on it is cut from the file, and
-the rest is run again, until all of it has been seen. So a node is `upstream_failed` because it depends on a task that was seen
-to fail and was itself never started; everything else is what kfp.local showed.
+kfp.local stops at the first task that fails and says nothing of those it did not start, where a cluster goes on with
+what does not depend on the failure. To see what becomes of those, what has failed and all that depends on it is cut
+from the file, and the rest is run again, until all of it has been seen. So a node is `upstream_failed` because it
+depends on a task that was seen to fail and was itself never started; everything else is what kfp.local showed.
 """
 
 from __future__ import annotations
@@ -119,3 +119,6 @@ def _with_pip(folder: Path) -> dict[str, str]:
 
 
 ENGINE = KfpLocal()
+
+
+ENGINES = (KfpLocal(),)
