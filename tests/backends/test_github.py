@@ -557,6 +557,14 @@ def on_a_runner(name: str = HOSTILE) -> tuple[list[str], int]:
     return looked_at(made(), name), plus(fails(name), 1)
 
 
+def test_what_a_step_prints_is_no_command_and_keeps_none_from_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(on_a_runner.compile("github")[".github/penstock/on_a_runner.py"])
+    command = [sys.executable, "-I", "program.py", "run", "made"]
+    lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+    token = lines[0].removeprefix("::stop-commands::")
+    assert lines[1:] == ["::error::what a step prints is no command", "no line's end", f"::{token}::"]
+
+
 @pytest.mark.engine
 @pytest.mark.xdist_group("github")
 @pytest.mark.parametrize("event", ["workflow_dispatch", "schedule"])
