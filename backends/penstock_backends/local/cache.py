@@ -46,9 +46,9 @@ class Keys:
         inputs = {name: _content(binding, parameters, outputs) for name, binding in arguments.items()}
         return _digest([self._fixed_part(step, settings), inputs])
 
-    def lone(self, key: str, run: str, node: str) -> str:
-        """A key for a result that only this node of this run may use."""
-        return _digest([key, run, node])
+    def variant(self, key: str, *more: str | int) -> str:
+        """A key that only those share who have the same key and more in common."""
+        return _digest([key, *more])
 
     def _fixed_part(self, step: StepSpec, settings: Settings) -> str:
         known = self._fixed.get((step.id, settings))

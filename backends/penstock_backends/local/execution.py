@@ -57,6 +57,7 @@ class Execution:
         self._nodes: dict[str, NodeRun] = {}
         self._seconds: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self._asked: dict[str, int] = {}
         self._began = time.monotonic()
         self._journal = os.open(self.folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -73,10 +74,17 @@ class Execution:
         return len(self._nodes) == len(self.plan)
 
     def key(self, node: PlannedNode) -> str:
-        """The cache key of a node whose inputs are all there; one that nothing else has, where it is not to be cached."""
+        """The cache key of a node whose inputs are all there, asked for once; one that nothing else has, where the node is not
+        to be cached.
+
+        Two equal calls in one run are two computations, as in plain Python: the second one has a key of its own.
+        """
         settings = node.task.settings
         key = self._keys.key(node.step, settings, node.arguments, self.parameters, self.outputs)
-        return key if settings.cache else self._keys.lone(key, self.id, node.id)
+        if not settings.cache:
+            return self._keys.variant(key, self.id, node.id)
+        times = self._asked[key] = self._asked.get(key, 0) + 1
+        return key if times == 1 else self._keys.variant(key, times)
 
     def attempts_of(self, node: PlannedNode) -> int:
         """How many attempts of a node have failed."""

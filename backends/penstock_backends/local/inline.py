@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -68,6 +68,7 @@ def _attempt(execution: Execution, node: PlannedNode, number: int) -> Json:
     place = execution.store.objects.draft()
     function = execution.definition.functions[node.step.id]
     timeout = node.task.settings.timeout
+    before = harness.descendants([os.getpid()]) if timeout else set()
     (place / "work").mkdir(parents=True)
     try:
         outputs = {
@@ -80,6 +81,7 @@ def _attempt(execution: Execution, node: PlannedNode, number: int) -> Json:
         published = {name: publish(wire, place / "outputs", execution.store.objects) for name, wire in result["outputs"].items()}
         return {"outputs": published, "metrics": result["metrics"]}
     except _TimeIsUpError:
+        _end_processes_since(before)
         return {"error": harness.out_of_time(timeout)}
     except CorruptedError as error:
         return {"error": str(error)}
@@ -125,6 +127,13 @@ def _deadline(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _end_processes_since(before: set[int]) -> None:
+    """Kills what the step started and left; what else this process has started stays."""
+    for pid in harness.descendants([os.getpid()]) - before:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _is_debugging() -> bool:

@@ -233,7 +233,7 @@ class Slot:
         work.mkdir(parents=True)
         log.touch()
 
-    def _take_log(self, log: Path) -> None:
+    def _take_back(self, log: Path) -> None:
         """Takes a log that nothing was written to back, to be used again."""
         with contextlib.suppress(OSError):
             if log.stat().st_size == 0:
@@ -262,10 +262,10 @@ class Slot:
         except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
             answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
             artifacts = []
+        self._take_back(Path(request["log"]))
         digests = [answer["outputs"][name]["$artifact"]["digest"] for name in artifacts]
         send(self.connection, {**answer, "seals": {digest: self.objects.seals[digest] for digest in digests}})
         self._let_end(spare.child)
-        self._take_log(Path(request["log"]))
 
     def _heard(self, spare: Spare, timeout: float | None) -> Json:
         """What the attempt says, or what there is to say of it."""
@@ -315,7 +315,6 @@ class Slot:
         child = os.fork()
         if child:
             theirs.close()
-            ours.setblocking(False)
             self.child = child
             return Spare(child, ours)
         ours.close()
@@ -382,7 +381,7 @@ def _exit_status(child: int) -> int | None:
 def _read_on(line: socket.socket, said: bytearray) -> bool:
     """Adds what has come on a line; whether more may come."""
     try:
-        while part := line.recv(1 << 20):
+        while part := line.recv(1 << 20, socket.MSG_DONTWAIT):
             said += part
     except BlockingIOError:
         return True
