@@ -194,8 +194,8 @@ class Closures:
         if value.__module__ == "builtins" and value.__name__ == name:
             return
         holder = sys.modules.get(value.__module__ or "")
-        found: object = getattr(holder, value.__name__, None)
-        if found is value:
+        is_importable = getattr(holder, value.__name__, None) is value
+        if is_importable:
             self._lift_text(module, _from_import(value.__module__, value.__name__, name), position, place)
             return
         message = f"`{name}` is a function that was made at run time, held by the function around the step"

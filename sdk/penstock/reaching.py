@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from penstock.diagnostics import Diagnostic, Location
 from penstock.effects import effects, imports_in
@@ -57,6 +58,7 @@ class Search:
         self._needed: dict[str, tuple[bool, Place]] = {}
         self._waiting: deque[Callable[[], None]] = deque()
         self._units: set[Unit] = set()
+        self._found: dict[tuple[str, Path], Module | Library | None] = {}
         self._used: set[tuple[str, tuple[str, ...]]] = set()
         self.include(entry)
 
@@ -68,7 +70,7 @@ class Search:
             while self._waiting:
                 self._waiting.popleft()()
             changed = [self._reach_changes(module) for module in self.included()]
-            if not any(changed):
+            if not any(changed) and not self._reach_distant_changes():
                 break
         for name, units in self.lifted.items():
             for each in sorted(units.keys() & self.names[name]):
@@ -106,7 +108,7 @@ class Search:
         self.modules[module.name] = module
         self.names[module.name] = set()
         package = module.name.rpartition(".")[0]
-        outer = find_module(package, module.root) if package else None
+        outer = self._find(package, module.root) if package else None
         if isinstance(outer, Module):
             self.include(outer)
 
@@ -202,11 +204,11 @@ class Search:
         if target.partition(".")[0] == "penstock":
             self._load_penstock(target, imported, place)
             return
-        found = find_module(target, module.root)
+        found = self._find(target, module.root)
         if isinstance(found, Library):
             self.need(f"{target}.{imported.attr}".rstrip(".*"), place, optional=optional)
             return
-        if found is None and find_module(target.partition(".")[0], module.root) is None:
+        if found is None and self._find(target.partition(".")[0], module.root) is None:
             self.need(target, place, optional=optional)  # may be among the packages that the author names
             return
         if found is None:
@@ -224,7 +226,7 @@ class Search:
         """Reaches what ``from module import name`` takes, a submodule included."""
         if self.bind(module, name):
             return True
-        inner = find_module(f"{module.name}.{name}", module.root)
+        inner = self._find(f"{module.name}.{name}", module.root)
         if isinstance(inner, Module):
             self.include(inner)
         return isinstance(inner, Module) or self.bind(module, "__getattr__") or name.startswith("__")
@@ -248,7 +250,7 @@ class Search:
             if path and not given and path[0] not in RUNTIME_NAMES:
                 self._refuse_penstock(f"penstock.{path[0]}", place)
             return
-        found = find_module(target, near.root)
+        found = self._find(target, near.root)
         if not isinstance(found, Module):
             return
         self.include(found)
@@ -260,7 +262,7 @@ class Search:
 
     def _submodule(self, module: Module, path: tuple[str, ...], near: Module, place: Place, *, given: bool) -> None:
         name = f"{module.name}.{path[0]}"
-        inner = find_module(name, module.root)
+        inner = self._find(name, module.root)
         if isinstance(inner, Module):
             self.include(inner)
             if not given and not self._is_loaded(name, module, near):
@@ -297,7 +299,7 @@ class Search:
 
     def _provides(self, module: Module, imported: Imported, unit: Unit, name: str) -> bool:
         target = module.absolute(imported.loads, imported.level)
-        found = find_module(target, module.root)
+        found = self._find(target, module.root)
         if isinstance(found, Module):
             if name not in found.public and not found.stars:
                 return False
@@ -321,12 +323,41 @@ class Search:
 
     def _reach_changes(self, module: Module) -> bool:
         """Reaches the module-level calls and decorated definitions that change something reached: registrations."""
-        found = False
-        for unit in module.units:
-            for name, path in effects(unit):
-                if name not in self.names[module.name] and self._changes(module, path):
-                    found |= self.bind(module, name)
-        return found
+        reached = self.names.get(module.name, set())
+        pairs = [(name, path) for unit in module.units for name, path in effects(unit) if name not in reached]
+        bound = [self.bind(module, name) for name, path in pairs if self._changes(module, path)]
+        return any(bound)
+
+    def _reach_distant_changes(self) -> bool:
+        """As `_reach_changes`, in modules that are imported but otherwise not reached: plug-ins that register."""
+        importers: dict[str, tuple[Module, Imported]] = {}
+        waiting = deque(self.included())
+        while waiting:
+            module = waiting.popleft()
+            if module.name in importers and self._reach_changes(module):
+                while module.name in importers:
+                    module, imported = importers[module.name]
+                    self.bind(module, imported.binds)
+                return True
+            for imported in (each for unit in module.units for each in imports_in(unit)):
+                for found in self._loaded(module, imported):
+                    if found.name not in importers and found.name not in self.modules:
+                        importers[found.name] = (module, imported)
+                        waiting.append(found)
+        return False
+
+    def _loaded(self, module: Module, imported: Imported) -> Iterator[Module]:
+        """The author's modules that an import statement loads."""
+        target = module.absolute(imported.loads, imported.level)
+        for name in (target, f"{target}.{imported.attr}") if target and imported.attr else (target,):
+            parts = name.split(".")
+            outer = (self._find(".".join(parts[:count]), module.root) for count in range(1, len(parts) + 1))
+            yield from (each for each in outer if isinstance(each, Module))
+
+    def _find(self, name: str, root: Path) -> Module | Library | None:
+        if (name, root) not in self._found:
+            self._found[name, root] = find_module(name, root)
+        return self._found[name, root]
 
     def _changes(self, module: Module, path: tuple[str, ...]) -> bool:
         """Whether acting on a path changes what is reached: the object itself, or one that the called function does."""
@@ -355,14 +386,14 @@ class Search:
         if units and not imports:
             yield module, path
         for each in imports:
-            target = find_module(module.absolute(each.module, each.level), module.root)
+            target = self._find(module.absolute(each.module, each.level), module.root)
             if isinstance(target, Module):
                 yield from self._origins(target, (*each.path, *path[1:]), seen)
         for each in (each for star in module.stars for each in imports_in(star) if not units):
-            target = find_module(module.absolute(each.module, each.level), module.root)
+            target = self._find(module.absolute(each.module, each.level), module.root)
             if isinstance(target, Module) and (path[0] in target.public or target.stars):
                 yield from self._origins(target, path, seen)
-        inner = find_module(f"{module.name}.{path[0]}", module.root) if not units else None
+        inner = self._find(f"{module.name}.{path[0]}", module.root) if not units else None
         if isinstance(inner, Module):
             yield from self._origins(inner, path[1:], seen)
 

@@ -370,6 +370,29 @@ def test_registrations_are_reached_through_their_registry(project: Project) -> N
     assert "print" not in text
 
 
+def test_plug_ins_that_register_when_imported_are_reached(project: Project) -> None:
+    project.write(
+        registry="""
+        MODELS = {}
+
+        def register(function):
+            MODELS[function.__name__] = function
+            return function
+        """,
+        plugins__init="from . import trees\nimport plugins.unused\n",
+        plugins__trees="from registry import register\n\n@register\ndef tree():\n    return LEAF\n\nLEAF = 1\n",
+        plugins__unused="import registry\n\nUNUSED = registry.MODELS\n",
+        pipeline="""
+        import plugins
+        from registry import MODELS
+
+        def train():
+            return sorted(MODELS), MODELS["tree"]()
+        """,
+    )
+    assert "UNUSED" not in check(project)
+
+
 def test_modules_that_import_each_other_work(project: Project) -> None:
     project.write(
         even="import odd\n\ndef is_even(n):\n    return n == 0 or odd.is_odd(n - 1)\n",
