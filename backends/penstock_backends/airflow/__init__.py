@@ -1,0 +1,5 @@
+"""Airflow: one DAG file, for 3.x or 2.x."""
+
+from penstock_backends.airflow.backend import AirflowBackend, AirflowOptions
+
+__all__ = ["AirflowBackend", "AirflowOptions"]

@@ -1,0 +1,110 @@
+"""What the Airflow target keeps, what can be chosen, and what it refuses."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.diagnostics import Diagnostic, Location
+from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
+from penstock_backends.airflow.dag_file import DagFile, dag_id
+from penstock_backends.json_schema import WrongDefaultError, plain_default
+
+
+class AirflowOptions(Options):
+    """What can be chosen for a DAG file.
+
+    Args:
+        airflow: the major version of Airflow that the file is for.
+        artifact_root: the folder, shared by all workers, for artifacts and large values. Empty: the Airflow Variable
+            ``artifact_root``, or where there is none, ``$AIRFLOW_HOME/artifacts``.
+        start_date: the first day that a schedule may run for, as ``YYYY-MM-DD``.
+        pool: the pool that the tasks take a slot of; Airflow's default pool where empty.
+    """
+
+    airflow: Literal[3, 2] = 3
+    artifact_root: str = ""
+    start_date: dt.date = dt.date(2025, 1, 1)
+    pool: str = ""
+
+    @field_validator("artifact_root")
+    @classmethod
+    def _is_a_folder(cls, root: str) -> str:
+        if root and not root.startswith("/"):
+            raise ValueError("must be the absolute path of a folder that all workers mount")
+        return root
+
+
+class AirflowBackend(Backend):
+    """Emits ``NAME.py``, to be put into the DAG folder."""
+
+    name = "airflow"
+    options = AirflowOptions
+    supports: ClassVar[Mapping[Feature, Support]] = {
+        Feature.DATA_EDGES: native("XCom, as JSON text; above 48 KiB a file below the artifact root"),
+        Feature.PARAMETERS: native("Params with a JSON Schema"),
+        Feature.ARTIFACTS: emulated("files below the artifact root, their paths in XCom"),
+        Feature.NAMED_OUTPUTS: native("one XCom key for each"),
+        Feature.COLLECTED_INPUTS: native("lists of XComs"),
+        Feature.FIELD_ACCESS: emulated("resolved in the step's process"),
+        Feature.AFTER: native("`>>`"),
+        Feature.NESTED_PIPELINES: native("TaskGroups"),
+        Feature.RETRY: native("`retries`; a backoff or jitter by a RetryPolicy (3.3), or by waiting in the task (2.x)"),
+        Feature.TIMEOUT: native("`execution_timeout`; the step's process ends with all that it started"),
+        Feature.RESOURCES: unsupported(
+            "Airflow starts a task in a worker that is there already, and places nothing by size",
+            "leave `resources` out, and choose workers, or a pool (option `pool`), that suit the step",
+        ),
+        Feature.ENV: emulated("set for the step's process alone"),
+        Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
+        Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),
+        Feature.CACHE: emulated("no store is there to reuse results from, so every task runs, as after `cache=False`"),
+        Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
+        Feature.SCHEDULE: native("cron, in its time zone, without catch-up"),
+    }
+
+    def emit(self, pipeline: PipelineSpec, options: AirflowOptions) -> Files:
+        """The DAG file, called after the DAG."""
+        file = DagFile(pipeline, options.airflow, options.artifact_root, options.start_date, options.pool)
+        return {f"{dag_id(pipeline)}.py": file.text()}
+
+    def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
+        """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""
+        for what, id_, span in _ids(pipeline):
+            if len(id_) > 250:
+                message = f"the id of {what} `{id_[:40]}...` has {len(id_)} characters, and Airflow allows 250"
+                yield Diagnostic("P520", message, _location(span), "give it a shorter name")
+        for tag in pipeline.tags:
+            if len(tag) > 100:
+                message = f"the tag `{tag[:40]}...` has {len(tag)} characters, and Airflow allows 100"
+                yield Diagnostic("P521", message, _location(pipeline.span), "shorten it")
+        for parameter in pipeline.parameters:
+            yield from _wrong_default(parameter, pipeline)
+
+
+def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:
+    yield "pipeline", dag_id(pipeline), pipeline.span
+    for node in walk(pipeline.body):
+        yield ("task" if isinstance(node, Task) else "nested pipeline"), node.id, node.span
+
+
+def _wrong_default(parameter: ParameterSpec, pipeline: PipelineSpec) -> Iterator[Diagnostic]:
+    place = _location(pipeline.span)
+    if parameter.required:
+        if pipeline.schedule is not None:
+            message = f"parameter `{parameter.name}` has no default, and a scheduled run has no one to ask for it"
+            yield Diagnostic("P522", message, place, f"give `{parameter.name}` a default, or drop the schedule")
+        return
+    try:
+        plain_default(parameter)
+    except WrongDefaultError as error:
+        message = f"the default of parameter `{parameter.name}` is not of its type: {error}"
+        yield Diagnostic("P523", message, place, "change the default, or the annotation")
+
+
+def _location(span: Span | None) -> Location | None:
+    return Location(span.file, span.line, span.text, span.column, span.end_column) if span else None

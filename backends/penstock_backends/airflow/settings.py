@@ -1,0 +1,58 @@
+"""A task's settings as Airflow's own arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from penstock.spec import RetrySpec, Task
+from penstock_backends.airflow.source import number, timedelta
+
+SETUP_SECONDS = 600.0
+"""What installing a virtual environment may take beyond an attempt's own timeout."""
+
+
+def varies(retry: RetrySpec | None) -> bool:
+    """Whether its delays differ, which Airflow's own settings can't say exactly."""
+    return retry is not None and retry.max_retries > 0 and longest_delay(retry) != first_delay(retry)
+
+
+def first_delay(retry: RetrySpec) -> float:
+    """The shortest of the delays, in seconds."""
+    return retry.delay if retry.max_delay is None else min(retry.delay, retry.max_delay)
+
+
+def longest_delay(retry: RetrySpec) -> float:
+    """The longest that any of the delays can be, in seconds."""
+    last = retry.delay * retry.backoff ** max(0, retry.max_retries - 1)
+    return (last if retry.max_delay is None else min(last, retry.max_delay)) * (1 + retry.jitter)
+
+
+def delays(retry: RetrySpec) -> dict[str, float]:
+    """What the emitted code computes the delays from; what is not said has no effect."""
+    given: dict[str, float] = {"delay": number(retry.delay)}
+    given |= {"factor": number(retry.backoff)} if retry.backoff != 1 else {}
+    given |= {"longest": number(retry.max_delay)} if retry.max_delay is not None else {}
+    return given | ({"jitter": number(retry.jitter)} if retry.jitter else {})
+
+
+def task_options(task: Task, airflow: Literal[3, 2]) -> Iterator[str]:
+    """The arguments of ``@task`` that say how often and how long it runs."""
+    settings, retry = task.settings, task.settings.retry
+    if retry is not None and retry.max_retries:
+        yield f"retries={retry.max_retries}"
+        yield f"retry_delay={timedelta(first_delay(retry))}"
+        if airflow == 3 and varies(retry):
+            given = {"retries": retry.max_retries, **delays(retry)}
+            yield f"retry_policy=Backoff({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    if settings.timeout is not None:
+        yield f"execution_timeout={timedelta(settings.timeout + overhead(task, airflow))}"
+
+
+def overhead(task: Task, airflow: Literal[3, 2]) -> float:
+    """Seconds that a task may take around its attempt, whose own timeout the attempt's process keeps."""
+    seconds = SETUP_SECONDS if task.settings.packages is not None else 0.0
+    retry = task.settings.retry
+    if airflow == 2 and retry is not None and varies(retry):
+        seconds += longest_delay(retry) - first_delay(retry)
+    return seconds
