@@ -445,7 +445,7 @@ def kubernetes(text: str, environ: dict[str, str]) -> str:
 
 
 class Cluster:
-    """Runs a task after the other as a cluster does: commands through Argo and Kubernetes, artifacts through a store."""
+    """Runs tasks as a cluster does: commands through Argo and Kubernetes, artifacts through a store."""
 
     def __init__(self, loaded: dict[str, Any], folder: Path) -> None:
         self.loaded, self.folder = loaded, folder

@@ -225,6 +225,21 @@ def program_of(job: Json, texts: typing.Sequence[str]) -> dict[str, Json]:
     return modules
 
 
+def binding_of(short: Json, job: Json) -> Json:
+    """A binding for the harness, from one in which the name of an input stands for a reference to it."""
+    if isinstance(short, str):
+        return binding_of({"input": short}, job)
+    if "input" in short:
+        name, path = short["input"], short.get("path", [])
+        if name in job["parameters"]:
+            return {"kind": "parameter", "name": name, "path": path}
+        return {"kind": "output", "node": "", "output": name, "path": path}
+    if short["kind"] in ("list", "tuple"):
+        return {**short, "items": [binding_of(item, job) for item in short["items"]]}
+    pairs = {"dict": "items", "record": "fields"}.get(short["kind"])
+    return {**short, pairs: [[key, binding_of(item, job)] for key, item in short[pairs]]} if pairs else short
+
+
 def inputs_of(request: Json, job: Json, scratch: Path) -> tuple[dict[str, Json], dict[str, Json]]:
     """The pipeline's parameters that the step takes, and the wires of its other inputs."""
     inputs = request.get("inputs", {})
@@ -273,6 +288,7 @@ def main(arguments: typing.Sequence[str]) -> int:
     executor_input, job_text, *texts = [os.fsencode(argument).decode("utf-8") for argument in arguments]
     request = json.loads(executor_input)
     job = {"arguments": {}, "parameters": {}, "outputs": [], **json.loads(job_text)}
+    job["arguments"] = {name: binding_of(short, job) for name, short in job["arguments"].items()}
     slots = [slot["artifacts"][0] for slot in request["outputs"].get("artifacts", {}).values()]
     beside = local_path(slots[0]).parent if slots else Path(tempfile.gettempdir())
     beside.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from penstock.spec import (
     Task,
     tasks,
 )
+from penstock.values import Json
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import Channel, identifier, output_channel, parameter_type, task_name
 from penstock_backends.lowering import job_of, kind_of, requirements_of
@@ -26,9 +27,10 @@ from penstock_backends.rendering import compact_json
 class Inputs:
     """A task's inputs by name: what they are, in ``channels``; where they come from, in KFP's words, in ``bound``.
 
-    ``arguments`` are the task's bindings, rewritten to take their values from there. An argument that comes as a whole
-    has an input of its own name, the parts of a list have numbered ones. ``kinds`` are the types of those inputs that
-    are parameters of the pipeline.
+    ``arguments`` are the task's bindings, in which the name of an input stands for a reference (``{"input": NAME,
+    "path": ...}`` for a part of it; see `entry.binding_of`). An argument that comes as a whole has an input of its own
+    name, the parts of a list have numbered ones. ``kinds`` are the types of those inputs that are parameters of the
+    pipeline.
     """
 
     pipeline: PipelineSpec
@@ -46,15 +48,15 @@ class Inputs:
             inputs.arguments[name] = inputs._argument(identifier(name), binding)
         return inputs
 
-    def _argument(self, name: str, binding: Binding) -> dict[str, Any]:
+    def _argument(self, name: str, binding: Binding) -> Json:
         if isinstance(binding, LiteralBinding):
             self._add(Channel(name), {"runtimeValue": {"constant": entry.guarded(compact_json(binding.value))}})
-            return _taken(name)
+            return name
         if isinstance(binding, (ParameterBinding, OutputBinding)):
             return self._reference(name, binding)
         return self._part(name, binding)
 
-    def _part(self, name: str, binding: Binding) -> dict[str, Any]:
+    def _part(self, name: str, binding: Binding) -> Json:
         """A binding within the argument ``name``, rewritten; a constant stays in it."""
         if isinstance(binding, LiteralBinding):
             return binding.model_dump(mode="json")
@@ -68,26 +70,21 @@ class Inputs:
         fields = [[key, self._part(name, item)] for key, item in binding.fields]
         return {"kind": "record", "type": binding.type, "fields": fields}
 
-    def _reference(self, name: str, binding: ParameterBinding | OutputBinding) -> dict[str, Any]:
+    def _reference(self, name: str, binding: ParameterBinding | OutputBinding) -> Json:
         """A reference as a reference to an input, which is added unless what it carries has one."""
         name = self._seen.setdefault(binding.model_copy(update={"path": ()}).model_dump_json(), name)
-        path = {"path": [access.model_dump(mode="json") for access in binding.path]} if binding.path else {}
         if isinstance(binding, OutputBinding):
             self._add(channel_of(self.pipeline, binding).named(name), _from_task(self.pipeline, binding))
-            return {**_taken(name), **path}
-        parameter = next(each for each in self.pipeline.parameters if each.name == binding.name)
-        self._add(Channel(name, parameter_type(parameter)), {"componentInputParameter": identifier(binding.name)})
-        self.kinds[name] = kind_of(parameter.type)
-        return {"kind": "parameter", "name": name, **path}
+        else:
+            parameter = next(each for each in self.pipeline.parameters if each.name == binding.name)
+            self._add(Channel(name, parameter_type(parameter)), {"componentInputParameter": identifier(binding.name)})
+            self.kinds[name] = kind_of(parameter.type)
+        path = [access.model_dump(mode="json") for access in binding.path]
+        return {"input": name, "path": path} if path else name
 
     def _add(self, channel: Channel, bound: dict[str, Any]) -> None:
         self.channels[channel.key] = channel
         self.bound[channel.key] = bound
-
-
-def _taken(name: str) -> dict[str, Any]:
-    """The harness's reference to the input ``name``: to it, all inputs but parameters are outputs of one node."""
-    return {"kind": "output", "node": "", "output": name}
 
 
 def channel_of(pipeline: PipelineSpec, binding: OutputBinding) -> Channel:

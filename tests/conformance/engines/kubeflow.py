@@ -118,7 +118,7 @@ def _with_pip(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(packages), "PIP_TARGET": str(packages)}
 
 
-ENGINE = KfpLocal()
+ENGINES = (KfpLocal(),)
 
 
 ENGINES = (KfpLocal(),)
