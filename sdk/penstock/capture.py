@@ -18,7 +18,6 @@ from typing import Any
 from penstock.closures import Closures
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.functions import definition_of, plain_function, source_file
-from penstock.harness import belongs
 from penstock.modules import Function, Module, Unit, canonical_module
 from penstock.reaching import Search, clash
 from penstock.sources import location_of
@@ -170,15 +169,11 @@ def _sources(parts: tuple[Part, ...]) -> tuple[tuple[ModuleSource, ...], tuple[R
 
 def _statements(part: Part) -> Iterator[Statement]:
     starred = dict(part.starred)
-    units = [unit for unit in part.module.units if unit in starred or belongs(unit.node, set(part.names))]
+    units = [unit for unit in part.module.units if unit in starred or unit.belongs(part.names)]
     for unit in sorted((*units, *part.lifted), key=lambda each: each.position):
         names = starred.get(unit, part.all_names)
-        line, source = unit.text(names if unit.imports and not _is_future(unit) else None)
+        line, source = unit.text(names if unit.imports and not unit.is_future else None)
         yield Statement(line=line, source=source)
-
-
-def _is_future(unit: Unit) -> bool:
-    return getattr(unit.node, "module", "") == "__future__"
 
 
 def _clashes(one: Part, other: Part) -> Iterator[Diagnostic]:

@@ -56,10 +56,19 @@ class Unit:
         """The names whose objects it changes."""
         return frozenset(root_names(self.node))
 
-    @property
+    @functools.cached_property
     def names(self) -> frozenset[str]:
         """The names that it belongs to."""
         return self.bound | self.roots
+
+    def belongs(self, names: frozenset[str]) -> bool:
+        """Whether it is part of a program that reaches ``names``: the harness's `belongs`, its parts remembered."""
+        return self.is_future or not self.names.isdisjoint(names)
+
+    @property
+    def is_future(self) -> bool:
+        """Whether it says how the rest of its file is to be compiled."""
+        return isinstance(self.node, ast.ImportFrom) and self.node.module == "__future__"
 
     @property
     def imports(self) -> ast.Import | ast.ImportFrom | None:

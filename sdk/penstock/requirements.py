@@ -69,6 +69,7 @@ def _contents(distribution: str) -> frozenset[str]:
     return frozenset(modules | packages)
 
 
+@functools.lru_cache(maxsize=512)
 def pinned(distribution: str) -> str:
     """A distribution at the version that is installed, without its local label; empty if it is not installed."""
     metadata = _metadata()
