@@ -1,4 +1,4 @@
-"""Runs GitHub Actions workflows with act, without Docker and offline, and judges them with the linters in use."""
+"""Runs GitHub Actions workflows with act, without Docker or GitHub, and judges them with the linters in use."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ class Github:
 
         ``workflow`` is its path among ``files``; ``inputs`` are the dispatch form's (booleans as "true" and "false",
         all else as text). ``folder`` is private to the run (pytest's ``tmp_path``): artifacts stay there. Every step
-        finds the tests' own Python, with the scientific packages, once the workflow has set Python up; nothing can be
-        downloaded. 0.4 s, and 0.1 s a job and more for its steps. Where act differs from GitHub is in the design notes:
-        a matrix's outputs, skipped jobs' outputs, job time-outs, among others.
+        finds the tests' own Python, with the scientific packages, once the workflow has set Python up; what a job
+        installs beside them stays in the job. 0.4 s, and 0.1 s a job and more for its steps. Where act differs from
+        GitHub is in the design notes: a matrix's outputs, skipped jobs' outputs, job time-outs, among others.
         """
         layout = {name: folder / name for name in ("repository", "artifacts", "cache", "act")}
         for path in layout.values():
@@ -99,8 +99,6 @@ class Github:
             STAND_IN_CACHE=str(layout["cache"]),
             XDG_CACHE_HOME=str(layout["act"]),
             XDG_CONFIG_HOME=str(layout["act"]),
-            PIP_NO_INDEX="1",
-            UV_OFFLINE="1",
         )
         command = [
             str(self.home.tool("act")), event, "--workflows", workflow, "--json", "--no-cache-server",

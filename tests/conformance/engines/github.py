@@ -59,4 +59,4 @@ def unpacked(archive: Path, folder: Path) -> dict[str, Json]:
     return read_outputs(folder)
 
 
-ENGINE = Act()
+ENGINES = (Act(),)
