@@ -201,7 +201,8 @@ class Execution:
         if self._listener is not None:
             self._listener(event)
 
-    def _located(self, node: str, wires: Mapping[str, Json]) -> dict[str, Json]:
+    def located(self, node: str, wires: Mapping[str, Json]) -> dict[str, Json]:
+        """A node's wires with places to read them from; a path is a copy that stays with the run."""
         place = self.folder / "outputs" / quote(node, safe="")
         return {name: located(wire, place / name, self.store.objects) for name, wire in wires.items()}
 
@@ -209,7 +210,7 @@ class Execution:
         with self.names.canonical():
             values = {
                 name: decode(wire, self.names.find, lambda reference: load_artifact(reference, self.names.find))
-                for name, wire in self._located(node.id, self.outputs[node.id]).items()
+                for name, wire in self.located(node.id, self.outputs[node.id]).items()
             }
         return _joined(values, node.step.returns, self.names)
 
@@ -231,7 +232,7 @@ class _LazyOutputs(dict[str, Mapping[str, Json]]):
         self._execution = execution
 
     def __missing__(self, node: str) -> Mapping[str, Json]:
-        self[node] = self._execution._located(node, self._execution.outputs[node])
+        self[node] = self._execution.located(node, self._execution.outputs[node])
         return self[node]
 
 

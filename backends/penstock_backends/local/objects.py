@@ -34,7 +34,7 @@ class CorruptedError(Exception):
     """A stored object is gone, or is not what was stored. ``digest`` says which."""
 
     def __init__(self, digest: str, why: str) -> None:
-        super().__init__(f"stored object {digest[:12]} {why}")
+        super().__init__(f"stored object {digest[:12]} {why}; run again, and what made it is computed anew")
         self.digest = digest
 
 

@@ -19,6 +19,7 @@ import ctypes
 import gc
 import importlib
 import importlib.util
+import io
 import json
 import os
 import select
@@ -341,7 +342,7 @@ class Slot:
         except GoneError:
             os._exit(0)
         except stored.CorruptedError as error:
-            answer, code = {"error": f"{error}; run again, and what made it is computed anew"}, 1
+            answer, code = {"error": str(error)}, 1
         except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
             answer, code = harness.failure(error), 1
         with contextlib.suppress(Exception):  # the author may have closed them
@@ -370,7 +371,7 @@ class Slot:
 
 
 def _exit_status(child: int) -> int | None:
-    """A child's exit status, None while it runs; once it was asked for in vain and got, it is 0 for good."""
+    """A child's exit status; None while it runs, 0 where it was collected before."""
     try:
         done, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:
@@ -396,7 +397,8 @@ def _speak_to(log: Path) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a text stream
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def _append(log: Path, text: str) -> None:

@@ -1,0 +1,218 @@
+"""What the emitted runner promises whoever starts it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from penstock import CompileError, Resources, Schedule, pipeline, step
+from tests.backends.local import pipelines
+
+
+@dataclass(frozen=True)
+class Limits:
+    low: int
+    high: float = 1.5
+
+
+@step
+def within(value: float, limits: Limits) -> bool:
+    """Whether a value lies between."""
+    return limits.low <= value <= limits.high
+
+
+@step(resources=Resources(cpu=0.5, memory="1MiB"))
+def label(flag: bool, text: str) -> str:
+    return f"{text}: {flag}"
+
+
+@pipeline(
+    schedule=Schedule("0 2 * * *", timezone="Europe/Berlin"),
+    description="Checks a value; \"quoted\", '''so''' \"\"\"or so\"\"\", C:\\\\new \\",
+)
+def checks(value: float = 1.0, limits: Limits = Limits(0), text: str = "100% $ok {{ x }}") -> str:  # noqa: B008  # frozen
+    return label(within(value, limits), text)
+
+
+@pipeline
+def starving() -> str:
+    return label.with_options(resources=Resources(cpu=100_000))(True, "x")
+
+
+@step(image="python:3.12")
+def boxed() -> int:
+    return 1
+
+
+@pipeline
+def in_a_box() -> int:
+    return boxed()
+
+
+@pytest.fixture
+def emitted(tmp_path):
+    """Writes a pipeline's file and runs it in an interpreter without any installed package."""
+
+    def run(chosen, *arguments, python=(sys.executable, "-I", "-S"), **more):
+        ((name, text),) = chosen.compile("local").items()
+        (tmp_path / name).write_text(text)
+        return subprocess.run([*python, name, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, **more)
+
+    return run
+
+
+def test_it_prints_a_line_for_each_node_the_result_and_where_outputs_are(emitted, tmp_path):
+    ran = emitted(checks)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert [line.partition(" after")[0] for line in lines[:2]] == ["within: succeeded", "label: succeeded"]
+    assert lines[2] == "result: '100% $ok {{ x }}: True'"
+    folder = Path(lines[3].removeprefix("succeeded: outputs and logs are in "))
+    assert folder.parent == tmp_path / "checks-runs"
+    assert json.loads((folder / "label" / "outputs" / "result.json").read_text())["outputs"] == {
+        "output": "100% $ok {{ x }}: True"
+    }
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
+def test_it_runs_on_every_python_from_3_9(emitted, version):
+    kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    python = str(kept[-1]) if kept else shutil.which(f"python{version}")
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    ran = emitted(checks, python=(python, "-I", "-S"))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_parameters_are_typed(emitted):
+    ran = emitted(checks, "--value", "7", "--limits", '{"low": 2, "high": "inf"}', "--text", "[1]", "--json")
+    assert json.loads(ran.stdout)["result"] == "[1]: True"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--value", "much"], 'error: parameter value: "much" is not float'),
+        (["--limits", '{"hight": 3}'], "error: parameter limits: "),
+        (["--limits", '{"low": "x"}'], "error: parameter limits: "),
+        (["--valeu", "1"], "unrecognized arguments: --valeu"),
+        (["--jobs", "0"], "error: --jobs must be at least 1"),
+    ],
+)
+def test_a_wrong_argument_is_told_and_nothing_runs(emitted, tmp_path, arguments, message):
+    ran = emitted(checks, *arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "checks-runs").exists()
+
+
+def test_its_help_shows_parameters_types_and_defaults(emitted):
+    said = emitted(checks, "--help").stdout
+    assert "Checks a value" in said
+    assert "--text VALUE" in said
+    assert "(str; default: '100% $ok {{ x }}')" in " ".join(said.split())
+    assert "(float; default: 1.0)" in " ".join(said.split())
+
+
+def test_a_failure_shows_the_authors_traceback_and_the_exit_code_is_1(emitted):
+    ran = emitted(pipelines.one_failure)
+    assert ran.returncode == 1
+    assert 'File "<pipelines>"' in ran.stdout.replace("tests.backends.local.", "")
+    assert "return value // scale" in ran.stdout
+    assert "ZeroDivisionError" in ran.stdout
+    assert "below: upstream_failed (fails failed)" in ran.stdout
+    assert "independent: succeeded" in ran.stdout
+    assert "run_job" not in ran.stdout
+
+
+@pytest.mark.parametrize("how", ["exit", "segfault", "kill"])
+def test_a_death_is_a_failed_attempt(emitted, how):
+    said = json.loads(emitted(pipelines.misbehaving_once, "--how", how, "--json").stdout)
+    assert said["result"] == how
+    failed = emitted(pipelines.misbehaving, "--how", how)
+    assert failed.returncode == 1
+    assert "misbehaves: failed" in failed.stdout
+
+
+def test_as_many_nodes_run_at_once_as_jobs_allow(emitted):
+    began = time.monotonic()
+    emitted(pipelines.nap_together, "--jobs", "4")
+    together = time.monotonic() - began
+    began = time.monotonic()
+    emitted(pipelines.nap_together, "--jobs", "1")
+    assert time.monotonic() - began > 1.26 > together - 0.8
+
+
+def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(tmp_path):
+    ((name, text),) = pipelines.sleeping.compile("local").items()
+    (tmp_path / name).write_text(text)
+    note = tmp_path / "note"
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", name, "--note", str(note), "--json", "--jobs", "3"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 10
+    while not (note.exists() and len(note.read_text().split()) == 4) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    pids = [int(pid) for pid in note.read_text().split()]
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert json.loads(said)["nodes"] == {
+        "one": "succeeded",
+        "other": "cancelled",
+        "sleeps": "cancelled",
+        "after": "cancelled",
+    }
+    time.sleep(0.1)
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):
+    ran = emitted(starving)
+    assert ran.returncode == 1
+    assert "label asks for 100000 of cpu, and this machine has " in ran.stderr
+    assert not (tmp_path / "starving-runs").exists()
+
+
+def test_a_schedule_is_told_in_crontab_lines():
+    (text,) = checks.compile("local").values()
+    documentation = ast.get_docstring(ast.parse(text))
+    assert "CRON_TZ=Europe/Berlin\n    0 2 * * * python3 /path/to/checks.py" in documentation
+
+
+def test_an_image_is_refused_at_the_authors_line():
+    with pytest.raises(CompileError) as caught:
+        in_a_box.compile("local")
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "P501"
+    assert "return boxed()" in problem.location.text
+
+
+def test_it_holds_no_trace_of_what_is_not_used():
+    (text,) = pipelines.chain.compile("local").values()
+    assert not [line for line in text.splitlines() if line.startswith(("import penstock", "from penstock"))]
+    assert "environment(" not in text
+    assert "machine()" not in text
+
+
+@pytest.mark.parametrize("chosen", [checks, starving, pipelines.several], ids=lambda each: each.name)
+def test_it_is_python_and_ends_with_one_newline(chosen):
+    (text,) = chosen.compile("local").values()
+    ast.parse(text)
+    assert text.endswith("sys.exit(main())\n")
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
