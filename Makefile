@@ -49,6 +49,10 @@ types: $(VENV)/.dev ## mypy on everything that ships, pyright on what authors im
 golden: $(VENV)/.dev ## write the golden files anew; read the diff before you commit it
 	PENSTOCK_UPDATE_GOLDEN=1 $(BIN)/pytest -q -k golden
 
+.PHONY: docs
+docs: $(VENV)/.dev ## write the support table in docs/targets.md anew
+	$(BIN)/python docs/support_table.py
+
 .PHONY: engines
 engines: $(VENV)/.dev ## make the environments of Airflow, Kubeflow and act under .engines/
 	$(BIN)/python -m tests.engines.environments
