@@ -17,7 +17,6 @@ from penstock_backends.local.store import Store
 from tests.conformance.engine import Observed
 from tests.engines.standalone import standalone
 
-
 NOT_INLINE = {
     "deaths_count_as_attempts": "inline, a step that ends its process ends this one",
     "a_timeout_ends_the_whole_attempt": "inline, what a step started is killed, but is left to this process to collect",
