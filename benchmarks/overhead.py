@@ -1,7 +1,7 @@
 """What a step costs besides its work: a chain of 200 trivial steps, outputs kept, in worker processes and inline.
 
-The yardstick, measured in the same run: forking a process that pickles its result and writes it atomically, 200 times, one
-after the other. Prints milliseconds per step and the ratio to the yardstick (below 1 is faster).
+The yardstick, measured in the same run: forking a process that pickles its result and writes it atomically, 200
+times, one after the other. Prints milliseconds per step and the ratio to the yardstick (below 1 is faster).
 
     python benchmarks/overhead.py [--rounds N]
 """
@@ -24,11 +24,13 @@ STEPS = 200
 
 @step
 def increment(number: int) -> int:
+    """The next number."""
     return number + 1
 
 
 @pipeline
 def chain(start: int = 0) -> int:
+    """As many steps as there are, one after the other."""
     number = start
     for _ in range(STEPS):
         number = increment(number)
@@ -61,7 +63,7 @@ def forked(folder: Path) -> float:
 
 
 def run(folder: Path, *, inline: bool) -> float:
-    """Seconds per step of the chain, from the first step's start to the last one's end; starting the workers left out."""
+    """Seconds per step, from the first step's start to the last one's end: starting the workers is left out."""
     times: list[float] = []
     finished = chain.run(store=folder, inline=inline, on_event=lambda event: times.append(time.perf_counter()))
     if finished.outputs != STEPS:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 
 class State(str, Enum):
@@ -114,5 +114,5 @@ class RunEnded:
     run: Run
 
 
-Event: TypeAlias = Union[RunStarted, AttemptStarted, AttemptFailed, NodeEnded, RunEnded]
+Event: TypeAlias = RunStarted | AttemptStarted | AttemptFailed | NodeEnded | RunEnded
 """What ``run(on_event=...)`` is called with, in the order in which it happens, in the thread that runs the pipeline."""

@@ -1,10 +1,10 @@
-"""Runs pipelines on this machine; and emits the stand-alone runner, a Python file that does the same without Penstock."""
+"""Runs pipelines on this machine, and emits the stand-alone runner: a Python file that does so without Penstock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Pass, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
@@ -74,7 +74,8 @@ class LocalBackend(Backend):
         Args:
             definition: the pipeline.
             parameters: each of its parameters, encoded.
-            store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else ``.penstock`` in
+            store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else
+            ``.penstock`` in
                 the current directory.
             inline: run each step in this process and thread, one after another (see `inline`).
             max_workers: how many attempts may run at once; by default one per core of ``cpu``.
@@ -89,7 +90,9 @@ class LocalBackend(Backend):
         """
         have = machine()
         budget = Budget(
-            have.cpu if cpu is None else cpu, have.memory if memory is None else memory, have.gpu if gpu is None else gpu
+            have.cpu if cpu is None else cpu,
+            have.memory if memory is None else memory,
+            have.gpu if gpu is None else gpu,
         )
         _raise(ConfigurationError, _senseless(definition, inline=inline, max_workers=max_workers))
         _raise(RunError, _unfitting(definition.spec, budget))

@@ -1,7 +1,8 @@
 """When an earlier result may stand in: the key of a node's work.
 
-Two nodes have the same key where the same code is given the same inputs in the same environment. Code is compared statement by
-statement without comments, layout or line numbers, and only as far as the step reaches it; artifacts by content.
+Two nodes have the same key where the same code is given the same inputs in the same environment. Code is compared
+statement by statement without comments, layout or line numbers, and only as far as the step reaches it; artifacts by
+content.
 """
 
 from __future__ import annotations
@@ -53,19 +54,21 @@ class Keys:
     def _fixed_part(self, step: StepSpec, settings: Settings) -> str:
         known = self._fixed.get((step.id, settings))
         if known is None:
-            known = _digest([
-                KEY_VERSION,
-                f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}",
-                step.id,
-                [[reach.module, self._code(self._modules[reach.module], set(reach.names))] for reach in step.reach],
-                step.returns.model_dump(mode="json"),
-                [[output.name, output.type.serializer] for output in step.outputs],
-                settings.packages is not None,
-                list(requirements_of(step, settings)),
-                list(settings.env),
-                settings.image,
-                settings.cache_version,
-            ])
+            known = _digest(
+                [
+                    KEY_VERSION,
+                    f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}",
+                    step.id,
+                    [[reach.module, self._code(self._modules[reach.module], set(reach.names))] for reach in step.reach],
+                    step.returns.model_dump(mode="json"),
+                    [[output.name, output.type.serializer] for output in step.outputs],
+                    settings.packages is not None,
+                    list(requirements_of(step, settings)),
+                    list(settings.env),
+                    settings.image,
+                    settings.cache_version,
+                ]
+            )
             self._fixed[step.id, settings] = known
         return known
 
@@ -96,7 +99,9 @@ def _without_place(wire: Json) -> Json:
     if not is_artifact(wire):
         return wire
     reference = wire["$artifact"]
-    return {"$artifact": {name: item for name, item in reference.items() if name != "file" or reference["format"] == "path"}}
+    return {
+        "$artifact": {name: item for name, item in reference.items() if name != "file" or reference["format"] == "path"}
+    }
 
 
 def _part(wire: Json, path: Json) -> Json:

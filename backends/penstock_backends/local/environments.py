@@ -59,7 +59,9 @@ def _commands(place: Path, python: Path, requirements: Sequence[str]) -> list[li
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     if done.returncode:
         said = done.stdout.decode("utf-8", "replace").strip()
         raise InstallError(f"the step's packages cannot be installed: {' '.join(command[:3])} ... said:\n{said}")

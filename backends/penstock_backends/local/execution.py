@@ -1,4 +1,4 @@
-"""One run's books: what each node came to, what it gave, and what is written down of it. Both ways to run a step keep them here."""
+"""One run's books: what each node came to, what it gave, and what is written down of it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ Listener = Callable[[Event], object]
 class Execution:
     """A run under way.
 
-    Whoever executes it asks `waiting` once and then tells, node by node, what came of it; the answer says which nodes may run
-    next. ``outputs`` holds the published wires of the nodes that succeeded.
+    Whoever executes it asks `waiting` once and then tells, node by node, what came of it; the answer says which nodes
+    may run next. ``outputs`` holds the published wires of the nodes that succeeded.
     """
 
-    def __init__(self, definition: Definition, parameters: Mapping[str, Json], store: Store, listener: Listener | None) -> None:
+    def __init__(
+        self, definition: Definition, parameters: Mapping[str, Json], store: Store, listener: Listener | None
+    ) -> None:
         self.definition = definition
         self.spec = definition.spec
         self.parameters = dict(parameters)
@@ -74,10 +76,10 @@ class Execution:
         return len(self._nodes) == len(self.plan)
 
     def key(self, node: PlannedNode) -> str:
-        """The cache key of a node whose inputs are all there, asked for once; one that nothing else has, where the node is not
-        to be cached.
+        """The cache key of a node whose inputs are all there; to be asked for once.
 
-        Two equal calls in one run are two computations, as in plain Python: the second one has a key of its own.
+        A node that is not to be cached has a key that nothing else has. Two equal calls in one run are two
+        computations, as in plain Python: the second one has a key of its own.
         """
         settings = node.task.settings
         key = self._keys.key(node.step, settings, node.arguments, self.parameters, self.outputs)
@@ -112,7 +114,7 @@ class Execution:
         return self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
 
     def failed(self, node: PlannedNode, answer: Json) -> float | None:
-        """Takes a failed attempt: the seconds to wait before the next one, or None, where the node has failed with it."""
+        """Takes a failed attempt; the seconds to wait before the next, or None, where the node has failed with it."""
         attempt = self._failures[node.id] = self.attempts_of(node) + 1
         self._spend(node, answer)
         error, traceback = str(answer["error"]), str(answer.get("traceback", ""))
@@ -141,7 +143,13 @@ class Execution:
         """Writes down what the run came to."""
         nodes = {id_: self._nodes[id_] for id_ in self.plan}
         states = {node.state for node in nodes.values()}
-        state = State.CANCELLED if State.CANCELLED in states else State.FAILED if State.FAILED in states else State.SUCCEEDED
+        state = (
+            State.CANCELLED
+            if State.CANCELLED in states
+            else State.FAILED
+            if State.FAILED in states
+            else State.SUCCEEDED
+        )
         run = Run(self.id, self.spec.name, state, nodes, self.folder, time.monotonic() - self._began, self._result)
         self._note("run_ended", state=state.value, seconds=run.seconds)
         draft = self.folder / "run.json.draft"
@@ -184,7 +192,9 @@ class Execution:
         )
         self._nodes[node.id] = ended
         said = {"attempts": attempts, "metrics": ended.metrics, "error": error, "traceback": traceback, "result": key}
-        self._note("node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value})
+        self._note(
+            "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
+        )
         self._tell(NodeEnded(ended))
 
     def _spend(self, node: PlannedNode, answer: Json) -> None:

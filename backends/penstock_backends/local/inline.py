@@ -1,8 +1,9 @@
 """Runs a pipeline's steps in this process and thread, one after another: for breakpoints, coverage and quick tests.
 
-What passes between steps is written and read back as in any other run, so that the outputs are those of other engines. What
-needs a process of its own is not there: a step's ``packages`` are taken to be installed here, what it prints goes where this
-process prints, and a timeout interrupts Python code but no call into C. A debugger at work suspends timeouts.
+What passes between steps is written and read back as in any other run, so that the outputs are those of other
+engines. What needs a process of its own is not there: a step's ``packages`` are taken to be installed here, what it
+prints goes where this process prints, and a timeout interrupts Python code but no call into C. A debugger at work
+suspends timeouts.
 """
 
 from __future__ import annotations
@@ -72,13 +73,24 @@ def _attempt(execution: Execution, node: PlannedNode, number: int) -> Json:
     (place / "work").mkdir(parents=True)
     try:
         outputs = {
-            before: {name: located(wire, place / "inputs" / before / name, execution.store.objects) for name, wire in wires.items()}
+            before: {
+                name: located(wire, place / "inputs" / before / name, execution.store.objects)
+                for name, wire in wires.items()
+            }
             for before, wires in execution.wires_for(node).items()
         }
         inputs = harness.Inputs(execution.parameters, node.kinds, outputs, execution.names.find)
-        with _surroundings(place / "work", dict(node.task.settings.env)), execution.names.canonical(), _deadline(timeout):
-            result = harness.perform(step_part(node.step) | {"arguments": node.arguments}, function, inputs, place / "outputs", number)
-        published = {name: publish(wire, place / "outputs", execution.store.objects) for name, wire in result["outputs"].items()}
+        with (
+            _surroundings(place / "work", dict(node.task.settings.env)),
+            execution.names.canonical(),
+            _deadline(timeout),
+        ):
+            result = harness.perform(
+                step_part(node.step) | {"arguments": node.arguments}, function, inputs, place / "outputs", number
+            )
+        published = {
+            name: publish(wire, place / "outputs", execution.store.objects) for name, wire in result["outputs"].items()
+        }
         return {"outputs": published, "metrics": result["metrics"]}
     except _TimeIsUpError:
         _end_processes_since(before)
@@ -116,7 +128,7 @@ def _deadline(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def ring(_number: int, _frame: FrameType | None) -> None:
         if not _is_debugging():
             raise _TimeIsUpError
 

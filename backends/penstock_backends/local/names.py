@@ -1,6 +1,7 @@
 """The author's live classes and functions, by the names that a spec and stored values use.
 
-A script that runs as ``__main__`` is called by its file's name in a spec, so that what it stores can be read by any process.
+A script that runs as ``__main__`` is called by its file's name in a spec, so that what it stores can be read by any
+process.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class LiveNames:
     def canonical(self) -> Iterator[None]:
         """For its duration, modules and what they define go by the names of the spec.
 
-        What is pickled meanwhile, by whatever library, refers to classes as every other engine does: not to ``__main__``.
+        What is pickled meanwhile, by whatever library, refers to classes as every other engine does: not to
+        ``__main__``.
         """
         renamed: list[tuple[Any, str]] = []
         added: list[str] = []

@@ -1,12 +1,12 @@
 """Content-addressed files: what is stored is found by what it holds, so that it can be checked whenever it is read.
 
-Worker processes load this file by its path, into interpreters that may lack Penstock: it imports nothing but the standard
-library.
+Worker processes load this file by its path, into interpreters that may lack Penstock: it imports nothing but the
+standard library.
 
-A file is stored under the SHA-256 of its bytes, a folder as a manifest (JSON) whose entries refer to files. Objects appear by
-rename: whole, or not at all. They are not synced to disk one by one: after a power failure a torn one no longer matches its
-name, which the next read sees. Objects are read-only, and nobody is handed the path of one to write to: what a step gets as a
-`Path` is a copy of its own (shared by the file system where that can copy on write).
+A file is stored under the SHA-256 of its bytes, a folder as a manifest (JSON) whose entries refer to files. Objects
+appear by rename: whole, or not at all. They are not synced to disk one by one: after a power failure a torn one no
+longer matches its name, which the next read sees. Objects are read-only, and nobody is handed the path of one to
+write to: what a step gets as a `Path` is a copy of its own (shared by the file system where that can copy on write).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class CorruptedError(Exception):
 class Objects:
     """A folder of objects. ``drafts`` is on the same file system, for what is not yet whole.
 
-    An object that was hashed by one process is known to another by its *seal*: inode, size and times. As long as they stay, so
-    do the bytes, and a read need not hash them again.
+    An object that was hashed by one process is known to another by its *seal*: inode, size and times. As long as they
+    stay, so do the bytes, and a read need not hash them again.
     """
 
     def __init__(self, folder: Path, drafts: Path) -> None:
@@ -72,7 +72,8 @@ class Objects:
     def add_folder(self, folder: Path) -> str:
         """Moves a folder's files in, and returns the digest of its manifest.
 
-        Its modes and symbolic links are kept; owners, times, and anything that is neither file, folder nor link are not.
+        Its modes and symbolic links are kept; owners, times, and anything that is neither file, folder nor link are
+        not.
         """
         entries = []
         for path, mode in _walk(folder):
@@ -178,14 +179,21 @@ def copy_bytes(source: Path, target: Path) -> None:
                 count = os.copy_file_range(reader.fileno(), writer.fileno(), left)
                 left -= count or left
         except (AttributeError, OSError) as error:  # not Linux; or two file systems that cannot
-            if isinstance(error, OSError) and error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            if isinstance(error, OSError) and error.errno not in (
+                errno.EXDEV,
+                errno.EINVAL,
+                errno.ENOSYS,
+                errno.EOPNOTSUPP,
+            ):
                 raise
             shutil.copyfileobj(reader, writer, BLOCK)
 
 
 def publish(wire: Json, folder: Path, objects: Objects) -> Json:
-    """An output's wire, its artifact moved from below ``folder`` into the objects: ``file`` keeps the name, ``digest`` says
-    which object; a folder has ``"folder": true``, a file that isn't plain its ``mode``."""
+    """An output's wire, its artifact moved from below ``folder`` into the objects.
+
+    ``file`` keeps the name, ``digest`` says which object; a folder has ``"folder": true``, an executable its ``mode``.
+    """
     if not is_artifact(wire):
         return wire
     reference = wire["$artifact"]
@@ -200,8 +208,10 @@ def publish(wire: Json, folder: Path, objects: Objects) -> Json:
 
 
 def located(wire: Json, folder: Path, objects: Objects) -> Json:
-    """A published wire with ``file`` the absolute path to read from, checked: the object itself where the harness reads it in
-    place, else a copy below ``folder``."""
+    """A published wire with ``file`` the absolute path to read from, checked.
+
+    That is the object itself where the harness reads it in place, else a copy below ``folder``.
+    """
     if not is_artifact(wire):
         return wire
     reference = wire["$artifact"]
@@ -229,7 +239,7 @@ def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
     content = hashlib.sha256(text).hexdigest().encode("ascii") + b"\n" + text + b"\n"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        with open(handle, "wb", closefd=True) as stream:
+        with os.fdopen(handle, "wb") as stream:
             stream.write(content)
         try:
             draft.replace(file)

@@ -12,7 +12,6 @@ from typing import Any
 from penstock.spec import PipelineSpec, ResourcesSpec, StepSpec, Task, tasks
 from penstock_backends.lowering import arguments_of, flatten_groups, kind_of, parameters_used, predecessors
 
-
 ROUNDING = 1e-9  # fractions of cores do not add up exactly
 
 
@@ -55,7 +54,10 @@ def plan_of(pipeline: PipelineSpec) -> dict[str, PlannedNode]:
 
 
 class Graph:
-    """Who waits for whom. Told how each node ended, it says what that decides. Time and memory are linear in the edges."""
+    """Who waits for whom.
+
+    Told how each node ended, it says what that decides. Time and memory are linear in the edges.
+    """
 
     def __init__(self, waits_for: Mapping[str, Iterable[str]]) -> None:
         self._missing = {node: len(tuple(before)) for node, before in waits_for.items()}
@@ -98,7 +100,10 @@ def graph_of(plan: Mapping[str, PlannedNode]) -> Graph:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the attempts that run at one time may take together: ``cpu`` in cores, ``memory`` in bytes, ``gpu`` in devices."""
+    """What the attempts that run at one time may take together.
+
+    ``cpu`` is in cores, ``memory`` in bytes, ``gpu`` in devices.
+    """
 
     cpu: float
     memory: int

@@ -1,4 +1,4 @@
-"""Which libraries a run's worker processes load once, before they fork attempts, so that not every step pays for the import.
+"""Which libraries worker processes load once, before they fork attempts: so not every step pays for the import.
 
 Only libraries that are known to survive a fork between import and use: each of these is in common use under
 `multiprocessing`'s fork. Those that start threads of their own on import, or hold a device, are loaded by each step.
@@ -18,7 +18,9 @@ COMPANIONS = {"pandas": ("pyarrow.parquet", "pandas.io.parquet")}
 
 def modules(pipeline: PipelineSpec) -> list[str]:
     """The modules to load: those safe ones that a step of the pipeline imports."""
-    found = dict.fromkeys(name for module in pipeline.modules for each in module.statements for name in _imported(each.source))
+    found = dict.fromkeys(
+        name for module in pipeline.modules for each in module.statements for name in _imported(each.source)
+    )
     return [*found, *(other for library, others in COMPANIONS.items() if library in found for other in others)]
 
 

@@ -88,7 +88,7 @@ class Scheduler:
         self._workers.stop()
 
     def _add(self, nodes: list[PlannedNode]) -> None:
-        """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more: no recursion."""
+        """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more."""
         pending = deque(nodes)
         while pending and not self.is_stopped:
             node = pending.popleft()
@@ -204,7 +204,7 @@ def _stopping_on_interrupt(scheduler: Scheduler) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         scheduler.stop()
 
     signal.signal(signal.SIGINT, stop)

@@ -1,4 +1,4 @@
-"""Emits the stand-alone runner: one Python file that runs a pipeline as the local engine does, and needs no Penstock."""
+"""Emits the stand-alone runner: one Python file that runs a pipeline as the local engine does, without Penstock."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
 
 
 def _docstring(pipeline: PipelineSpec, file: str) -> str:
-    parts = [f"Runs the pipeline {pipeline.name} on this machine: `python {file}`; `python {file} --help` shows its parameters."]
+    parts = [f"Runs the pipeline {pipeline.name} on this machine. `python {file} --help` shows its parameters."]
     if pipeline.description:
         parts.append(pipeline.description.strip())
     parts.append(_needs(pipeline))
     if pipeline.schedule is not None:
         zone = pipeline.schedule.timezone
         parts.append(
-            f"It is to run at {pipeline.schedule.cron} ({zone}), and starts when something starts it; in a crontab:\n\n"
+            f"It runs at {pipeline.schedule.cron} ({zone}) if something starts it; in a crontab:\n\n"
             f"    CRON_TZ={zone}\n    {pipeline.schedule.cron} python3 /path/to/{file}"
         )
     parts.append(
-        "In this file, from the top: the author's source, the pipeline's parameters, the steps, the nodes, the harness that runs\n"
-        "a step, and the runner."
+        "In this file, from the top: the author's source, the pipeline's parameters, the steps, the nodes, the harness\n"
+        "that runs a step, and the runner."
     )
     return "\n\n".join(parts) + "\n"
 

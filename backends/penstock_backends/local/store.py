@@ -14,7 +14,7 @@ Any number of processes may use one store at once: everything appears by rename,
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import secrets
@@ -33,7 +33,8 @@ class Store:
     """A folder of that layout, made where it is missing.
 
     Args:
-        folder: where; by default what the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the current
+        folder: where; by default what the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the
+        current
             directory.
 
     Raises:
@@ -73,7 +74,7 @@ class Store:
     def new_run(self) -> tuple[str, Path]:
         """The id of a run, later than those before it, and its folder."""
         while True:
-            now = datetime.datetime.now(datetime.timezone.utc)
+            now = dt.datetime.now(dt.timezone.utc)
             run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
             folder = self.runs / run_id
             try:
@@ -102,7 +103,9 @@ def _prepare(folder: Path) -> None:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
         raise ConfigurationError(Diagnostic("P712", f"the store {folder} cannot be used: {said}")) from None
     if found.get("format") != FORMAT or found.get("version") != VERSION:
-        message = f"the store {folder} is of the format {found.get('format')} {found.get('version')}, not {FORMAT} {VERSION}"
+        message = (
+            f"the store {folder} is of the format {found.get('format')} {found.get('version')}, not {FORMAT} {VERSION}"
+        )
         fix = "use the Penstock that made it, or give another folder: `store=...`"
         raise ConfigurationError(Diagnostic("P713", message, fix=fix))
 

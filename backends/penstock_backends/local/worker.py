@@ -2,13 +2,13 @@
 
     python worker.py HARNESS OBJECTS SETUP
 
-It is three kinds of process. The *nursery*, which is what is started, has the harness and, where that is safe, the author's
-libraries loaded; it forks a *slot* each time it is sent one end of a connection. A slot runs one attempt at a time, in an
-*attempt* process that it has forked beforehand: so the author's code meets a fresh process each time without waiting for one,
-and whatever that process starts and leaves behind is found below its slot, and ended.
+It is three kinds of process. The *nursery*, which is what is started, has the harness and, where that is safe, the
+author's libraries loaded; it forks a *slot* each time it is sent one end of a connection. A slot runs one attempt at
+a time, in an *attempt* process that it has forked beforehand: so the author's code meets a fresh process each time
+without waiting for one, and whatever that process starts and leaves behind is found below its slot, and ended.
 
-A slot says ``{"ready": true}`` when it can take a request, and answers each with the step's result or its error. It may answer
-a little before it is ready again: what is left of an attempt ends while the next one runs elsewhere.
+A slot says ``{"ready": true}`` when it can take a request, and answers each with the step's result or its error. It
+may answer a little before it is ready again: what is left of an attempt ends while the next one runs elsewhere.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class GoneError(Exception):
     """The runner is gone, or wants what is under way to end."""
 
 
-# --- messages -------------------------------------------------------------------------------------------------------------
+# --- messages
+# -------------------------------------------------------------------------------------------------------------
 
 
 def receive(connection: socket.socket) -> Json:
@@ -117,7 +118,8 @@ class Bell:
         self._writer.close()
 
 
-# --- the nursery ----------------------------------------------------------------------------------------------------------
+# --- the nursery
+# ----------------------------------------------------------------------------------------------------------
 
 
 def nursery(control: socket.socket, setup: Json) -> None:
@@ -181,7 +183,8 @@ def _end_with(parent: int, number: int) -> None:
         os._exit(1)
 
 
-# --- a slot ---------------------------------------------------------------------------------------------------------------
+# --- a slot
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class Spare(typing.NamedTuple):
@@ -224,11 +227,15 @@ class Slot:
             shutil.rmtree(self.place, ignore_errors=True)
 
     def _make_place(self) -> None:
-        """An empty folder for an attempt. The last one's is taken again if it was left as it was found, which most are: file
-        systems make new folders and files slowly."""
+        """An empty folder for an attempt.
+
+        The last one's is taken again if it was left as it was found, which most are: ext4 looks long for an inode that
+        was not freed a moment ago.
+        """
         work, log = self.place / "work", self.place / "log"
         with contextlib.suppress(OSError):
-            if not os.listdir(work) and log.stat().st_size == 0 and len(os.listdir(self.place)) == 2:
+            is_clean = not any(work.iterdir()) and {*self.place.iterdir()} == {work, log}
+            if is_clean and log.stat().st_size == 0:
                 return
         shutil.rmtree(self.place, ignore_errors=True)
         work.mkdir(parents=True)
@@ -258,7 +265,9 @@ class Slot:
                 _append(Path(request["log"]), answer.get("traceback") or f"error: {answer['error']}")
             else:
                 for name in artifacts:
-                    answer["outputs"][name] = stored.publish(answer["outputs"][name], self.place / "outputs", self.objects)
+                    answer["outputs"][name] = stored.publish(
+                        answer["outputs"][name], self.place / "outputs", self.objects
+                    )
                 stored.write_record(Path(request["result"]), answer, self.objects.draft())
         except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
             answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
@@ -319,7 +328,7 @@ class Slot:
             self.child = child
             return Spare(child, ours)
         ours.close()
-        self._attend(theirs, parent)
+        return self._attend(theirs, parent)
 
     # --- an attempt's own process
 
@@ -343,7 +352,7 @@ class Slot:
             os._exit(0)
         except stored.CorruptedError as error:
             answer, code = {"error": str(error)}, 1
-        except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
+        except BaseException as error:  # noqa: BLE001  # whatever it raises, SystemExit too, fails it
             answer, code = harness.failure(error), 1
         with contextlib.suppress(Exception):  # the author may have closed them
             sys.stdout.flush()
@@ -358,7 +367,8 @@ class Slot:
         os.environ.update(request["env"])
         outputs = {
             node: {
-                name: stored.located(wire, self.place / "inputs" / node / name, self.objects) for name, wire in wires.items()
+                name: stored.located(wire, self.place / "inputs" / node / name, self.objects)
+                for name, wire in wires.items()
             }
             for node, wires in request["outputs"].items()
         }
@@ -367,7 +377,8 @@ class Slot:
         step = self.steps[request["step"]]
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, "arguments": request["arguments"]}
-        return harness.perform(job, harness.find_type(step["function"]), inputs, self.place / "outputs", request["attempt"])
+        function = harness.find_type(step["function"])
+        return harness.perform(job, function, inputs, self.place / "outputs", request["attempt"])
 
 
 def _exit_status(child: int) -> int | None:
@@ -392,7 +403,10 @@ def _read_on(line: socket.socket, said: bytearray) -> bool:
 
 
 def _speak_to(log: Path) -> None:
-    """Has this process, and what it starts, print into a file; line by line, so that a killed attempt's last words stay."""
+    """Has this process, and what it starts, print into a file.
+
+    Line by line, so that the last words of an attempt that is killed are there.
+    """
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -407,10 +421,13 @@ def _append(log: Path, text: str) -> None:
 
 
 def _seed_anew() -> None:
-    """Undoes what forking shares though fresh processes would differ: NumPy's global generator. (Python's own is reseeded.)"""
+    """Seeds NumPy's global generator, which forks would share though fresh processes would not.
+
+    Python's own does so by itself.
+    """
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed()  # type: ignore[attr-defined]  # NumPy is not imported here
+        numpy_random.seed()
 
 
 def main() -> None:

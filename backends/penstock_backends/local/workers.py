@@ -1,7 +1,7 @@
 """The runner's side of the worker processes: starts them as they are needed, hands out attempts, hears how they ended.
 
-The runner itself imports nothing of the author's because of this, and none of the author's code can harm it: it talks to
-processes that run none, either (see `worker`).
+The runner itself imports nothing of the author's because of this, and none of the author's code can harm it: it talks
+to processes that run none, either (see `worker`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ PATIENCE = 5.0  # seconds for worker processes to end what they do; each gives a
 
 @dataclass(frozen=True)
 class Kind:
-    """Which nursery an attempt comes from: the interpreter (empty: this one), and whether libraries are loaded beforehand."""
+    """Which nursery an attempt comes from.
+
+    ``python`` is its interpreter (empty: this one); ``is_preloaded`` says whether it has libraries loaded beforehand.
+    """
 
     python: str = ""
     is_preloaded: bool = False
@@ -170,7 +173,13 @@ class Workers:
         ours, theirs = socket.socketpair()
         setup = self._store.objects.draft()
         setup.write_text(json.dumps(self._setup(kind, theirs.fileno())), encoding="ascii")
-        command = [kind.python or sys.executable, str(HERE / "worker.py"), str(harness.__file__), str(objects.__file__), str(setup)]
+        command = [
+            kind.python or sys.executable,
+            str(HERE / "worker.py"),
+            str(harness.__file__),
+            str(objects.__file__),
+            str(setup),
+        ]
         with theirs, self._log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -191,7 +200,9 @@ class Workers:
             "steps": {step.id: step_part(step) for step in spec.steps},
             "objects": str(self._store.objects.folder),
             "drafts": str(self._store.drafts),
-            "path": [] if kind.python else [str(Path(each).absolute()) for each in sys.path if not self._is_authors(each)],
+            "path": []
+            if kind.python
+            else [str(Path(each).absolute()) for each in sys.path if not self._is_authors(each)],
             "preload": preloading.modules(spec) if kind.is_preloaded else [],
         }
 

@@ -64,12 +64,12 @@ def wrap(value: int) -> Opaque:
 
 
 @pipeline
-def named(point: Point = Point(2)) -> Summary:  # noqa: B008  # frozen
+def named(point: Point = Point(2)) -> Summary:  # frozen
     return summarise(point)
 
 
 @pipeline
-def several(point: Point = Point(2)) -> tuple[Opaque, int, Point]:  # noqa: B008  # frozen
+def several(point: Point = Point(2)) -> tuple[Opaque, int, Point]:  # frozen
     summary = summarise(point)
     return wrap(summary.total), summary.total, point
 
@@ -237,7 +237,7 @@ def talkative() -> int:
 
 @step
 def draw() -> float:
-    return float(np.random.random())  # noqa: NPY002  # the global generator is what is tested
+    return float(np.random.random())  # the global generator is what is tested
 
 
 @pipeline
@@ -280,7 +280,7 @@ def spoils(place: Path) -> list[str]:
 @step
 def reads(place: Path, after: list[str]) -> tuple[bytes, bool, str, list[str]]:
     names = sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
-    return (place / "link").read_bytes(), os.access(place / "run.sh", os.X_OK), os.readlink(place / "link"), names  # noqa: PTH115
+    return (place / "link").read_bytes(), os.access(place / "run.sh", os.X_OK), os.readlink(place / "link"), names
 
 
 @pipeline

@@ -38,9 +38,9 @@ def label(flag: bool, text: str) -> str:
 
 @pipeline(
     schedule=Schedule("0 2 * * *", timezone="Europe/Berlin"),
-    description="Checks a value; \"quoted\", '''so''' \"\"\"or so\"\"\", C:\\\\new \\",
+    description='Checks a value; "quoted", \'\'\'so\'\'\' """or so""", C:\\\\new \\',
 )
-def checks(value: float = 1.0, limits: Limits = Limits(0), text: str = "100% $ok {{ x }}") -> str:  # noqa: B008  # frozen
+def checks(value: float = 1.0, limits: Limits = Limits(0), text: str = "100% $ok {{ x }}") -> str:  # frozen
     return label(within(value, limits), text)
 
 
@@ -66,7 +66,9 @@ def emitted(tmp_path):
     def run(chosen, *arguments, python=(sys.executable, "-I", "-S"), **more):
         ((name, text),) = chosen.compile("local").items()
         (tmp_path / name).write_text(text)
-        return subprocess.run([*python, name, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, **more)
+        return subprocess.run(
+            [*python, name, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, **more
+        )
 
     return run
 
