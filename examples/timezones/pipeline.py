@@ -91,7 +91,7 @@ class Result(NamedTuple):
     report: Report[Path]
 
 
-@pipeline(tags=["example", "data"], schedule="0 6 1 * *")
+@pipeline(tags=["example", "data"])
 def timezones(winter: date = date(2025, 1, 15), summer: date = date(2025, 7, 15), most: int = 10) -> Result:
     """Read the database, look at two days of a year, and report on the countries with the most clocks."""
     zones, names = read_zones(), read_countries()

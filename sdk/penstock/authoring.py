@@ -14,7 +14,7 @@ from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
-from penstock.spec import PipelineSpec, Settings
+from penstock.spec import PipelineSpec, ScheduleSpec, Settings
 from penstock.values import Json
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def pipeline(
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
         authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
-        heading = tracing.Heading(schedule_of(schedule), tuple(tags), owner, description)
+        heading = tracing.Heading(_checked_schedule(function, schedule), tuple(tags), owner, description)
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
             made.define()
@@ -337,6 +337,13 @@ def pipeline(
     if function is None:
         return lambda function: make(function, 2)
     return make(function, 2)
+
+
+def _checked_schedule(function: Callable[..., object], schedule: Schedule | str | None) -> ScheduleSpec | None:
+    try:
+        return schedule_of(schedule)
+    except ValueError as error:
+        raise DefinitionError(Diagnostic("P212", str(error), definition_location(function))) from None
 
 
 def _is_bound_later(function: Callable[..., object], error: NameError) -> bool:

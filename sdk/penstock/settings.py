@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from penstock.spec import ResourcesSpec, RetrySpec, ScheduleSpec, Settings
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|k|K|M|G|T|Ki|Mi|Gi|Ti)[Bb]?\s*")
 
 
@@ -91,11 +93,24 @@ def settings_of(
 
 
 def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
-    """The schedule as the spec has it; a plain text is a cron expression in UTC."""
+    """The schedule as the spec has it; a plain text is a cron expression in UTC. Raises `ValueError` for what is none."""
     if schedule is None:
         return None
     written = Schedule(schedule) if isinstance(schedule, str) else schedule
+    fields = written.cron.split()
+    if len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields)):
+        raise ValueError(f"schedule {written.cron!r} is not a cron expression of five fields, such as '0 2 * * 1-5'")
+    if written.timezone != "UTC" and not _is_zone(written.timezone):
+        raise ValueError(f"time zone {written.timezone!r} is not in the IANA database, such as 'Europe/Berlin'")
     return ScheduleSpec(cron=written.cron, timezone=written.timezone)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from penstock.declarations import ANY, Declaration, Names, declaration_of, defin
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
 from penstock.modules import canonical_module
 from penstock.placeholders import Placeholder
+from penstock.requirements import needs_distribution, requirements_for
 from penstock.serializers import requirements_of
 from penstock.sources import CallSite, call_site
 from penstock.spec import (
@@ -364,14 +365,23 @@ class Trace:
         return tuple(specs), capture.merge(captured)
 
     def _captured(self, step: _Step) -> capture.Captured:
-        named = (name for type_ in step.given for name in _class_names(type_))
-        made = (name for binding in step.bindings for name in _record_names(binding))
-        also = self.names.authored(iter((*named, *made)))
+        named = [name for type_ in step.given for name in _class_names(type_)]
+        made = [name for binding in step.bindings for name in _record_names(binding)]
+        # A value that is declared as `Any` may hold an instance of any class that the pipeline's types mention.
+        open_ = self.names.types if any(_is_open(type_) for type_ in step.given) else ()
+        also = self.names.authored(iter((*named, *made, *open_)))
         return capture.capture(
             step.authored.function,
             (*step.declaration.serializers, *also),
             find_requirements=step.needs_requirements,
         )
+
+    def _libraries(self, type_: TypeSpec) -> Iterator[str]:
+        """The distributions that hold the classes of a type, which reading a value of it imports."""
+        for name in _class_names(type_):
+            module = name.partition(":")[0]
+            if not self.names.authored(iter((name,))) and needs_distribution(module):
+                yield from requirements_for(module)
 
     def _step_spec(self, id_: str, step: _Step, captured: capture.Captured) -> StepSpec:
         declaration = step.declaration
@@ -380,7 +390,10 @@ class Trace:
             *(each.type for each in declaration.parameters),
             *(each.type for each in declaration.outputs),
         )
-        companions = (each for type_ in types for each in requirements_of(type_) if step.needs_requirements)
+        libraries: set[str] = set()
+        if step.needs_requirements:
+            libraries.update(each for type_ in types for each in requirements_of(type_))
+            libraries.update(each for type_ in types for each in self._libraries(type_))
         return StepSpec(
             id=id_,
             description=inspect.getdoc(step.authored.function) or "",
@@ -388,7 +401,7 @@ class Trace:
             outputs=declaration.outputs,
             returns=declaration.returns,
             reach=captured.reach,
-            requirements=tuple(sorted({*captured.requirements, *companions})),
+            requirements=tuple(sorted({*captured.requirements, *libraries})),
             span=captured.span,
         )
 
@@ -427,6 +440,13 @@ def _contrast(made: Bound, value: object, reason: str) -> str:
 def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
     source = f"pass a {parameter.type.text}"
     return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"
+
+
+def _is_open(type_: TypeSpec) -> bool:
+    """Whether values of a type may hold what the type does not tell."""
+    if type_.kind is TypeKind.ANY:
+        return True
+    return any(_is_open(part) for part in (*type_.args, *(each.type for each in type_.fields)))
 
 
 def _class_names(type_: TypeSpec) -> Iterator[str]:

@@ -380,3 +380,54 @@ def test_texts_from_a_command_line_become_values_of_the_declared_types():
     assert values == {"count": 3, "name": "3", "config": Config(7), "maybe": None}
     with pytest.raises(ParameterError, match=r"`count`: \"many\" is not int"):
         parse_parameters(typed.define(), {"count": "many"})
+
+
+def test_what_is_read_from_an_artifact_needs_the_library_of_its_class():
+    import pandas as pd
+
+    @step
+    def frame() -> pd.DataFrame:
+        return pd.DataFrame()
+
+    @step
+    def shape(rows: Any) -> int:
+        return len(rows)
+
+    @pipeline
+    def flow() -> int:
+        return shape(frame())
+
+    needs = {
+        each.id.rpartition(":")[2]: [name.partition("==")[0] for name in each.requirements] for each in flow.spec.steps
+    }
+    assert needs == {"frame": ["pandas", "pyarrow"], "shape": ["pandas", "pyarrow"]}
+
+
+def test_a_step_that_takes_anything_carries_the_classes_that_may_come():
+    @step
+    def loose() -> dict[str, Any]:
+        return {"config": Config()}
+
+    @step
+    def opened(values: dict[str, Any]) -> int:
+        return values["config"].depth
+
+    @pipeline
+    def flow(config: Config = Config()) -> int:
+        scaled(config, 1.0)
+        return opened(loose())
+
+    (reach,) = next(each.reach for each in flow.spec.steps if each.id.endswith(":opened"))
+    assert "Config" in reach.names
+
+
+@pytest.mark.parametrize(
+    "schedule", ["every day", "0 2 * *", "0 2 * * * *", Schedule("0 2 * * *", timezone="Europe/Berln")], ids=str
+)
+def test_a_schedule_that_is_none_is_refused(schedule):
+    with pytest.raises(DefinitionError) as caught:
+
+        @pipeline(schedule=schedule)
+        def flow() -> None: ...
+
+    assert problems(caught) == ["P212"]
