@@ -17,11 +17,11 @@ from penstock.spec import (
     Settings,
     StepSpec,
     Task,
+    location_of,
     references,
     tasks,
     walk,
 )
-from penstock.verify import location_of
 
 
 @dataclass(frozen=True)

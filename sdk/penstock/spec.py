@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from penstock.diagnostics import Location
+
 SPEC_VERSION: Final = 1
 
 # JSON as the exact encoding of `penstock.values` writes it; opaque here.
@@ -408,3 +410,10 @@ def references(binding: Binding) -> Iterator[ParameterBinding | OutputBinding]:
     elif isinstance(binding, RecordBinding):
         for _, item in binding.fields:
             yield from references(item)
+
+
+def location_of(span: Span | None) -> Location | None:
+    """Where a span of a spec stands, its path relative to the source root."""
+    if span is None:
+        return None
+    return Location(span.file, span.line, span.text, span.column, span.end_column)

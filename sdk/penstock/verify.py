@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from penstock.diagnostics import Diagnostic, Location
+from penstock.diagnostics import Diagnostic
 from penstock.spec import (
     Binding,
     Group,
@@ -18,6 +18,7 @@ from penstock.spec import (
     StepSpec,
     Task,
     TypeSpec,
+    location_of,
     references,
     tasks,
     walk,
@@ -188,10 +189,3 @@ def _edges(body: tuple[Node, ...], groups: tuple[str, ...] = ()) -> dict[str, li
 
 def _problem(code: str, message: str, span: Span | None) -> Diagnostic:
     return Diagnostic(code, message, location_of(span))
-
-
-def location_of(span: Span | None) -> Location | None:
-    """Where a span of a spec stands, its path relative to the source root."""
-    if span is None:
-        return None
-    return Location(span.file, span.line, span.text, span.column, span.end_column)

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native
 from penstock.diagnostics import Diagnostic
-from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, StepSpec, Task, tasks
-from penstock.verify import location_of
+from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, StepSpec, Task, location_of, tasks
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
