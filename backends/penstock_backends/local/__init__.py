@@ -9,8 +9,7 @@ from typing import ClassVar
 from penstock.backend import Backend, Definition, Files, Options, Pass, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.results import Run
-from penstock.spec import Feature, PipelineSpec, tasks
-from penstock.verify import location_of
+from penstock.spec import Feature, PipelineSpec, location_of, tasks
 from penstock_backends.local.execution import Execution, Listener
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.plan import Budget, machine

@@ -11,7 +11,6 @@ from __future__ import annotations
 import bdb
 import heapq
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -23,7 +22,7 @@ from types import FrameType, TracebackType
 
 from penstock import harness
 from penstock_backends.local.execution import Execution
-from penstock_backends.local.objects import CorruptedError, Json, located, publish
+from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, located, publish
 from penstock_backends.local.plan import PlannedNode
 from penstock_backends.lowering import step_part
 
@@ -33,6 +32,7 @@ _OURS = (__file__, harness.__file__)
 def run_inline(execution: Execution) -> None:
     """Brings every node of an execution to its end; Ctrl-C cancels what is left."""
     ready: list[tuple[int, PlannedNode]] = []
+    folder = AttemptFolder(execution.store.objects.draft())
 
     def add(nodes: list[PlannedNode]) -> None:
         for node in nodes:
@@ -41,19 +41,22 @@ def run_inline(execution: Execution) -> None:
     try:
         add(execution.begin())
         while ready:
-            add(_brought_to_its_end(execution, heapq.heappop(ready)[1]))
+            add(_brought_to_its_end(execution, heapq.heappop(ready)[1], folder))
     except KeyboardInterrupt:
         execution.cancel()
+    finally:
+        folder.remove()
 
 
-def _brought_to_its_end(execution: Execution, node: PlannedNode) -> list[PlannedNode]:
+def _brought_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFolder) -> list[PlannedNode]:
     key = execution.key(node)
     found = execution.found(node, key)
     if found is not None:
         return found
     while True:
         began = time.monotonic()
-        answer = _attempt(execution, node, execution.started(node))
+        folder.make()
+        answer = _attempt(execution, node, execution.started(node), folder)
         answer["seconds"] = time.monotonic() - began
         if "error" not in answer:
             execution.store.add_result(key, answer)
@@ -64,47 +67,33 @@ def _brought_to_its_end(execution: Execution, node: PlannedNode) -> list[Planned
         time.sleep(delay)
 
 
-def _attempt(execution: Execution, node: PlannedNode, number: int) -> Json:
+def _attempt(execution: Execution, node: PlannedNode, number: int, folder: AttemptFolder) -> Json:
     """The published result of one attempt, or the error that it ended with."""
-    place = execution.store.objects.draft()
-    function = execution.definition.functions[node.step.id]
-    timeout = node.task.settings.timeout
-    before = harness.descendants([os.getpid()]) if timeout else set()
-    (place / "work").mkdir(parents=True)
+    settings, objects = node.task.settings, execution.store.objects
+    others = harness.descendants([os.getpid()]) if settings.timeout else set()
     try:
         outputs = {
-            before: {
-                name: located(wire, place / "inputs" / before / name, execution.store.objects)
-                for name, wire in wires.items()
-            }
+            before: {name: located(wire, folder.inputs / before / name, objects) for name, wire in wires.items()}
             for before, wires in execution.wires_for(node).items()
         }
         inputs = harness.Inputs(execution.parameters, node.kinds, outputs, execution.names.find)
-        with (
-            _surroundings(place / "work", dict(node.task.settings.env)),
-            execution.names.canonical(),
-            _deadline(timeout),
-        ):
-            result = harness.perform(
-                step_part(node.step) | {"arguments": node.arguments}, function, inputs, place / "outputs", number
-            )
-        published = {
-            name: publish(wire, place / "outputs", execution.store.objects) for name, wire in result["outputs"].items()
-        }
+        job = {**step_part(node.step), "arguments": node.arguments}
+        function = execution.definition.functions[node.step.id]
+        with _surroundings(folder.work, settings.env), execution.names.canonical(), _deadline(settings.timeout):
+            result = harness.perform(job, function, inputs, folder.outputs, number)
+        published = {name: publish(wire, folder.outputs, objects) for name, wire in result["outputs"].items()}
         return {"outputs": published, "metrics": result["metrics"]}
     except _TimeIsUpError:
-        _end_processes_since(before)
-        return {"error": harness.out_of_time(timeout)}
+        _end_processes_since(others)
+        return {"error": harness.out_of_time(settings.timeout)}
     except CorruptedError as error:
         return {"error": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises fails the attempt
         return harness.failure(error.with_traceback(_users_part(error)))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
-def _surroundings(folder: Path, env: dict[str, str]) -> Iterator[None]:
+def _surroundings(folder: Path, env: tuple[tuple[str, str], ...]) -> Iterator[None]:
     """The working directory and the environment variables of a step, for its duration."""
     home, before = Path.cwd(), dict(os.environ)
     os.chdir(folder)
@@ -112,8 +101,9 @@ def _surroundings(folder: Path, env: dict[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        if dict(os.environ) != before:
+            os.environ.clear()
+            os.environ.update(before)
         os.chdir(home)
 
 

@@ -30,6 +30,35 @@ BLOCK = 1 << 20
 READ_IN_PLACE = ("json", "pickle", "npy", "parquet")
 
 
+class AttemptFolder:
+    """The folder of one attempt after another: ``work`` to start it in, ``log`` for what it prints, and what it makes.
+
+    What an attempt left as it was found is taken again: ext4 looks long for an inode that was not freed a moment ago.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.work = place / "work"
+        self.log = place / "log"
+        self.inputs = place / "inputs"
+        self.outputs = place / "outputs"
+        self.answer = place / "answer.json"
+
+    def make(self) -> None:
+        """Sees to it that it is there, and as if it were new."""
+        with contextlib.suppress(OSError):
+            is_clean = not any(self.work.iterdir()) and {*self.place.iterdir()} == {self.work, self.log}
+            if is_clean and self.log.stat().st_size == 0:
+                return
+        self.remove()
+        self.work.mkdir(parents=True)
+        self.log.touch()
+
+    def remove(self) -> None:
+        """Removes it, as far as that can be done."""
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
 class CorruptedError(Exception):
     """A stored object is gone, or is not what was stored. ``digest`` says which."""
 
@@ -54,7 +83,7 @@ class Objects:
 
     def path(self, digest: str) -> Path:
         """Where an object is, if it is."""
-        return self.folder / digest[:2] / digest[2:]
+        return self.folder / digest
 
     def add_file(self, file: Path) -> str:
         """Moves a file in, and returns its digest."""

@@ -42,7 +42,7 @@ def _docstring(pipeline: PipelineSpec, file: str) -> str:
     if pipeline.schedule is not None:
         zone = pipeline.schedule.timezone
         parts.append(
-            f"It runs at {pipeline.schedule.cron} ({zone}) if something starts it; in a crontab:\n\n"
+            f"It runs at {pipeline.schedule.cron} ({zone}) where a crontab says so:\n\n"
             f"    CRON_TZ={zone}\n    {pipeline.schedule.cron} python3 /path/to/{file}"
         )
     parts.append(

@@ -4,8 +4,8 @@
 
     .penstock/
       format.json              what this folder is, and the version of its layout
-      objects/ab/cdef...       files by the SHA-256 of their bytes (see `objects`)
-      results/ab/cdef...       what a step returned, by cache key: wires that refer to objects
+      objects/SHA256           files by the SHA-256 of their bytes (see `objects`)
+      results/KEY              what a step returned, by cache key: wires that refer to objects
       runs/ID/                 spec.json, parameters.json, events.jsonl, run.json, logs/NODE.ATTEMPT.log, outputs/
       drafts/                  what is being written, and the working folders of attempts under way
 
@@ -52,7 +52,7 @@ class Store:
 
     def result_file(self, key: str) -> Path:
         """Where the result of a cache key is, if it is."""
-        return self.results / key[:2] / key[2:]
+        return self.results / key
 
     def result(self, key: str) -> Json:
         """What was stored under a cache key, all of it checked; None where it is missing, or no longer whole."""

@@ -23,7 +23,6 @@ import io
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -205,7 +204,7 @@ class Slot:
         self.steps = setup["steps"]
         self.objects = stored.Objects(Path(setup["objects"]), Path(setup["drafts"]))
         self.programs: dict[str, harness.Program] = {}
-        self.place = self.objects.draft()
+        self.folder = stored.AttemptFolder(self.objects.draft())
         self.child = 0
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
@@ -214,7 +213,7 @@ class Slot:
         """Answers requests. Raises `GoneError` when there will be no more."""
         try:
             while True:
-                self._make_place()
+                self.folder.make()
                 spare = self._new_spare()
                 try:
                     send(self.connection, {"ready": True})
@@ -224,28 +223,13 @@ class Slot:
                     harness.end_processes(spare.child)
                     self.child = 0
         finally:
-            shutil.rmtree(self.place, ignore_errors=True)
-
-    def _make_place(self) -> None:
-        """An empty folder for an attempt.
-
-        The last one's is taken again if it was left as it was found, which most are: ext4 looks long for an inode that
-        was not freed a moment ago.
-        """
-        work, log = self.place / "work", self.place / "log"
-        with contextlib.suppress(OSError):
-            is_clean = not any(work.iterdir()) and {*self.place.iterdir()} == {work, log}
-            if is_clean and log.stat().st_size == 0:
-                return
-        shutil.rmtree(self.place, ignore_errors=True)
-        work.mkdir(parents=True)
-        log.touch()
+            self.folder.remove()
 
     def _take_back(self, log: Path) -> None:
         """Takes a log that nothing was written to back, to be used again."""
         with contextlib.suppress(OSError):
             if log.stat().st_size == 0:
-                log.replace(self.place / "log")
+                log.replace(self.folder.log)
 
     def _answer(self, request: Json, spare: Spare) -> None:
         """Has the spare run an attempt, stores what it returned, and tells that, or the error that it ended with."""
@@ -265,9 +249,7 @@ class Slot:
                 _append(Path(request["log"]), answer.get("traceback") or f"error: {answer['error']}")
             else:
                 for name in artifacts:
-                    answer["outputs"][name] = stored.publish(
-                        answer["outputs"][name], self.place / "outputs", self.objects
-                    )
+                    answer["outputs"][name] = stored.publish(answer["outputs"][name], self.folder.outputs, self.objects)
                 stored.write_record(Path(request["result"]), answer, self.objects.draft())
         except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
             answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
@@ -290,7 +272,7 @@ class Slot:
                     return json.loads(said[LENGTH.size :])
             if status is not None:
                 with contextlib.suppress(OSError, ValueError):
-                    return json.loads((self.place / "answer.json").read_bytes())
+                    return json.loads((self.folder.answer).read_bytes())
                 return {"error": harness.how_it_died(status)}
             if is_quiet:
                 lines = [self.connection]
@@ -343,10 +325,10 @@ class Slot:
             self.connection.close()
             gc.enable()
             _seed_anew()
-            os.chdir(self.place / "work")
-            _speak_to(self.place / "log")
+            os.chdir(self.folder.work)
+            _speak_to(self.folder.log)
             request = receive(line)
-            (self.place / "log").rename(request["log"])
+            self.folder.log.rename(request["log"])
             answer = self._performed(request)
         except GoneError:
             os._exit(0)
@@ -360,14 +342,14 @@ class Slot:
         try:
             send(line, answer)
         except OSError:  # the author closed every descriptor
-            (self.place / "answer.json").write_text(harness.dumps(answer), encoding="ascii")
+            (self.folder.answer).write_text(harness.dumps(answer), encoding="ascii")
         os._exit(code)
 
     def _performed(self, request: Json) -> Json:
         os.environ.update(request["env"])
         outputs = {
             node: {
-                name: stored.located(wire, self.place / "inputs" / node / name, self.objects)
+                name: stored.located(wire, self.folder.inputs / node / name, self.objects)
                 for name, wire in wires.items()
             }
             for node, wires in request["outputs"].items()
@@ -378,7 +360,7 @@ class Slot:
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, "arguments": request["arguments"]}
         function = harness.find_type(step["function"])
-        return harness.perform(job, function, inputs, self.place / "outputs", request["attempt"])
+        return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
 
 
 def _exit_status(child: int) -> int | None:
