@@ -46,8 +46,8 @@ def _docstring(pipeline: PipelineSpec, file: str) -> str:
             f"    CRON_TZ={zone}\n    {pipeline.schedule.cron} python3 /path/to/{file}"
         )
     parts.append(
-        "In this file, from the top: the author's source, the pipeline's parameters, the steps, the nodes, the harness\n"
-        "that runs a step, and the runner."
+        "In this file, from the top: the author's source, the pipeline's parameters, the steps, the nodes, the\n"
+        "harness that runs a step, and the runner."
     )
     return "\n\n".join(parts) + "\n"
 

@@ -302,3 +302,9 @@ def total(values: np.ndarray) -> int:
 @pipeline
 def arrays(size: int = 1000) -> int:
     return total(array(size))
+
+
+@pipeline
+def with_impossible_packages() -> int:
+    one()
+    return add.with_options(packages=["nowhere @ file:///nowhere.whl"])(1)

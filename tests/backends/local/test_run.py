@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from penstock import RunError
+from penstock import ConfigurationError, RunError
+from penstock.backend import Definition
+from penstock.compiler import load_spec
 from penstock.results import AttemptFailed, AttemptStarted, NodeEnded, RunEnded, RunStarted
+from penstock_backends.local import LocalBackend
 from tests.backends.local import pipelines
 
 ROOT = Path(__file__).parents[3]
@@ -339,3 +343,36 @@ def test_inline_runs_the_authors_function_in_this_process():
     finally:
         sys.settrace(before)
     assert calls.count("add") == 5
+
+
+@pytest.mark.parametrize("chosen", [pipelines.chain, pipelines.one_failure], ids=lambda each: each.name)
+def test_a_pipeline_read_from_json_runs_without_its_files(chosen, tmp_path):
+    definition = Definition(load_spec(chosen.spec.model_dump_json()))
+    run = LocalBackend().run(definition, chosen.encode_parameters({}))
+    assert states(run) == states(chosen.run(store=tmp_path / "other"))
+    assert run.outputs == (5 if chosen is pipelines.chain else None)
+    if chosen is pipelines.one_failure:
+        assert 'File "<tests.backends.local.pipelines>"' in run["fails"].traceback
+        assert "return value // scale" in run["fails"].traceback
+
+
+def test_inline_needs_functions():
+    definition = Definition(load_spec(pipelines.chain.spec.model_dump_json()))
+    with pytest.raises(ConfigurationError) as caught:
+        LocalBackend().run(definition, {"start": 0}, inline=True)
+    assert caught.value.diagnostics[0].code == "P716"
+
+
+def test_runs_may_go_on_side_by_side_in_threads():
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda start: pipelines.chain.run(start=start, max_workers=2), range(3)))
+    assert [run.outputs for run in runs] == [5, 6, 7]
+    assert len({run.id for run in runs}) == 3
+
+
+def test_packages_that_cannot_be_installed_fail_their_step_with_what_the_installer_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENTS", str(tmp_path / "environments"))
+    run = pipelines.with_impossible_packages.run()
+    assert states(run) == {"add": "failed", "one": "succeeded"}
+    assert "the step's packages cannot be installed" in run["add"].error
+    assert "nowhere.whl" in run["add"].error
