@@ -5,8 +5,9 @@ standard library, works on Python 3.9, and is kept short enough to be read by wh
 
 Words used here:
 
-- *wire*: a value as JSON. Plain JSON means itself; what JSON lacks is tagged (``{"$tuple": [1, 2]}``), so that every value
-  comes back as what it was. An artifact is ``{"$artifact": {"format": ..., "file": ...}}``, its bytes beside the JSON.
+- *wire*: a value as JSON. Plain JSON means itself; what JSON lacks is tagged (``{"$tuple": [1, 2]}``), so that every
+  value comes back as what it was. An artifact is ``{"$artifact": {"format": ..., "file": ...}}``, its bytes beside the
+  JSON.
 - *job*: what is to be done, as JSON: which function, its bindings, how its result divides (see `perform`).
 - *program*: the author's source that the job's function reaches, module by module.
 """
@@ -19,7 +20,7 @@ import base64
 import contextlib
 import ctypes
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import functools
@@ -56,7 +57,7 @@ class StepError(Exception):
     """What went wrong around the author's code: an input, an output or the program, not the code itself."""
 
 
-# --- values ---------------------------------------------------------------------------------------------------------------
+# --- values -----------------------------------------------------------------------------------------------------------
 
 
 def type_name(cls: type) -> str:
@@ -88,7 +89,12 @@ def encode(value: object, name_of: Callable[[type], str] = type_name) -> Json:
     if cls.__module__ == "numpy" and callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
         return encode(value.item(), name_of)  # type: ignore[attr-defined]  # a NumPy scalar, told apart without importing NumPy
     if dataclasses.is_dataclass(value):
-        return {"$dataclass": [name_of(cls), {f.name: encode(getattr(value, f.name), name_of) for f in dataclasses.fields(value)}]}
+        return {
+            "$dataclass": [
+                name_of(cls),
+                {f.name: encode(getattr(value, f.name), name_of) for f in dataclasses.fields(value)},
+            ]
+        }
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
         return {"$namedtuple": [name_of(cls), [encode(item, name_of) for item in value]]}
     if hasattr(cls, "__pydantic_validator__"):
@@ -115,9 +121,9 @@ def _encode_dict(value: dict[object, object], name_of: Callable[[type], str]) ->
     return {"$dict": [[encode(key, name_of), encode(item, name_of)] for key, item in value.items()]}
 
 
-def _encode_moment(value: datetime.datetime | datetime.time) -> list[Json]:
+def _encode_moment(value: dt.datetime | dt.time) -> list[Json]:
     zone = value.tzinfo
-    if zone is None or isinstance(zone, datetime.timezone):
+    if zone is None or isinstance(zone, dt.timezone):
         return [value.isoformat(), None, value.fold]
     key = getattr(zone, "key", None)
     if type(zone).__module__.split(".")[0] not in ("zoneinfo", "backports") or key is None:
@@ -131,7 +137,7 @@ def _encode_pydantic(value: typing.Any, name_of: Callable[[type], str]) -> Json:
         "fields": {name: encode(item, name_of) for name, item in state["__dict__"].items()},
         "set": sorted(state["__pydantic_fields_set__"]),
         "extra": encode(state["__pydantic_extra__"], name_of),
-        "private": encode({k: v for k, v in (state["__pydantic_private__"] or {}).items()} or None, name_of),
+        "private": encode(dict(state["__pydantic_private__"] or {}) or None, name_of),
     }
 
 
@@ -144,10 +150,10 @@ _ENCODERS: dict[type, Callable[..., Json]] = {
     frozenset: lambda value, name_of: {"$frozenset": _encode_set(value, name_of)},
     dict: _encode_dict,
     bytes: lambda value, _: {"$bytes": base64.b64encode(value).decode("ascii")},
-    datetime.datetime: lambda value, _: {"$datetime": _encode_moment(value)},
-    datetime.time: lambda value, _: {"$time": _encode_moment(value)},
-    datetime.date: lambda value, _: {"$date": value.isoformat()},
-    datetime.timedelta: lambda value, _: {"$timedelta": [value.days, value.seconds, value.microseconds]},
+    dt.datetime: lambda value, _: {"$datetime": _encode_moment(value)},
+    dt.time: lambda value, _: {"$time": _encode_moment(value)},
+    dt.date: lambda value, _: {"$date": value.isoformat()},
+    dt.timedelta: lambda value, _: {"$timedelta": [value.days, value.seconds, value.microseconds]},
     decimal.Decimal: lambda value, _: {"$decimal": str(value)},
     uuid.UUID: lambda value, _: {"$uuid": str(value)},
 }
@@ -185,12 +191,14 @@ def _decode_moment(cls: typing.Any, body: Sequence[Json]) -> typing.Any:
 def _decode_pydantic(body: Sequence[Json], part: Callable[[Json], typing.Any], find: Find) -> object:
     cls, state = find(body[0]), body[1]
     value = cls.__new__(cls)
-    value.__setstate__({
-        "__dict__": {name: part(item) for name, item in state["fields"].items()},
-        "__pydantic_fields_set__": set(state["set"]),
-        "__pydantic_extra__": part(state["extra"]),
-        "__pydantic_private__": part(state["private"]),
-    })
+    value.__setstate__(
+        {
+            "__dict__": {name: part(item) for name, item in state["fields"].items()},
+            "__pydantic_fields_set__": set(state["set"]),
+            "__pydantic_extra__": part(state["extra"]),
+            "__pydantic_private__": part(state["private"]),
+        }
+    )
     return value
 
 
@@ -212,10 +220,10 @@ _DECODERS: dict[str, Callable[..., typing.Any]] = {
     "$frozenset": lambda body, part, find: frozenset(map(part, body)),
     "$dict": lambda body, part, find: {part(key): part(item) for key, item in body},
     "$bytes": lambda body, part, find: base64.b64decode(body),
-    "$datetime": lambda body, part, find: _decode_moment(datetime.datetime, body),
-    "$time": lambda body, part, find: _decode_moment(datetime.time, body),
-    "$date": lambda body, part, find: datetime.date.fromisoformat(body),
-    "$timedelta": lambda body, part, find: datetime.timedelta(*body),
+    "$datetime": lambda body, part, find: _decode_moment(dt.datetime, body),
+    "$time": lambda body, part, find: _decode_moment(dt.time, body),
+    "$date": lambda body, part, find: dt.date.fromisoformat(body),
+    "$timedelta": lambda body, part, find: dt.timedelta(*body),
     "$decimal": lambda body, part, find: decimal.Decimal(body),
     "$uuid": lambda body, part, find: uuid.UUID(body),
     "$enum": lambda body, part, find: find(body[0])[body[1]],
@@ -226,7 +234,7 @@ _DECODERS: dict[str, Callable[..., typing.Any]] = {
 }
 
 
-# --- parameters given from outside ----------------------------------------------------------------------------------------
+# --- parameters given from outside ------------------------------------------------------------------------------------
 
 
 def parse(text: str, kind: Json) -> Json:
@@ -242,8 +250,8 @@ def parse(text: str, kind: Json) -> Json:
 def coerce(raw: Json, kind: Json, find: Find = find_type) -> typing.Any:
     """The value of the type ``kind`` that plain JSON from outside stands for.
 
-    What is already of the type, or tagged, stays as it is; a list becomes the declared tuple or set, a text the declared
-    date, an object the declared dataclass, and so on. Raises:
+    What is already of the type, or tagged, stays as it is; a list becomes the declared tuple or set, a text the
+    declared date, an object the declared dataclass, and so on. Raises:
         StepError: it stands for no value of that type.
     """
     if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in _DECODERS:
@@ -264,16 +272,16 @@ def _expect(condition: bool, value: T) -> T:
     return value
 
 
-def _coerce_int(raw: Json, kind: Json, find: Find) -> int:
+def _coerce_int(raw: Json, *_: object) -> int:
     if isinstance(raw, float) and raw.is_integer() and abs(raw) < EXACT_INTEGERS:
         return int(raw)  # some engines keep every number as a double
-    return typing.cast(int, _expect(isinstance(raw, int) and not isinstance(raw, bool), raw))
+    return typing.cast("int", _expect(isinstance(raw, int) and not isinstance(raw, bool), raw))
 
 
-def _coerce_float(raw: Json, kind: Json, find: Find) -> float:
+def _coerce_float(raw: Json, *_: object) -> float:
     if raw in ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity"):
         return float(raw)
-    return typing.cast(float, _expect(isinstance(raw, (int, float)) and not isinstance(raw, bool), raw))
+    return typing.cast("float", _expect(isinstance(raw, (int, float)) and not isinstance(raw, bool), raw))
 
 
 def _coerce_items(make: Callable[[list[typing.Any]], typing.Any]) -> Callable[[Json, Json, Find], typing.Any]:
@@ -332,10 +340,10 @@ _COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
     "float": _coerce_float,
     "str": lambda raw, kind, find: _expect(isinstance(raw, str), raw),
     "bytes": lambda raw, kind, find: base64.b64decode(raw, validate=True),
-    "datetime": lambda raw, kind, find: datetime.datetime.fromisoformat(raw),
-    "date": lambda raw, kind, find: datetime.date.fromisoformat(raw),
-    "time": lambda raw, kind, find: datetime.time.fromisoformat(raw),
-    "timedelta": lambda raw, kind, find: datetime.timedelta(seconds=_coerce_float(raw, kind, find)),
+    "datetime": lambda raw, kind, find: dt.datetime.fromisoformat(raw),
+    "date": lambda raw, kind, find: dt.date.fromisoformat(raw),
+    "time": lambda raw, kind, find: dt.time.fromisoformat(raw),
+    "timedelta": lambda raw, kind, find: dt.timedelta(seconds=_coerce_float(raw, kind, find)),
     "decimal": lambda raw, kind, find: decimal.Decimal(_expect(not isinstance(raw, float), raw)),
     "uuid": lambda raw, kind, find: uuid.UUID(raw),
     "list": _coerce_items(list),
@@ -353,7 +361,7 @@ _COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
 }
 
 
-# --- artifacts ------------------------------------------------------------------------------------------------------------
+# --- artifacts --------------------------------------------------------------------------------------------------------
 
 
 def save_artifact(value: object, serializer: str, folder: Path, name: str, find: Find = find_type) -> Json:
@@ -376,7 +384,7 @@ def save_artifact(value: object, serializer: str, folder: Path, name: str, find:
         file = folder / f"{name}{extension}"
         try:
             write(value, file)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the next format may do
             file.unlink(missing_ok=True)
             failure = error
             continue
@@ -465,7 +473,7 @@ class _Unpickler(pickle.Unpickler):
         return self.find(f"{module}:{name}")
 
 
-# --- programs -------------------------------------------------------------------------------------------------------------
+# --- programs ---------------------------------------------------------------------------------------------------------
 
 
 def running(node: ast.AST) -> Iterator[ast.AST]:
@@ -513,7 +521,7 @@ def bound_names(statement: ast.stmt) -> set[str]:
 
 
 def root_names(statement: ast.stmt) -> set[str]:
-    """The names whose objects a top-level statement changes: ``np`` of ``np.random.seed(0)``, ``C`` of ``C["x"] = 1``."""
+    """The names whose objects a statement changes: ``np`` of ``np.random.seed(0)``, ``C`` of ``C["x"] = 1``."""
     roots: set[str] = set()
     for part in running(statement):
         if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
@@ -548,8 +556,8 @@ def trimmed(statement: ast.stmt, names: set[str]) -> ast.stmt:
 class Program:
     """A finder and loader that serves the author's modules to ``import``, each holding only what one step reaches.
 
-    ``modules`` maps a module's name to its text, or to pieces ``[file, line, text]`` which keep their place in the author's
-    file; ``reach`` maps it to the names that belong to the step.
+    ``modules`` maps a module's name to its text, or to pieces ``[file, line, text]`` which keep their place in the
+    author's file; ``reach`` maps it to the names that belong to the step.
     """
 
     def __init__(self, modules: Mapping[str, Json], reach: Mapping[str, Sequence[str]]) -> None:
@@ -569,15 +577,17 @@ class Program:
         sys.modules["penstock"] = stand_in
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
+        """This as the loader of a module of the step, or of a package around one; None for all others."""
         if name not in self.modules and name not in self.packages:
             return None
         loader: typing.Any = self
         return importlib.util.spec_from_loader(name, loader, is_package=name in self.packages)
 
     def create_module(self, spec: object) -> None:
-        return None
+        """Leaves it to Python to make the module."""
 
     def exec_module(self, module: types.ModuleType) -> None:
+        """Fills a module with what the step reaches of it."""
         for code in self.compiled(module.__name__):
             exec(code, vars(module))  # noqa: S102  # running the author's code is what this is for
 
@@ -589,7 +599,7 @@ class Program:
             flags = 0
             self._code[name] = []
             for file, line, text in pieces:
-                if file not in linecache.cache and not os.path.exists(file):
+                if file not in linecache.cache and not Path(file).exists():
                     linecache.cache[file] = (len(text), None, text.splitlines(True), file)
                 tree = ast.parse(text, file)
                 tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
@@ -609,7 +619,7 @@ def _future_flags(statements: Sequence[ast.stmt]) -> int:
     return found
 
 
-# --- one attempt ----------------------------------------------------------------------------------------------------------
+# --- one attempt ------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -635,7 +645,7 @@ def log_metric(name: str, value: float) -> None:
 
 
 def current_attempt() -> int:
-    """The number of the attempt that is running this step: 1 for the first, 2 for the first retry (1 outside of a run)."""
+    """The number of the attempt that runs this step: 1 for the first, 2 for the first retry (1 outside of a run)."""
     return _ATTEMPTS[-1].number if _ATTEMPTS else 1
 
 
@@ -670,8 +680,8 @@ RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "Serializer", "current
 class Inputs:
     """Resolves the bindings of a job.
 
-    ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the nodes
-    before this one, by node and output, the ``file`` of each artifact an absolute path. Each is decoded once.
+    ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the
+    nodes before this one, by node and output, the ``file`` of each artifact an absolute path. Each is decoded once.
     """
 
     def __init__(
@@ -755,11 +765,11 @@ def perform(
     folder: Path,
     number: int = 1,
 ) -> Json:
-    """Calls the job's function once, in this process, and returns ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
+    """Calls the job's function once, in this process: ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
 
     Args:
-        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact ``artifact: true`` and
-            its ``serializer``), ``returns``.
+        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact
+            ``artifact: true`` and its ``serializer``), ``returns``.
         function: the function to call.
         inputs: resolves the bindings.
         folder: where artifacts are written; the ``file`` of their wires is relative to it.
@@ -773,7 +783,9 @@ def perform(
     finally:
         _ATTEMPTS.pop()
     kinds = {output["name"]: output for output in job["outputs"]}
-    wires = {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in divide(returned, job).items()}
+    wires = {
+        name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in divide(returned, job).items()
+    }
     return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
 
 
@@ -793,10 +805,9 @@ def run_job(
     os.environ.update(job.get("env", {}))
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    home = os.getcwd()
-    with tempfile.TemporaryDirectory(prefix="step-", ignore_cleanup_errors=True) if sys.version_info >= (3, 10) else (
-        tempfile.TemporaryDirectory(prefix="step-")
-    ) as work:
+    home = Path.cwd()
+    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+    with tempfile.TemporaryDirectory(prefix="step-", **lenient) as work:
         os.chdir(work)
         try:
             Program(modules, job["reach"]).install()
@@ -807,7 +818,8 @@ def run_job(
             os.chdir(home)
 
 
-# Files whose frames tell an author nothing, where a traceback begins with them; a program that embeds this one may add its own.
+# Files whose frames tell an author nothing, where a traceback begins with them; a program that embeds this one may add
+# its own.
 HIDDEN_FILES = {
     perform.__code__.co_filename,
     importlib.__file__,
@@ -829,11 +841,13 @@ def explain(error: BaseException) -> str:
 def failure(error: BaseException) -> Json:
     """The error as the JSON that `supervise` reports."""
     said = str(error)
-    message = said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = (
+        said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
+    )
     return {"error": message, "traceback": explain(error)}
 
 
-# --- supervision: retries and timeouts where the engine has none ----------------------------------------------------------
+# --- supervision: retries and timeouts where the engine has none ------------------------------------------------------
 
 
 def retry_delay(retry: Json, attempt: int) -> float:
@@ -847,8 +861,9 @@ def retry_delay(retry: Json, attempt: int) -> float:
 def supervise(attempt: Callable[[int], Json], retry: Json = None, timeout: float | None = None) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
-    An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes. Returns
-    what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how many ran.
+    An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
+    Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
+    many ran.
     """
     allowed = 1 + (retry or {}).get("max_retries", 0)
     result: Json = None
@@ -941,7 +956,7 @@ def adopt_orphans() -> None:
 
 
 def end_processes(child: int, grace: float = 0.5) -> None:
-    """Ends the session of ``child`` and every descendant of this process: asked first, killed after ``grace`` seconds."""
+    """Ends the session of ``child`` and all descendants of this process: asks, and kills after ``grace`` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(OSError):
             os.killpg(child, number)
@@ -956,7 +971,7 @@ def end_processes(child: int, grace: float = 0.5) -> None:
 
 
 def _remains(child: int) -> bool:
-    """Whether any child of this process, or of the session of ``child``, is left; those that have ended are collected."""
+    """Whether a child of this process or of ``child``'s session is left; those that have ended are collected."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -987,7 +1002,7 @@ def descendants(roots: typing.Iterable[int]) -> set[int]:
 def forwarded_signals(child: int) -> Iterator[None]:
     """A request to stop that reaches this process ends the attempt, too."""
 
-    def stop(number: int, frame: object) -> typing.NoReturn:
+    def stop(number: int, _: object) -> typing.NoReturn:
         end_processes(child)
         os._exit(128 + number)
 
@@ -999,7 +1014,7 @@ def forwarded_signals(child: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-# --- results on disk ------------------------------------------------------------------------------------------------------
+# --- results on disk --------------------------------------------------------------------------------------------------
 
 
 def dumps(wire: Json) -> str:
