@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from penstock.backend import Definition
-from penstock.harness import Inputs, assemble, decode, load_artifact, retry_delay
+from penstock.harness import Inputs, assemble, decode, encode, load_artifact, retry_delay
 from penstock.results import (
     AttemptFailed,
     AttemptStarted,
@@ -164,7 +164,8 @@ class Execution:
 
     def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int) -> list[PlannedNode]:
         self.outputs[node.id] = record["outputs"]
-        self._end(node, state, attempts=attempts, metrics=record["metrics"], key=key)
+        metrics = {name: decode(wire) for name, wire in record["metrics"].items()}
+        self._end(node, state, attempts=attempts, metrics=metrics, key=key)
         return self._planned(self._graph.succeeded(node.id))
 
     def _end(
@@ -191,7 +192,13 @@ class Execution:
             lambda: self._returned(node),
         )
         self._nodes[node.id] = ended
-        said = {"attempts": attempts, "metrics": ended.metrics, "error": error, "traceback": traceback, "result": key}
+        said = {
+            "attempts": attempts,
+            "metrics": _wires(ended.metrics),
+            "error": error,
+            "traceback": traceback,
+            "result": key,
+        }
         self._note(
             "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
         )
@@ -256,6 +263,10 @@ def _joined(values: Mapping[str, Any], returns: Returns, names: LiveNames) -> An
     return assemble(names.find(returns.type), values)
 
 
+def _wires(metrics: Mapping[str, float]) -> Json:
+    return {name: encode(value) for name, value in metrics.items()}
+
+
 def _summary(run: Run) -> Json:
     return {
         "format": RUN_VERSION,
@@ -268,7 +279,7 @@ def _summary(run: Run) -> Json:
                 "state": node.state.value,
                 "attempts": node.attempts,
                 "seconds": round(node.seconds, 6),
-                "metrics": dict(node.metrics),
+                "metrics": _wires(node.metrics),
                 "error": node.error,
             }
             for node in run.nodes.values()

@@ -249,6 +249,7 @@ def random_twice() -> tuple[float, float]:
 def measured(value: int) -> int:
     log_metric("value", value)
     log_metric("half", value / 2)
+    log_metric("none", float("nan"))
     return value
 
 

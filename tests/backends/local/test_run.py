@@ -210,7 +210,7 @@ def test_events_tell_a_run_in_order(inline):
     run = pipelines.with_metrics.run(inline=inline, on_event=events.append)
     assert [type(event) for event in events] == [RunStarted, AttemptStarted, NodeEnded, RunEnded]
     assert events[0].nodes == ("measured",)
-    assert events[2].node.metrics == {"value": 3, "half": 1.5} == run["measured"].metrics
+    assert repr(events[2].node.metrics) == "{'value': 3, 'half': 1.5, 'none': nan}" == repr(run["measured"].metrics)
     written = [json.loads(line)["event"] for line in (run.folder / "events.jsonl").read_text().splitlines()]
     assert written == ["run_started", "attempt_started", "node_ended", "run_ended"]
     assert json.loads((run.folder / "run.json").read_text())["nodes"]["measured"]["state"] == "succeeded"

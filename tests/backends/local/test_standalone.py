@@ -191,6 +191,10 @@ def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):
     assert not (tmp_path / "starving-runs").exists()
 
 
+def test_metrics_are_told(emitted):
+    assert ", value = 3, half = 1.5, none = nan" in emitted(pipelines.with_metrics).stdout
+
+
 def test_a_schedule_is_told_in_crontab_lines():
     (text,) = checks.compile("local").values()
     documentation = ast.get_docstring(ast.parse(text))
