@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Step(Generic[P, R_co]):
-    """A function that is one step of a pipeline. Made by `step`; calling it outside of a pipeline calls the function."""
+    """A function that is one step of a pipeline. Made by `step`; called outside of a pipeline, it is the function."""
 
     def __init__(
         self, authored: tracing.Authored, settings: Settings, name: str = "", after: tuple[object, ...] = ()
@@ -48,6 +48,7 @@ class Step(Generic[P, R_co]):
         return self._settings
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """What the function returns; in a pipeline, a stand-in for it, and the step becomes a task."""
         trace = tracing.current_trace()
         if trace is None:
             return self.function(*args, **kwargs)
@@ -63,7 +64,7 @@ class Step(Generic[P, R_co]):
         name: str | None = None,
         after: Iterable[object] | object = (),
         retry: Retry | int | None = None,
-        timeout: float | datetime.timedelta | None = None,
+        timeout: float | dt.timedelta | None = None,
         resources: Resources | None = None,
         env: Mapping[str, str] | None = None,
         packages: Sequence[str] | None = None,
@@ -73,10 +74,9 @@ class Step(Generic[P, R_co]):
     ) -> Step[P, R_co]:
         """The same step, to be called in another way.
 
-        Args:
-            name: what the node is called; by default the function's name, numbered where it is called more than once.
-            after: results of other steps or pipelines to wait for, though nothing of them is taken.
-            retry, timeout, resources, env, packages, image, cache, cache_version: as in `step`; ``env`` adds to the step's own.
+        ``name`` is what the node is called; by default the function's name, numbered where it is called more than once.
+        ``after`` holds results of other steps or pipelines to wait for, though nothing of them is taken. The others mean
+        what they do in `step` and take the place of what it was given, except that ``env`` adds to it.
         """
         settings = _checked_settings(
             self._authored,
@@ -90,8 +90,9 @@ class Step(Generic[P, R_co]):
             cache=cache,
             cache_version=cache_version,
         )
-        waits = tuple(after) if isinstance(after, (list, tuple, set, frozenset)) else (after,)
-        return Step(self._authored, settings, name if name is not None else self._name, (*self._after, *waits))
+        return Step(
+            self._authored, settings, name if name is not None else self._name, (*self._after, *_several(after))
+        )
 
 
 class Pipeline(Generic[P, R_co]):
@@ -101,8 +102,16 @@ class Pipeline(Generic[P, R_co]):
     result is held to. Calling it inside another pipeline nests it.
     """
 
-    def __init__(self, authored: tracing.Authored, heading: tracing.Heading) -> None:
+    def __init__(
+        self,
+        authored: tracing.Authored,
+        heading: tracing.Heading,
+        name: str = "",
+        after: tuple[object, ...] = (),
+    ) -> None:
         functools.update_wrapper(self, authored.function)
+        self._name = name
+        self._after = after
         self._authored = authored
         self._heading = heading
         self._definition: Definition | None = None
@@ -129,13 +138,26 @@ class Pipeline(Generic[P, R_co]):
         return self._definition
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """What the function returns; in another pipeline, a stand-in for it, and this pipeline is nested there."""
         trace = tracing.current_trace()
         if trace is None:
             return self.function(*args, **kwargs)
-        return trace.nest(self._authored, self._heading, args, kwargs)  # type: ignore[no-any-return]
+        return trace.nest(self._authored, self._heading, self._name, self._after, args, kwargs)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name}>"
+
+    def with_options(self, *, name: str | None = None, after: Iterable[object] | object = ()) -> Pipeline[P, R_co]:
+        """The same pipeline, to be nested in another way.
+
+        Args:
+            name: what the group of its nodes is called; by default the pipeline's name, numbered where it is nested more
+                than once.
+            after: results of steps or pipelines to wait for, though nothing of them is taken.
+        """
+        return Pipeline(
+            self._authored, self._heading, name if name is not None else self._name, (*self._after, *_several(after))
+        )
 
     def compile(self, target: str, **options: Any) -> dict[str, str]:
         """The files that run this pipeline on a target.
@@ -197,7 +219,7 @@ def step(
     *,
     name: str | None = ...,
     retry: Retry | int | None = ...,
-    timeout: float | datetime.timedelta | None = ...,
+    timeout: float | dt.timedelta | None = ...,
     resources: Resources | None = ...,
     env: Mapping[str, str] | None = ...,
     packages: Sequence[str] | None = ...,
@@ -211,7 +233,7 @@ def step(
     *,
     name: str | None = None,
     retry: Retry | int | None = None,
-    timeout: float | datetime.timedelta | None = None,
+    timeout: float | dt.timedelta | None = None,
     resources: Resources | None = None,
     env: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
@@ -269,6 +291,10 @@ def _refuse_what_cannot_be_a_step(function: Callable[..., object]) -> None:
     raise DefinitionError(Diagnostic("P110", f"{function!r:.80} is not a function, so it cannot be a step", fix=fix))
 
 
+def _several(after: Iterable[object] | object) -> tuple[object, ...]:
+    return tuple(after) if type(after) in (list, tuple, set, frozenset) else (after,)  # type: ignore[arg-type]
+
+
 def _checked_settings(authored: tracing.Authored, base: Settings, **options: Any) -> Settings:
     try:
         return settings_of(base, **options)
@@ -319,8 +345,8 @@ def pipeline(
         owner: who is responsible for it.
 
     Raises:
-        DefinitionError: with everything that is wrong with it: edges whose types do not fit, placeholders used as values,
-            code that cannot be captured.
+        DefinitionError: with everything that is wrong with it: edges whose types do not fit, placeholders used as
+            values, code that cannot be captured.
     """
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:

@@ -32,8 +32,8 @@ _ANY = TypeSpec(kind=TypeKind.ANY, text="Any")
 class Traced:
     """What a placeholder stands for: where its value comes from, its type, and how messages name it.
 
-    ``node`` is the node to wait for where that is more than those the binding refers to: a nested pipeline, or a step that
-    returns nothing.
+    ``node`` is the node to wait for where that is more than those the binding refers to: a nested pipeline, or a step
+    that returns nothing.
     """
 
     binding: Binding
@@ -71,12 +71,12 @@ class Placeholder:
                 if field.name == name:
                     return _part(traced, Access(kind="attribute", key=name), field.type)
             known = ", ".join(f"`{field.name}`" for field in traced.type.fields) or "none"
-            _refuse(
+            raise _refused(
                 "P302", f"{traced.said} is a {traced.type.text}, which has no field `{name}`", f"its fields: {known}"
             )
         if traced.type.kind is TypeKind.ANY:
             return _part(traced, Access(kind="attribute", key=name), _ANY)
-        _refuse(
+        raise _refused(
             "P302",
             f"`.{name}` is taken of {traced.said}, which is a {traced.type.text} only when the pipeline runs",
             f"take `.{name}` in a step, and return it from there",
@@ -85,7 +85,7 @@ class Placeholder:
     def __getitem__(self, key: object) -> Placeholder:
         traced = self.__penstock__
         if isinstance(key, Placeholder) or not isinstance(key, (str, int)) or isinstance(key, bool):
-            _refuse(
+            raise _refused(
                 "P303",
                 f"{traced.said} is indexed with {key!r}",
                 "index with a constant string or integer, or do it in a step",
@@ -98,21 +98,21 @@ class Placeholder:
             return iter([self[index] for index in range(len(traced.type.args))])
         if traced.type.kind is TypeKind.NAMEDTUPLE:
             return iter([getattr(self, field.name) for field in traced.type.fields])
-        _refuse(
+        raise _refused(
             "P304",
             f"{traced.said} is iterated over, but its items are known only when the pipeline runs",
             "pass it whole to a step that goes through it",
         )
 
     def __bool__(self) -> bool:
-        _refuse(
+        raise _refused(
             "P301",
             f"{self.__penstock__.said} is used as a truth value, but it is known only when the pipeline runs",
             "decide inside a step that takes it as an input",
         )
 
     def __str__(self) -> str:
-        _refuse(
+        raise _refused(
             "P305",
             f"{self.__penstock__.said} is turned into text, but it is known only when the pipeline runs",
             "format it inside a step (`repr()` shows the placeholder itself)",
@@ -122,30 +122,31 @@ class Placeholder:
         return str(self)
 
     def __setattr__(self, name: str, value: object) -> None:
-        _refuse(
+        raise _refused(
             "P306",
             f"`.{name}` of {self.__penstock__.said} is set",
             "a value cannot be changed between steps; make a new one in a step",
         )
 
     def __setitem__(self, key: object, value: object) -> None:
-        _refuse(
+        raise _refused(
             "P306",
             f"an item of {self.__penstock__.said} is set",
             "a value cannot be changed between steps; make a new one in a step",
         )
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        _refuse("P307", f"{self.__penstock__.said} is called", "call it inside a step")
+        """Refused: what a function returns is known only when the pipeline runs."""
+        raise _refused("P307", f"{self.__penstock__.said} is called", "call it inside a step")
 
     __hash__ = object.__hash__
 
 
-def _refused(operation: str) -> Any:
+def _refusing(operation: str) -> Any:
     def refuse(self: Placeholder, *_: object) -> NoReturn:
         said = self.__penstock__.said
         fix = f"{operation} inside a step that takes it as an input"
-        _refuse(
+        raise _refused(
             "P308", f"{said} is used in an operation ({operation}), but it is known only when the pipeline runs", fix
         )
 
@@ -163,7 +164,7 @@ _OPERATIONS = {
 }
 for _operation, _names in _OPERATIONS.items():
     for _name in _names.split():
-        setattr(Placeholder, f"__{_name}__", _refused(_operation))
+        setattr(Placeholder, f"__{_name}__", _refusing(_operation))
 
 
 def _part(traced: Traced, access: Access, type_: TypeSpec) -> Placeholder:
@@ -188,14 +189,16 @@ def _item_type(traced: Traced, key: str | int) -> TypeSpec:
         for field in type_.fields:
             if field.name == key:
                 return field.type
-        _refuse("P303", f"{traced.said} is a {type_.text}, which has no key {key!r}", "take a key that it has")
-    if kind is TypeKind.LIST or (kind is TypeKind.TUPLE and type_.variadic):
+        raise _refused("P303", f"{traced.said} is a {type_.text}, which has no key {key!r}", "take a key that it has")
+    if isinstance(key, int) and (kind is TypeKind.LIST or (kind is TypeKind.TUPLE and type_.variadic)):
         return type_.args[0] if type_.args else _ANY
     items = type_.args if kind is TypeKind.TUPLE else tuple(field.type for field in type_.fields)
     if kind in (TypeKind.TUPLE, TypeKind.NAMEDTUPLE) and isinstance(key, int) and -len(items) <= key < len(items):
         return items[key]
-    _refuse("P303", f"{traced.said} is a {type_.text}, of which no item {key!r} can be taken", "take it in a step")
+    raise _refused(
+        "P303", f"{traced.said} is a {type_.text}, of which no item {key!r} can be taken", "take it in a step"
+    )
 
 
-def _refuse(code: str, message: str, fix: str) -> NoReturn:
-    raise DefinitionError(Diagnostic(code, message, call_site().location(), fix))
+def _refused(code: str, message: str, fix: str) -> DefinitionError:
+    return DefinitionError(Diagnostic(code, message, call_site().location(), fix))

@@ -1,7 +1,7 @@
 """Runs a pipeline function with placeholders, and keeps what it does as a spec.
 
-While a trace is under way, calling a step records a task and returns a placeholder. Problems with edges are collected, so
-that one run reports them all.
+While a trace is under way, calling a step records a task and returns a placeholder. Problems with edges are collected,
+so that one run reports them all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from penstock.bindings import Bound, Unbindable, bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
 from penstock.modules import canonical_module
-from penstock.placeholders import Placeholder
+from penstock.placeholders import Placeholder, Traced
 from penstock.requirements import needs_distribution, requirements_for
 from penstock.serializers import requirements_of
 from penstock.sources import CallSite, call_site
@@ -89,7 +89,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     steps, modules = trace.programs()
     if trace.problems:
         raise DefinitionError(tuple(dict.fromkeys(trace.problems)))
-    module, file, folder = canonical_module(
+    _, file, folder = canonical_module(
         pipeline.function.__module__, inspect.unwrap(pipeline.function).__code__.co_filename
     )
     spec = PipelineSpec(
@@ -117,8 +117,9 @@ def _parameter(parameter: ParameterSpec) -> Placeholder:
 def _artifact_parameters(pipeline: Authored, declaration: Declaration) -> Iterator[Diagnostic]:
     for parameter in declaration.parameters:
         if _only_as_file(parameter.type):
+            what = f"parameter `{parameter.name}` of pipeline `{pipeline.name}`"
+            message = f"{what} is a {parameter.type.text}, which no engine can be given"
             fix = "take a `str` that says where it is, and read it in a step"
-            message = f"parameter `{parameter.name}` of pipeline `{pipeline.name}` is a {parameter.type.text}, which no engine can be given"
             yield Diagnostic("P207", message, definition_location(pipeline.function), fix)
 
 
@@ -161,6 +162,7 @@ class Trace:
         self._outputs: dict[tuple[str, str], TypeSpec] = {}
         self._prefix = ""
         self._ids: set[str] = set()
+        self._serializers: dict[str, Callable[..., object]] = {}
 
     def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
         """Calls the pipeline function; what it returns, as a binding."""
@@ -182,8 +184,9 @@ class Trace:
         except Unbindable as error:
             value, reason = Bound(LiteralBinding(value=None), ANY, "its result"), str(error)
         if reason:
-            message = f"pipeline `{pipeline.name}` is annotated `-> {declaration.type.text}`, but it returns {value.said}: {reason}"
-            fix = f"annotate it `-> {value.type.text}`, or return a {declaration.type.text}"
+            wanted = declaration.type.text
+            message = f"pipeline `{pipeline.name}` is annotated `-> {wanted}`, but it returns {value.said}: {reason}"
+            fix = f"annotate it `-> {value.type.text}`, or return a {wanted}"
             self.problems.append(Diagnostic("P208", message, location, fix))
         return value.binding
 
@@ -223,14 +226,22 @@ class Trace:
         self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
         return _output(id_, called.declaration)
 
-    def nest(self, pipeline: Authored, heading: Heading, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Records a nested pipeline as a group; returns what it returns."""
+    def nest(
+        self,
+        pipeline: Authored,
+        heading: Heading,
+        name: str,
+        after: Iterable[object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Records a nested pipeline as a group, called ``name`` or else as the pipeline is; returns what it returns."""
         site = call_site(pipeline.function.__name__)
         declaration = declaration_of(pipeline.function, self.names, pipeline.namespace)
         self.problems.extend(declaration.problems)
-        id_ = self._node_id(pipeline.name, site, chosen=False)
+        id_ = self._node_id(name or pipeline.name, site, chosen=bool(name))
         given: dict[str, object] = {}
-        waits: list[str] = []
+        waits = list(self._after(after, site))
         for parameter, value in self._arguments(pipeline, declaration, args, kwargs, site):
             made = self._bound(pipeline, declaration, parameter, value, site)
             waits.extend(made.nodes)
@@ -263,10 +274,7 @@ class Trace:
         """What a nested pipeline returned, such that ``after=`` it waits for all of the group."""
         if returned is None:
             return Placeholder(LiteralBinding(value=None), NONE, f"`{id_}`", id_)
-        if not isinstance(returned, Placeholder):
-            return returned
-        traced = returned.__penstock__
-        return Placeholder(traced.binding, traced.type, traced.said, id_)
+        return _mapped(returned, lambda traced: Placeholder(traced.binding, traced.type, traced.said, id_))
 
     def _step(self, step: Authored) -> _Step:
         id_ = self.names.of(step.function)
@@ -280,6 +288,7 @@ class Trace:
             self.problems.append(
                 Diagnostic("P209", message, definition_location(step.function), "rename one of the functions")
             )
+        self._serializers.update((self.names.of(each), each) for each in declaration.serializers)
         self.steps[id_] = _Step(step, declaration)
         return self.steps[id_]
 
@@ -326,16 +335,17 @@ class Trace:
     ) -> Bound:
         position = declaration.parameters.index(parameter)
         location = site.location(site.argument(parameter.name, position))
+        what = f"`{parameter.name}` of `{callee.name}`"
         try:
             made, reason = bound(value, parameter.type, self.names)
         except Unbindable as error:
-            message = f"`{parameter.name}` of `{callee.name}` is given a constant that cannot be written into a pipeline: {error}"
+            message = f"{what} is given a constant that cannot be written into a pipeline: {error}"
             self.problems.append(
                 Diagnostic("P203", message, location, "make it in a step, and pass what the step returns")
             )
             return Bound(LiteralBinding(value=None), ANY, repr(value))
         if reason:
-            message = f"`{parameter.name}` of `{callee.name}` takes {parameter.type.text}, but {_contrast(made, value, reason)}"
+            message = f"{what} takes {parameter.type.text}, but {_contrast(made, value, reason)}"
             self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
         return made
 
@@ -372,9 +382,15 @@ class Trace:
         also = self.names.authored(iter((*named, *made, *open_)))
         return capture.capture(
             step.authored.function,
-            (*step.declaration.serializers, *also),
+            (*step.declaration.serializers, *self._readers(step), *also),
             find_requirements=step.needs_requirements,
         )
+
+    def _readers(self, step: _Step) -> Iterator[Callable[..., object]]:
+        """What reads the artifacts given to a step that others wrote by serializers of their own."""
+        for type_ in step.given:
+            for name in sorted(self._serializers.keys() & set(_reader_names(type_))):
+                yield self._serializers[name]
 
     def _libraries(self, type_: TypeSpec) -> Iterator[str]:
         """The distributions that hold the classes of a type, which reading a value of it imports."""
@@ -404,6 +420,19 @@ class Trace:
             requirements=tuple(sorted({*captured.requirements, *libraries})),
             span=captured.span,
         )
+
+
+def _mapped(value: Any, change: Callable[[Traced], Placeholder]) -> Any:
+    """A value with each placeholder in it, in lists, tuples and dicts as well, changed."""
+    if isinstance(value, Placeholder):
+        return change(value.__penstock__)
+    if isinstance(value, dict):
+        return {key: _mapped(item, change) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_mapped(item, change) for item in value)
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(_mapped(item, change) for item in value)
+    return value
 
 
 def _is_nothing(value: object) -> bool:
@@ -447,6 +476,13 @@ def _is_open(type_: TypeSpec) -> bool:
     if type_.kind is TypeKind.ANY:
         return True
     return any(_is_open(part) for part in (*type_.args, *(each.type for each in type_.fields)))
+
+
+def _reader_names(type_: TypeSpec) -> Iterator[str]:
+    if "," in type_.serializer:
+        yield type_.serializer.split(",")[1]
+    for part in (*type_.args, *(each.type for each in type_.fields)):
+        yield from _reader_names(part)
 
 
 def _class_names(type_: TypeSpec) -> Iterator[str]:

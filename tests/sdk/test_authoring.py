@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 
-from penstock import DefinitionError, ParameterError, PipelineSpec, Resources, Retry, Schedule, pipeline, step
+from penstock import (
+    DefinitionError,
+    ParameterError,
+    PipelineSpec,
+    Resources,
+    Retry,
+    Schedule,
+    Serializer,
+    pipeline,
+    step,
+)
 from penstock.parameters import parse_parameters
 from penstock.spec import Group, OutputBinding, ParameterBinding, Task, tasks
 
@@ -297,7 +307,7 @@ def test_a_bad_edge_is_reported_beside_the_misuse_that_ended_the_trace():
 
 
 def test_a_field_that_a_record_lacks_is_refused_with_those_it_has():
-    with pytest.raises(DefinitionError, match="has no field `tran`(.|\n)*`train`, `test`"):
+    with pytest.raises(DefinitionError, match=r"has no field `tran`(.|\n)*`train`, `test`"):
 
         @pipeline
         def bad(url: str) -> list[int]:
@@ -338,7 +348,7 @@ def test_a_pipeline_cannot_be_given_a_file():
 
 def test_missing_annotations_are_all_named():
     @step
-    def untyped(a, b: int = 3):  # noqa: ANN202
+    def untyped(a, b: int = 3):
         return a
 
     with pytest.raises(DefinitionError) as caught:
@@ -356,12 +366,12 @@ def test_an_error_of_the_authors_own_passes_through():
 
         @pipeline
         def bad() -> None:
-            1 / 0  # noqa: B018
+            1 / 0  # to fail is all it is for
 
 
 def test_parameters_given_at_run_time_are_checked_all_at_once():
     @pipeline
-    def typed(count: int, config: Config = Config(), names: list[str] = []) -> int:  # noqa: B006
+    def typed(count: int, config: Config = Config(), names: list[str] = []) -> int:
         return total([count])
 
     with pytest.raises(ParameterError) as caught:
@@ -431,3 +441,55 @@ def test_a_schedule_that_is_none_is_refused(schedule):
         def flow() -> None: ...
 
     assert problems(caught) == ["P212"]
+
+
+def test_a_nested_pipeline_can_be_named_and_wait_and_be_waited_for_whatever_it_returns():
+    @pipeline
+    def halves(rows: list[int]) -> Split:
+        parts = split(rows)
+        tell.with_options(name="aside")("x")
+        return Split(parts.train, parts.test)
+
+    @pipeline
+    def outer(url: str) -> int:
+        told = tell("begin")
+        parts = halves.with_options(name="cut", after=told)([1, 2, 3])
+        return total.with_options(after=[parts.test])(parts.train)
+
+    group = next(node for node in outer.spec.body if isinstance(node, Group))
+    assert (group.id, group.after) == ("cut", ("tell",))
+    assert [node.id for node in group.body] == ["cut.split", "cut.aside"]
+    assert next(task for task in tasks(outer.spec.body) if task.id == "total").after == ("cut",)
+
+
+def test_a_step_carries_what_reads_the_artifacts_that_others_write_in_their_own_way():
+    names = {each.id.rpartition(":")[2]: each.reach for each in reading.spec.steps}
+    assert "load_note" in {name for reach in names["length"] for name in reach.names}
+
+
+class Note:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def save_note(note: Note, path: Path) -> None:
+    path.write_text(note.text)
+
+
+def load_note(path: Path) -> Note:
+    return Note(path.read_text())
+
+
+@step
+def noted() -> Annotated[Note, Serializer(save_note, load_note, ".txt")]:
+    return Note("abc")
+
+
+@step
+def length(note: Note) -> int:
+    return len(note.text)
+
+
+@pipeline
+def reading() -> int:
+    return length(noted())
