@@ -301,7 +301,7 @@ def test_dispatch_inputs_have_the_type_that_keeps_the_value() -> None:
         "mode": ("choice", '"NaN"'),
         "choice": ("choice", "2"),
         "both": ("string", "1"),
-        "config": ("string", json.dumps({"$dataclass": [_name(Config), {"depth": 3, "rate": 0.1}]})),
+        "config": ("string", json.dumps({"depth": 3, "rate": 0.1})),
         "price": ("string", '"1.10"'),
         "day": ("string", "2026-01-02"),
         "moment": ("string", '{"$datetime": ["2026-01-02T03:00:00", null, 1]}'),

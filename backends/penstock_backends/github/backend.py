@@ -259,6 +259,8 @@ def _parameters(pipeline: PipelineSpec) -> dict[str, dict[str, Any]]:
         entry: dict[str, Any] = {"input": inputs[parameter.name].id, "type": kind_of(parameter.type)}
         if inputs[parameter.name].quoted:
             entry["quoted"] = True
+        if inputs[parameter.name].shown:
+            entry["shown"] = inputs[parameter.name].shown
         if not parameter.required:
             entry["default"] = parameter.default
         table[parameter.name] = entry

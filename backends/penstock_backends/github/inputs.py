@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.spec import ParameterSpec, TypeKind, TypeSpec
 from penstock.values import Json, parse
+from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import kind_of
 
 MOST_INPUTS = 25
@@ -25,6 +26,7 @@ class Input:
     """An input of ``workflow_dispatch``.
 
     ``quoted`` says that a text in double quotes is read as JSON: its default can be shown on one line in no other way.
+    ``shown`` is the default in a form for people that says less than the encoding: the program takes it for the default.
     """
 
     id: str
@@ -34,13 +36,15 @@ class Input:
     default: str | float | bool | None
     options: tuple[str, ...]
     quoted: bool
+    shown: str
 
 
 def input_of(id_: str, parameter: ParameterSpec) -> Input:
     """The input for a parameter. All that is typed arrives as text, and is read by ``penstock.harness.parse``."""
     kind = kind_of(parameter.type)
     options = _options(parameter.type, kind)
-    text = None if parameter.required else typed(_raw(parameter.default, kind["kind"]), kind)
+    raw = _raw(parameter, kind["kind"])
+    text = None if parameter.required else typed(raw, kind)
     quoted = text is not None and kind["kind"] == "str" and text != parameter.default
     default: str | float | bool | None = text
     type_ = "choice" if options else "string"
@@ -48,7 +52,8 @@ def input_of(id_: str, parameter: ParameterSpec) -> Input:
         type_, default = "boolean", None if text is None else text == "true"
     if kind["kind"] in ("int", "float") and (text is None or _is_kept(parameter.default)):
         type_, default = "number", None if text is None else parameter.default
-    return Input(id_, _description(parameter, quoted), type_, parameter.required, default, options, quoted)
+    shown = text if text is not None and _says_less(raw, parameter.default) else ""
+    return Input(id_, _description(parameter, quoted), type_, parameter.required, default, options, quoted, shown)
 
 
 def typed(raw: Json, kind: Any) -> str:
@@ -66,18 +71,27 @@ def _fits_a_form(text: str) -> bool:
     return text.isprintable() and text == text.strip() and "${{" not in text
 
 
-def _raw(wire: Json, kind: str) -> Json:
-    """A default without its tag, where the declared type alone says what the rest stands for."""
-    if not isinstance(wire, dict) or len(wire) != 1:
-        return wire
-    tag, body = next(iter(wire.items()))
+def _says_less(raw: Json, wire: Json) -> bool:
+    """Whether a default is shown without tags that tell its parts' classes."""
+    return isinstance(raw, (dict, list)) and raw != wire
+
+
+def _raw(parameter: ParameterSpec, kind: str) -> Json:
+    """A default without tags, where the declared type says what the rest stands for."""
+    wire = parameter.default
+    tag, body = next(iter(wire.items())) if isinstance(wire, dict) and len(wire) == 1 else ("", None)
     if (tag, kind) == ("$float", "float"):
         return float(body) if body == "-0.0" else body
     if (tag, kind) == ("$enum", "enum"):
         return body[1]
     if (tag, kind) == ("$int", "int"):
         return int(body)
-    return body if tag in ("$decimal", "$uuid", "$date") and tag == f"${kind}" else wire
+    if tag in ("$decimal", "$uuid", "$date") and tag == f"${kind}":
+        return body
+    try:
+        return plain_default(parameter)
+    except WrongDefaultError:
+        return wire
 
 
 def _options(type_: TypeSpec, kind: Any) -> tuple[str, ...]:
