@@ -127,12 +127,8 @@ def _pages(rest: Rest, path: str, key: str) -> list[dict[str, Any]]:
 def _xcom(rest: Rest, run: str, entry: dict[str, Any]) -> Any:
     query = urllib.parse.urlencode({"map_index": entry["map_index"], "deserialize": "false"})
     key = urllib.parse.quote(entry["key"], safe="")
-    value = rest.call("GET", f"{run}/taskInstances/{entry['task_id']}/xcomEntries/{key}?{query}")["value"]
-    # Without deserialisation the API hands out the stored text.
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return json.loads(value)
-    return value
+    # Without `deserialize` this is what the database holds, which is what a task would be given: a text stays a text.
+    return rest.call("GET", f"{run}/taskInstances/{entry['task_id']}/xcomEntries/{key}?{query}")["value"]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,874 @@
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime as dt
+import decimal
+import enum
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock import (
+    CompileError,
+    ConfigurationError,
+    Resources,
+    Retry,
+    Schedule,
+    current_attempt,
+    log_metric,
+    pipeline,
+    step,
+)
+from penstock.harness import coerce
+from penstock.spec import FieldSpec, ParameterSpec, TypeKind, TypeSpec
+from penstock.values import encode
+from penstock_backends.airflow import AirflowBackend, AirflowOptions
+from penstock_backends.airflow.reserved import CONTEXT, FILE
+from penstock_backends.airflow.source import docstring, literal, text_literal
+from penstock_backends.airflow.tables import xcom_key
+from penstock_backends.json_schema import is_tagged, plain, schema_of
+from tests.engines.airflow import airflow
+from tests.engines.environments import environment
+
+MAJORS = (3, 2)
+HOSTILE = "{{ ds }} {% raw %} {# c #} ''' \"\"\" \\ \\N{DASH} \r\n\x00 \u2028 \u202e end.md"
+
+
+class Mode(enum.Enum):
+    FAST = 1
+    EXACT = "e"
+
+
+@dataclass(frozen=True)
+class Config:
+    depth: int = 3
+    names: tuple[str, ...] = ("a",)
+    made: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "made", self.depth * 2)
+
+
+class Halves(NamedTuple):
+    return_value: int
+    step_metrics: str
+    naïve: None  # noqa: PLC2401  # an XCom key must be ASCII
+
+
+@step
+def one(value: object = 1) -> int:
+    """Gives 1."""
+    return 1
+
+
+@step
+def plus(a: int, b: int) -> int:
+    return a + b
+
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@pipeline
+def inner(start: int) -> int:
+    """A part of it."""
+    return total([one(start), one(start)])
+
+
+@pipeline(schedule=Schedule("30 2 * * 1", timezone="Europe/Berlin"), tags=["sums", "demo"], owner="team")
+def small(start: int = 1, rate: float = 0.5) -> int:
+    """Adds.
+
+    And adds again, as README.md
+    """
+    first = one(start)
+    second = one.with_options(name="second", after=first, retry=Retry(2, delay=30, backoff=2), timeout=90)(rate)
+    return plus(first, plus.with_options(name="more")(inner(second), 5))
+
+
+def emitted(a_pipeline: Any, airflow: int = 3, **options: Any) -> str:
+    (text,) = a_pipeline.compile("airflow", airflow=airflow, **options).values()
+    return str(text)
+
+
+# --- what it reads like -----------------------------------------------------------------------------------------------
+
+
+def test_the_dag_file_is_called_after_the_pipeline() -> None:
+    assert list(small.compile("airflow")) == ["small.py"]
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_the_dag_file_is_formatted_and_clean_under_ruff(major: int, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(emitted(small, major))
+    ruff = Path(sys.executable).with_name("ruff")
+    rules = ["--select", "E4,E7,E9,F,I,B,UP,A,PLE", "--ignore", "B018"]
+    for command in (["check", *rules], ["format", "--diff"]):
+        said = subprocess.run(
+            [ruff, *command, "--isolated", "--line-length", "110", tmp_path],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 0, said.stdout
+
+
+def test_task_functions_carry_the_authors_names_docstrings_and_order() -> None:
+    text = emitted(small)
+    (dag,) = (each for each in ast.parse(text).body if isinstance(each, ast.With))
+    functions = [each.name for each in dag.body if isinstance(each, ast.FunctionDef)]
+    assert functions == ["one", "second", "inner_one", "inner_one_2", "inner_total", "more", "plus"]
+    assert '"""Gives 1."""' in text
+    assert "doc_md=__doc__" in text
+    assert ast.get_docstring(ast.parse(text)) == "Adds.\n\nAnd adds again, as README.md"
+
+
+def test_settings_are_airflows_own_arguments() -> None:
+    text = emitted(small)
+    assert 'schedule="30 2 * * 1",\n    start_date=pendulum.datetime(2025, 1, 1, tz="Europe/Berlin"),' in text
+    assert "retry_policy=Backoff(retries=2, delay=30, factor=2)," in text
+    assert "retry_delay=timedelta(seconds=30)," in text
+    assert "execution_timeout=timedelta(seconds=90)," in text
+    assert 'default_args={"owner": "team", "retries": 0},' in text
+    assert 'tags=["sums", "demo"],' in text
+    assert "first_task" not in text
+    assert "one_task >> second_task" in text
+    assert 'with TaskGroup("inner", tooltip="A part of it."):' in text
+    assert "# plus(a=inner.total, b=5)" in text
+
+
+def test_only_order_that_nothing_else_gives_is_drawn() -> None:
+    @pipeline
+    def chained() -> int:
+        first = one()
+        second = one.with_options(name="second", after=first)(first)
+        return one.with_options(name="third", after=[first, second])(second)
+
+    assert ">>" not in emitted(chained).partition("# --- How")[0]
+
+
+@pytest.mark.parametrize(
+    ("retry", "native"),
+    [
+        (Retry(3, delay=2), True),
+        (Retry(3), True),
+        (Retry(1, delay=2, backoff=9), True),
+        (Retry(3, delay=5, backoff=2, max_delay=5), True),
+        (Retry(3, delay=5, backoff=2), False),
+        (Retry(3, delay=5, jitter=0.1), False),
+    ],
+)
+def test_delays_that_airflow_can_say_are_said_to_airflow(retry: Retry, native: bool) -> None:
+    @pipeline
+    def retried() -> int:
+        return one.with_options(retry=retry)()
+
+    text = emitted(retried)
+    assert f"retries={retry.max_retries}" in text
+    assert ("RetryPolicy" not in text) == native
+    assert ("backoff" not in emitted(retried, 2).partition("# The author")[0]) == native
+
+
+def test_pool_root_and_start_are_options() -> None:
+    text = emitted(small, artifact_root="/mnt/shared", pool="gpu", start_date="2024-02-29")
+    assert 'ARTIFACT_ROOT = "/mnt/shared"' in text
+    assert '"pool": "gpu"' in text
+    assert "pendulum.datetime(2024, 2, 29" in text
+    with pytest.raises(ConfigurationError, match="absolute path"):
+        small.compile("airflow", artifact_root="s3://bucket")
+
+
+def test_the_same_source_gives_the_same_bytes_whatever_the_hash_seed() -> None:
+    code = (
+        "import sys; from penstock.compiler import compile_spec; from tests.backends.test_airflow import small, emitted;"
+        "from penstock.spec import PipelineSpec; text = emitted(small); again = PipelineSpec.model_validate_json("
+        "small.spec.model_dump_json()); assert list(compile_spec(again, 'airflow').values()) == [text];"
+        "sys.stdout.write(text)"
+    )
+    root = Path(__file__).parents[2]
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=root,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(texts) == 1
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{"resources": Resources(cpu=2)}, {"image": "python:3.12"}])
+def test_what_airflow_cannot_keep_is_refused_where_it_is_asked_for(asked: dict[str, Any]) -> None:
+    @pipeline
+    def asking() -> int:
+        return one.with_options(**asked)()
+
+    with pytest.raises(CompileError) as caught:
+        asking.compile("airflow")
+    (problem,) = caught.value.diagnostics
+    assert problem.code == "P501"
+    assert problem.location
+    assert "one.with_options" in problem.location.text
+    assert problem.fix
+
+
+def refused(a_pipeline: Any) -> list[str]:
+    with pytest.raises(CompileError) as caught:
+        a_pipeline.compile("airflow")
+    assert all(each.location and each.fix for each in caught.value.diagnostics)
+    return [each.code for each in caught.value.diagnostics]
+
+
+def test_a_scheduled_pipeline_needs_defaults() -> None:
+    @pipeline(schedule=Schedule("0 0 * * *"))
+    def scheduled(start: int) -> int:
+        return one(start)
+
+    assert refused(scheduled) == ["P522"]
+
+
+def test_ids_and_tags_that_airflow_finds_too_long_are_refused() -> None:
+    @pipeline(name="p" * 251, tags=["t" * 101])
+    def long() -> int:
+        return one.with_options(name="n" * 251)()
+
+    assert refused(long) == ["P520", "P520", "P521"]
+
+
+def test_a_default_of_another_type_is_refused() -> None:
+    wrong = ParameterSpec(name="start", type=INT, required=False, default="one")
+    spec = small.spec.model_copy(update={"parameters": (wrong,)})
+    (problem,) = AirflowBackend().limits(spec, AirflowOptions())
+    assert problem.code == "P523"
+    assert problem.location
+    assert '"one" is not int' in problem.message
+
+
+# --- user text --------------------------------------------------------------------------------------------------------
+
+
+@given(st.text())
+def test_any_text_is_a_literal_that_reads_as_it(text: str) -> None:
+    assert ast.literal_eval(text_literal(text)) == text
+    assert text_literal(text).isprintable() or not text.isprintable()
+    assert "\n" not in text_literal(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.integers(0, 12), st.integers(0, 100))
+def test_any_data_is_a_literal_that_reads_as_it(value: Any, indent: int, before: int) -> None:
+    assert ast.literal_eval(literal(value, indent, before)) == value
+
+
+@given(st.text())
+@settings(max_examples=200)
+def test_any_docstring_is_one_text(text: str) -> None:
+    tree = ast.parse(f"def f():\n    {docstring(text, 4)}\n    return 1\n")
+    assert len(tree.body) == 1
+    assert len(tree.body[0].body) == 2  # type: ignore[attr-defined]
+
+
+@step(env={"MARKS": "{{ ds }} {% raw %}"})
+def told(text: str, marks: list[str]) -> list[str]:
+    """{{ ds }} {% raw %} ''' \\ \\N{DASH} end.md"""
+    return [text, *marks, os.environ["MARKS"]]
+
+
+@pipeline
+def hostile(text: str = HOSTILE) -> list[str]:
+    """A note on {{ ds }} \u202e and end.md"""
+    return told(text, [HOSTILE, one.__name__])
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_template_marks_and_quotes_reach_the_step_as_they_are(major: int, tmp_path: Path) -> None:
+    ran = airflow(major).dag_test(emitted(hostile, major), environ=root_at(tmp_path))
+    assert (ran.import_errors, ran.state) == ({}, "success"), ran.log
+    assert json.loads(ran.xcoms["told", -1, "return_value"]) == [HOSTILE, HOSTILE, "one", "{{ ds }} {% raw %}"]
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+INT, FLOAT, STR = (TypeSpec(kind=kind, text=kind.value) for kind in (TypeKind.INT, TypeKind.FLOAT, TypeKind.STR))
+TYPES: dict[TypeKind, tuple[TypeSpec, st.SearchStrategy[Any]]] = {
+    TypeKind.NONE: (TypeSpec(kind=TypeKind.NONE), st.none()),
+    TypeKind.BOOL: (TypeSpec(kind=TypeKind.BOOL), st.booleans()),
+    TypeKind.INT: (INT, st.integers()),
+    TypeKind.FLOAT: (FLOAT, st.floats()),
+    TypeKind.STR: (STR, st.text(st.characters(exclude_categories=["Cs"]))),
+    TypeKind.BYTES: (TypeSpec(kind=TypeKind.BYTES), st.binary()),
+    TypeKind.DATETIME: (
+        TypeSpec(kind=TypeKind.DATETIME),
+        st.datetimes(timezones=st.sampled_from([None, dt.timezone.utc, dt.timezone(dt.timedelta(hours=-3))])),
+    ),
+    TypeKind.DATE: (TypeSpec(kind=TypeKind.DATE), st.dates()),
+    TypeKind.TIME: (TypeSpec(kind=TypeKind.TIME), st.times()),
+    TypeKind.TIMEDELTA: (TypeSpec(kind=TypeKind.TIMEDELTA), st.timedeltas()),
+    TypeKind.DECIMAL: (TypeSpec(kind=TypeKind.DECIMAL), st.decimals(allow_nan=False)),
+    TypeKind.UUID: (TypeSpec(kind=TypeKind.UUID), st.uuids()),
+    TypeKind.ENUM: (
+        TypeSpec(kind=TypeKind.ENUM, name=f"{__name__}:Mode", members=("FAST", "EXACT"), values=(1, "e")),
+        st.sampled_from(Mode),
+    ),
+    TypeKind.LITERAL: (
+        TypeSpec(kind=TypeKind.LITERAL, values=(1, True, "a", None)),
+        st.sampled_from([1, True, "a", None]),
+    ),
+}
+
+
+def combined(
+    inner: st.SearchStrategy[tuple[TypeSpec, st.SearchStrategy[Any]]],
+) -> st.SearchStrategy[tuple[TypeSpec, st.SearchStrategy[Any]]]:
+    def of(kind: TypeKind, *args: TypeSpec, **more: Any) -> TypeSpec:
+        return TypeSpec(kind=kind, args=args, **more)
+
+    keys = st.sampled_from([TYPES[TypeKind.STR], TYPES[TypeKind.INT], TYPES[TypeKind.DATE]])
+    return st.one_of(
+        inner.map(lambda item: (of(TypeKind.LIST, item[0]), st.lists(item[1], max_size=3))),
+        inner.map(lambda item: (of(TypeKind.TUPLE, item[0], variadic=True), st.lists(item[1], max_size=3).map(tuple))),
+        st.sampled_from([INT, FLOAT, STR, TYPES[TypeKind.DATE][0]]).flatmap(
+            lambda item: st.sampled_from([(TypeKind.SET, st.sets), (TypeKind.FROZENSET, st.frozensets)]).map(
+                lambda made: (of(made[0], item), made[1](TYPES[item.kind][1], max_size=3))
+            )
+        ),
+        st.tuples(inner, inner).map(
+            lambda two: (of(TypeKind.TUPLE, two[0][0], two[1][0]), st.tuples(two[0][1], two[1][1]))
+        ),
+        st.tuples(keys, inner).map(
+            lambda two: (of(TypeKind.DICT, two[0][0], two[1][0]), st.dictionaries(two[0][1], two[1][1], max_size=3))
+        ),
+        inner.map(lambda item: (of(TypeKind.UNION, item[0], TYPES[TypeKind.NONE][0]), item[1] | st.none())),
+        inner.map(
+            lambda item: (
+                TypeSpec(
+                    kind=TypeKind.TYPEDDICT,
+                    name="x:Y",
+                    fields=(FieldSpec(name="a", type=item[0]), FieldSpec(name="b", type=INT)),
+                ),
+                st.fixed_dictionaries({"a": item[1], "b": st.integers(-9, 9)}),
+            )
+        ),
+    )
+
+
+@st.composite
+def typed_values(draw: st.DrawFn) -> tuple[TypeSpec, Any]:
+    type_, strategy = draw(st.recursive(st.sampled_from(list(TYPES.values())), combined, max_leaves=4))
+    return type_, draw(strategy)
+
+
+@given(typed_values())
+@settings(max_examples=500, deadline=None)
+def test_a_default_is_shown_plainly_passes_its_schema_and_is_read_back_exactly(typed: tuple[TypeSpec, Any]) -> None:
+    type_, value = typed
+    shown = plain(json.loads(json.dumps(encode(value))), type_)
+    jsonschema.Draft202012Validator(
+        schema_of(type_, is_tagged(shown)), format_checker=jsonschema.FormatChecker()
+    ).validate(shown)
+    read = coerce(json.loads(json.dumps(shown)), type_.model_dump(mode="json", exclude_defaults=True))
+    assert json.dumps(encode(read)) == json.dumps(encode(value))
+
+
+def test_choices_and_shapes_are_in_the_schema_for_the_trigger_form() -> None:
+    @pipeline
+    def asking(
+        size: int = 3,
+        mode: Mode = Mode.EXACT,
+        kind: Literal["a", "b"] = "a",
+        maybe: int | None = None,
+        config: Config = Config(),
+        day: dt.date = dt.date(2024, 2, 29),
+        price: decimal.Decimal = decimal.Decimal("1.10"),
+        big: int = 2**53 + 1,
+    ) -> int:
+        return one([size, mode, kind, maybe, config, day, price, big])
+
+    text = emitted(asking)
+    assert '"size": Param(3, type="integer"),' in text
+    assert '"mode": Param("EXACT", enum=["FAST", "EXACT"]),' in text
+    assert '"kind": Param("a", enum=["a", "b"]),' in text
+    assert '"maybe": Param(None, type=["integer", "null"]),' in text
+    assert '"day": Param("2024-02-29", type="string", format="date"),' in text
+    assert '"price": Param("1.10", type=["string", "integer"]),' in text
+    assert '"big": Param({"$int": "9007199254740993"}, type=["integer", "object"]),' in text
+    assert '{"depth": 3, "names": ["a"], "made": 6}' in text
+
+
+@step
+def shown(config: Config, big: int, rate: float, mode: Mode) -> list[str]:
+    return [repr(config), repr(big), repr(rate), repr(mode)]
+
+
+@pipeline
+def exact(config: Config = Config(5), big: int = 2**53 + 1, rate: float = -0.0, mode: Mode = Mode.FAST) -> list[str]:
+    return shown(config, big, rate, mode)
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_defaults_are_exact_and_wrong_values_start_nothing(major: int, tmp_path: Path) -> None:
+    engine, text = airflow(major), emitted(exact, major)
+    ran = engine.dag_test(text, environ=root_at(tmp_path))
+    assert json.loads(ran.xcoms["shown", -1, "return_value"]) == exact(), ran.log
+    given = {"config": {"depth": 1}, "big": 7, "rate": "nan", "mode": "EXACT"}
+    ran = engine.dag_test(text, given, environ=root_at(tmp_path))
+    expected = exact(Config(1), 7, float("nan"), Mode.EXACT)
+    assert json.loads(ran.xcoms["shown", -1, "return_value"]) == expected, ran.log
+    assert "ParamValidationError" in engine.dag_test(text, {"mode": "SLOW"}, environ=root_at(tmp_path)).crash
+
+
+# --- on Airflow -------------------------------------------------------------------------------------------------------
+
+
+def root_at(folder: Path) -> dict[str, str]:
+    return {"AIRFLOW_VAR_ARTIFACT_ROOT": str(folder / "artifacts")}
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_airflow_parses_and_serialises_it_without_an_error_or_a_warning(major: int) -> None:
+    engine = airflow(major)
+    for a_pipeline in (small, hostile, exact):
+        text = emitted(a_pipeline, major)
+        seen = engine.parse({f"{a_pipeline.name}.py": text})
+        assert (seen.import_errors, seen.warnings, seen.dag_ids) == ({}, (), (a_pipeline.name,))
+        assert engine.lint(text) == []
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_no_argument_takes_the_place_of_something_in_airflows_context(major: int) -> None:
+    code = {
+        3: "from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS as keys",
+        2: "from airflow.utils.context import KNOWN_CONTEXT_KEYS as keys",
+    }[major]
+    asked = subprocess.run(
+        [environment(f"airflow{major}").python, "-c", f"{code}; print(*keys)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(asked.stdout.split()) <= CONTEXT
+
+
+@step
+def takes(name: int, ti: int, params: int, task: int, self: int, conf: int, values: int) -> int:
+    return name + ti + params + task + self + conf + values
+
+
+@step
+def halves() -> Halves:
+    return Halves(2, "m", None)
+
+
+@step
+def joined(first: int, second: str, third: None, whole: Halves) -> str:
+    return f"{first}{second}{third}{whole}"
+
+
+def every_name_in_the_file() -> list[str]:
+    text = emitted(small).partition("ATTEMPT =")[0]
+    found = {each.id for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Name)}
+    found |= {each.name for each in ast.walk(ast.parse(text)) if isinstance(each, (ast.FunctionDef, ast.ClassDef))}
+    return sorted(found | FILE)
+
+
+@pipeline
+def names() -> tuple[int, str]:
+    counted = [one.with_options(name=name)() for name in every_name_in_the_file()]
+    parts = halves()
+    whole = joined(parts.return_value, parts.step_metrics, parts.naïve, parts)
+    return takes(*counted[:7]), whole
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_nodes_inputs_and_outputs_may_be_called_anything(major: int, tmp_path: Path) -> None:
+    ran = airflow(major).dag_test(emitted(names, major), environ=root_at(tmp_path))
+    assert (ran.import_errors, ran.state) == ({}, "success"), ran.log
+    assert json.loads(ran.xcoms["takes", -1, "return_value"]) == 7
+    assert json.loads(ran.xcoms["joined", -1, "return_value"]) == f"2mNone{Halves(2, 'm', None)}"
+    assert json.loads(ran.xcoms["halves", -1, xcom_key("return_value")]) == 2
+
+
+@step(retry=Retry(3, delay=0.5, backoff=3, max_delay=2))
+def at_last(folder: str) -> list[int]:
+    with Path(folder, "began").open("a") as file:
+        file.write(f"{current_attempt()} {time.time()}\n")
+    if current_attempt() < 4:
+        raise ValueError(f"attempt {current_attempt()}")
+    return [current_attempt()]
+
+
+@pipeline
+def retried(folder: str) -> list[int]:
+    return at_last(folder)
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_attempts_are_numbered_and_their_delays_exact(major: int, tmp_path: Path) -> None:
+    ran = airflow(major).dag_test(emitted(retried, major), {"folder": str(tmp_path)}, environ=root_at(tmp_path))
+    assert (ran.state, ran.tries["at_last", -1]) == ("success", 4), ran.log
+    began = [line.split() for line in (tmp_path / "began").read_text().splitlines()]
+    assert [number for number, _ in began] == ["1", "2", "3", "4"]
+    moments = [float(moment) for _, moment in began]
+    waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    # `dag.test` looks every second, and an attempt takes a while to start.
+    assert all(delay <= wait < delay + 2.5 for delay, wait in zip([0.5, 1.5, 2.0], waits, strict=True)), waits
+
+
+@step
+def measured() -> int:
+    log_metric("accuracy", 0.75)
+    return 1
+
+
+@pipeline
+def metered() -> int:
+    return measured()
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_metrics_stand_in_the_log_and_in_xcom(major: int, tmp_path: Path) -> None:
+    ran = airflow(major).dag_test(emitted(metered, major), environ=root_at(tmp_path))
+    assert json.loads(ran.xcoms["measured", -1, "step_metrics"]) == {"accuracy": 0.75}
+    assert "metric accuracy = 0.75" in ran.log
+
+
+# --- how a step runs, on a stand-in for Airflow ----------------------------------------------------------------------
+
+STAND_IN = '''
+"""As much of airflow.sdk as a DAG file needs to be imported, and one task of it to be run."""
+import contextlib
+
+
+class Anything:
+    def __getattr__(self, name):
+        return Anything()
+
+    def __call__(self, *args, **kwargs):
+        return Anything()
+
+    def __getitem__(self, key):
+        return Anything()
+
+    def __rshift__(self, other):
+        return Anything()
+
+
+@contextlib.contextmanager
+def DAG(**arguments):
+    yield Anything()
+
+
+TaskGroup = lambda *args, **kwargs: contextlib.nullcontext()
+Param = Anything()
+RetryPolicy = object
+
+
+class RetryDecision:
+    retry = staticmethod(lambda delay: delay.total_seconds())
+
+
+def task(function=None, **options):
+    return (lambda function: Anything()) if function is None else Anything()
+
+
+CONTEXT = {}
+
+
+def get_current_context():
+    return CONTEXT
+'''
+
+
+@dataclass
+class FakeInstance:
+    task_id: str
+    dag_id: str = "dag"
+    run_id: str = "manual__2025-01-01T00:00:00+00:00"
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 0
+    task: Any = field(default_factory=lambda: types.SimpleNamespace(retries=0))
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+@dataclass
+class Worker:
+    """A DAG file imported on the stand-in; `run` runs one task of it as a worker would."""
+
+    module: Any
+    sdk: Any
+    root: Path
+
+    def run(self, task_id: str, **values: Any) -> Any:
+        instance = values.pop("ti", None) or FakeInstance(task_id)
+        variables = {"artifact_root": str(self.root)}
+        self.sdk.CONTEXT.update({"ti": instance, "var": {"value": variables}})
+        return self.module.run_step(task_id, **values)
+
+    def files(self) -> list[Path]:
+        return sorted(each for each in self.root.rglob("*") if each.is_file())
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes a `Worker` for a pipeline."""
+    folder = tmp_path / "stand-in"
+    (folder / "airflow").mkdir(parents=True)
+    (folder / "airflow" / "__init__.py").write_text("")
+    (folder / "airflow" / "sdk.py").write_text(STAND_IN)
+    (folder / "pendulum.py").write_text("def datetime(*args, **kwargs): pass\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+
+    def make(a_pipeline: Any) -> Worker:
+        module = types.ModuleType("dag_file")
+        module.__file__ = str(folder / "dag_file.py")
+        Path(module.__file__).write_text(emitted(a_pipeline))
+        exec(compile(emitted(a_pipeline), module.__file__, "exec"), vars(module))
+        return Worker(module, sys.modules["airflow.sdk"], tmp_path / "artifacts")
+
+    yield make
+    for name in [each for each in sys.modules if each.partition(".")[0] in ("airflow", "pendulum")]:
+        del sys.modules[name]
+
+
+@step
+def long_text(size: int) -> str:
+    return "é" * size
+
+
+@step
+def length(text: str) -> int:
+    return len(text)
+
+
+@pipeline
+def large(size: int = 500_000) -> int:
+    return length(long_text(size))
+
+
+def test_a_large_value_travels_as_a_file_unseen_by_the_author(worker: Any) -> None:
+    at = worker(large)
+    told = at.run("long_text", size=500_000)
+    assert len(told) < 1000
+    assert len(at.files()) == 1
+    assert at.run("length", text=told) == "500000"
+    assert json.loads(at.run("long_text", size=3)) == "ééé"
+    assert len(at.files()) == 1
+
+
+def test_two_runs_of_one_try_do_not_meet_on_disk(worker: Any) -> None:
+    at = worker(large)
+    assert at.run("long_text", size=500_000) != at.run("long_text", size=500_000)
+    assert len(at.files()) == 2
+
+
+def test_a_file_that_this_worker_does_not_see_is_named(worker: Any) -> None:
+    at = worker(large)
+    told = at.run("long_text", size=500_000)
+    at.files()[0].unlink()
+    with pytest.raises(at.module.StepFailed, match=r"which `long_text` wrote, is not here: workers must share"):
+        at.run("length", text=told)
+
+
+@step
+def half_written(folder: str) -> Path:
+    Path("x").mkdir()
+    if current_attempt() == 1:
+        os._exit(3)
+    return Path("x")
+
+
+@pipeline
+def half(folder: str = "") -> Path:
+    return half_written(folder)
+
+
+def test_a_failed_attempt_leaves_nothing_behind(worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    at = worker(half)
+    with pytest.raises(at.module.StepFailed, match="exit code 3 and no result"):
+        at.run("half_written", folder="")
+    assert at.files() == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_attempts_count_from_one_again_after_the_task_was_cleared(worker: Any) -> None:
+    at = worker(retried)
+    folder = at.root / "note"
+    folder.mkdir(parents=True)
+    four = types.SimpleNamespace(retries=3)
+    again = FakeInstance("at_last", try_number=9, max_tries=8, task=four)
+    assert again.try_number - again.max_tries + 3 == 4
+    assert json.loads(at.run("at_last", folder=str(folder), ti=again)) == [4]
+    policy = at.module.Backoff(retries=3, delay=0.5, factor=3, longest=2)
+    assert [policy.evaluate(None, number, 8) for number in (6, 7, 8)] == [0.5, 1.5, 2]
+    jittered = at.module.Backoff(retries=3, delay=1, jitter=0.5)
+    waits = {jittered.evaluate(None, 1, 3) for _ in range(200)}
+    assert 1 <= min(waits) < 1.1
+    assert 1.4 < max(waits) <= 1.5
+
+
+@step
+def noisy() -> int:
+    sys.stdout.buffer.write(b"\xff no text\n" + b"x" * 300_000 + b"\nlast")
+    return 1
+
+
+@pipeline
+def noise() -> int:
+    return noisy()
+
+
+def test_whatever_a_step_prints_is_logged_line_by_line(worker: Any, caplog: pytest.LogCaptureFixture) -> None:
+    at = worker(noise)
+    with caplog.at_level("INFO"):
+        at.run("noisy")
+    lines = [each.getMessage() for each in caplog.records]
+    assert lines[0] == "\\xff no text"
+    assert lines[-1] == "last"
+    assert "".join(lines[1:-1]) == "x" * 300_000
+
+
+@step
+def lacking() -> int:
+    import penstock_no_such_module  # type: ignore[import-not-found]
+
+    return int(penstock_no_such_module.x)
+
+
+@pipeline
+def unmet() -> int:
+    return lacking.with_options(packages=[])()
+
+
+def test_a_missing_package_is_told_with_what_the_step_was_made_to_find(worker: Any) -> None:
+    at = worker(unmet)
+    at.module.environment = lambda packages: sys.executable
+    with pytest.raises(at.module.StepFailed, match=r"No module named.*made to find: the standard library alone"):
+        at.run("lacking")
+
+
+@step
+def lasting(note: str) -> int:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(90)"],
+        start_new_session=True,
+    )
+    Path(note).write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(90)
+    return 1
+
+
+@pipeline
+def endless(note: str) -> int:
+    return lasting(note)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_step_started_ends_with_the_task_even_if_that_is_killed(worker: Any, tmp_path: Path, how: int) -> None:
+    at, note = worker(endless), tmp_path / "pids"
+    task = os.fork()
+    if task == 0:
+        if how == signal.SIGTERM:
+            signal.signal(how, lambda *_: sys.exit(1))  # as Airflow 2 does: an exception in the task
+        with contextlib.suppress(BaseException):
+            at.run("lasting", note=str(note))
+        os._exit(0)
+    until(lambda: note.exists() and len(note.read_text().split()) == 2)
+    pids = [int(pid) for pid in note.read_text().split()]
+    os.kill(task, how)
+    os.waitpid(task, 0)
+    until(lambda: not any(map(alive, pids)))
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@step
+def where() -> str:
+    import six  # type: ignore[import-untyped]
+
+    return f"{six.__version__} {sys.prefix}"
+
+
+@pipeline
+def packaged() -> str:
+    return where.with_options(packages=["six==1.17.0"])()
+
+
+def test_explicit_packages_are_installed_once_into_an_environment_of_their_own(worker: Any, tmp_path: Path) -> None:
+    at = worker(packaged)
+    first = json.loads(at.run("where"))
+    began = time.monotonic()
+    assert json.loads(at.run("where")) == first
+    assert time.monotonic() - began < 2
+    version, prefix = first.split()
+    assert version == "1.17.0"
+    assert Path(prefix).parent == tmp_path / "home" / "environments"
+
+
+def test_packages_that_cannot_be_installed_are_told(worker: Any) -> None:
+    @pipeline
+    def impossible() -> str:
+        return where.with_options(packages=["six==0.0.0.1"])()
+
+    at = worker(impossible)
+    with pytest.raises(at.module.StepFailed, match=r"six==0.0.0.1 could not be installed; the log says why"):
+        at.run("where")
