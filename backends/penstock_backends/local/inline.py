@@ -32,7 +32,7 @@ _OURS = (__file__, harness.__file__)
 def run_inline(execution: Execution) -> None:
     """Brings every node of an execution to its end; Ctrl-C cancels what is left."""
     ready: list[tuple[int, PlannedNode]] = []
-    folder = AttemptFolder(execution.store.objects.draft())
+    folder = AttemptFolder(execution.store.objects)
 
     def add(nodes: list[PlannedNode]) -> None:
         for node in nodes:

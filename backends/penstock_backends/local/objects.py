@@ -33,10 +33,31 @@ READ_IN_PLACE = ("json", "pickle", "npy", "parquet")
 class AttemptFolder:
     """The folder of one attempt after another: ``work`` to start it in, ``log`` for what it prints, and what it makes.
 
-    What an attempt left as it was found is taken again: ext4 looks long for an inode that was not freed a moment ago.
+    What an attempt left as it was found is taken again under a new name: a rename costs little, but ext4 looks long for
+    an inode that was not freed a moment ago.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._be_at(objects.draft())
+
+    def make(self) -> None:
+        """Sees to it that it is there, under a name that no attempt had, and as if it were new."""
+        is_clean, before = self._is_clean(), self.place
+        if not is_clean:
+            self.remove()
+        self._be_at(self._objects.draft())
+        if is_clean:
+            before.rename(self.place)
+            return
+        self.work.mkdir(parents=True)
+        self.log.touch()
+
+    def remove(self) -> None:
+        """Removes it, as far as that can be done."""
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def _be_at(self, place: Path) -> None:
         self.place = place
         self.work = place / "work"
         self.log = place / "log"
@@ -44,19 +65,12 @@ class AttemptFolder:
         self.outputs = place / "outputs"
         self.answer = place / "answer.json"
 
-    def make(self) -> None:
-        """Sees to it that it is there, and as if it were new."""
-        with contextlib.suppress(OSError):
-            is_clean = not any(self.work.iterdir()) and {*self.place.iterdir()} == {self.work, self.log}
-            if is_clean and self.log.stat().st_size == 0:
-                return
-        self.remove()
-        self.work.mkdir(parents=True)
-        self.log.touch()
-
-    def remove(self) -> None:
-        """Removes it, as far as that can be done."""
-        shutil.rmtree(self.place, ignore_errors=True)
+    def _is_clean(self) -> bool:
+        try:
+            is_empty = not any(self.work.iterdir()) and self.log.stat().st_size == 0
+            return is_empty and {*self.place.iterdir()} == {self.work, self.log}
+        except OSError:
+            return False
 
 
 class CorruptedError(Exception):

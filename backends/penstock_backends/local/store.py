@@ -116,7 +116,7 @@ def _create(folder: Path, marker: Path) -> None:
         raise ConfigurationError(Diagnostic("P714", message, fix="give an empty folder, or one that does not exist"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    draft = folder / f"format.json.{os.getpid()}"
+    draft = folder / f"format.json.{secrets.token_hex(4)}"
     draft.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n", encoding="utf-8")
     draft.replace(marker)
 

@@ -204,7 +204,7 @@ class Slot:
         self.steps = setup["steps"]
         self.objects = stored.Objects(Path(setup["objects"]), Path(setup["drafts"]))
         self.programs: dict[str, harness.Program] = {}
-        self.folder = stored.AttemptFolder(self.objects.draft())
+        self.folder = stored.AttemptFolder(self.objects)
         self.child = 0
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
