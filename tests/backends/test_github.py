@@ -305,7 +305,7 @@ def test_dispatch_inputs_have_the_type_that_keeps_the_value() -> None:
         "price": ("string", '"1.10"'),
         "day": ("string", "2026-01-02"),
         "moment": ("string", '{"$datetime": ["2026-01-02T03:00:00", null, 1]}'),
-        "table": ("string", '{"a \\u0024{{ x }}": {"$tuple": [1, 2]}}'),
+        "table": ("string", '{"a \\u0024{{ x }}": [1, 2]}'),
     }
     assert inputs["mode"]["options"] == ["FAST", '"NaN"', '"true"']
     assert inputs["choice"]["options"] == ["a", "1", "2"]
@@ -387,7 +387,7 @@ def refusal(of: Any, **options: Any) -> list[str]:
 
 @pipeline
 def many_parameters(
-    a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int, j: int, k: int, l: int, m: int, n: int,  # noqa: E741
+    a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int, j: int, k: int, l: int, m: int, n: int,  # noqa: E741  # the whole alphabet
     o: int, p: int, q: int, r: int, s: int, t: int, u: int, v: int, w: int, x: int, y: int, z: int,
 ) -> int:  # fmt: skip
     return one(a)
