@@ -1,4 +1,7 @@
-"""How long importing Penstock takes, as a ratio to importing pydantic alone. Run: python benchmarks/import_time.py"""
+"""How long importing Penstock takes, as a ratio to importing pydantic alone.
+
+Run: python benchmarks/import_time.py
+"""
 
 from __future__ import annotations
 

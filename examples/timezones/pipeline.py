@@ -70,11 +70,14 @@ def changing(winter: list[Clocks], summer: list[Clocks]) -> list[str]:
 @step
 def write(clocks: list[Clocks], changes: list[str], most: int) -> Report[Path]:
     """A page with the countries that keep the most clocks."""
-    lines = ["# Clocks of the world", "", "| country | clocks | westernmost | easternmost |", "|---|---|---|---|"]
-    for each in clocks[:most]:
-        lines.append(f"| {each.country} | {len(each.offsets)} | {hours(each.offsets[0])} | {hours(each.offsets[-1])} |")
+    head = ["# Clocks of the world", "", "| country | clocks | westernmost | easternmost |", "|---|---|---|---|"]
+    rows = [
+        f"| {each.country} | {len(each.offsets)} | {hours(each.offsets[0])} | {hours(each.offsets[-1])} |"
+        for each in clocks[:most]
+    ]
+    tail = ["", f"{len(changes)} countries change their clocks.", ""]
     page = Path("clocks.md")
-    page.write_text("\n".join([*lines, "", f"{len(changes)} countries change their clocks.", ""]), encoding="utf-8")
+    page.write_text("\n".join([*head, *rows, *tail]), encoding="utf-8")
     return page
 
 

@@ -113,7 +113,7 @@ def _conjugated(verb: str, plural: bool) -> str:
     return {"be": ("is", "are"), "have": ("has", "have")}.get(verb, (verb, verb))[plural]
 
 
-def _difference(  # noqa: C901, PLR0911, PLR0912  # one line for each rule, in the order in which they apply
+def _difference(  # noqa: C901, PLR0912  # one line for each rule, in the order in which they apply
     source: TypeSpec, target: TypeSpec
 ) -> _Difference | None:
     if TypeKind.ANY in (source.kind, target.kind) or target.name == "builtins:object":
@@ -322,7 +322,7 @@ class _Misfit:
 class _Check:
     name_of: Callable[[type], str]
 
-    def misfit(self, target: TypeSpec, value: Any) -> _Misfit | None:  # noqa: PLR0911  # one line for each kind
+    def misfit(self, target: TypeSpec, value: Any) -> _Misfit | None:
         plain = _Misfit(f"is {_short(value)}, not {target.text}")
         if target.kind is TypeKind.ANY or target.name == "builtins:object":
             return None

@@ -75,8 +75,8 @@ class Step(Generic[P, R_co]):
         """The same step, to be called in another way.
 
         ``name`` is what the node is called; by default the function's name, numbered where it is called more than once.
-        ``after`` holds results of other steps or pipelines to wait for, though nothing of them is taken. The others mean
-        what they do in `step` and take the place of what it was given, except that ``env`` adds to it.
+        ``after`` holds results of other steps or pipelines to wait for, though nothing of them is taken. The others
+        mean what they do in `step` and take the place of what it was given, except that ``env`` adds to it.
         """
         settings = _checked_settings(
             self._authored,
@@ -151,7 +151,7 @@ class Pipeline(Generic[P, R_co]):
         """The same pipeline, to be nested in another way.
 
         Args:
-            name: what the group of its nodes is called; by default the pipeline's name, numbered where it is nested more
+            name: what the group of its nodes is called; by default the pipeline's name, numbered if it is nested more
                 than once.
             after: results of steps or pipelines to wait for, though nothing of them is taken.
         """

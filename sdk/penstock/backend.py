@@ -90,8 +90,8 @@ class Backend(ABC):
 class Definition:
     """A pipeline with the live Python objects behind its spec, for running it on this machine.
 
-    ``functions`` maps a step's id to the author's function (empty where the spec came from JSON); ``types`` the name of a
-    class in the spec to the class; ``folder`` is the source root that `Span.file` is relative to.
+    ``functions`` maps a step's id to the author's function (empty where the spec came from JSON); ``types`` the name of
+    a class in the spec to the class; ``folder`` is the source root that `Span.file` is relative to.
     """
 
     spec: PipelineSpec
@@ -108,5 +108,7 @@ class Runner(Protocol):
     """What a backend also offers when it can run a pipeline on this machine."""
 
     def run(self, definition: Definition, parameters: Mapping[str, object], **options: Any) -> Run:
-        """Runs to the end; a failed step is a state of the `Run`, not an exception. ``parameters`` holds each parameter
-        of the pipeline, encoded."""
+        """Runs to the end; a failed step is a state of the `Run`, not an exception.
+
+        ``parameters`` holds each parameter of the pipeline, encoded.
+        """

@@ -15,14 +15,16 @@ from penstock.types import type_of
 from penstock.values import encode
 
 
-class Unbindable(Exception):
+class Unbindable(Exception):  # noqa: N818  # says what a constant is, not that something failed
     """A constant that cannot be written into a pipeline; the message says why."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A value as a binding. ``said`` is how a message names it; ``nodes`` are those to wait for beside what the binding
-    refers to."""
+    """A value as a binding.
+
+    ``said`` is how a message names it; ``nodes`` are those to wait for beside what the binding refers to.
+    """
 
     binding: Binding
     type: TypeSpec

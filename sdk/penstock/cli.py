@@ -114,7 +114,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
         raise ConfigurationError(
             [Diagnostic("P604", f"`-p {text}` has no value", fix=f"write -p {text}=VALUE") for text in lone]
         )
-    return dict((name, value) for name, _, value in (text.partition("=") for text in texts))
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 @app.command(name="compile")

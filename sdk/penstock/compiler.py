@@ -48,12 +48,12 @@ def backend(target: str) -> Backend:
         raise ConfigurationError(
             Diagnostic("P701", f"there is no target `{target}`", fix=did_you_mean(target, targets()))
         )
-    return cast(Backend, found.load()())
+    return cast("Backend", found.load()())
 
 
 def runner() -> Runner:
     """The backend that runs pipelines on this machine."""
-    return cast(Runner, backend(RUNNING_TARGET))
+    return cast("Runner", backend(RUNNING_TARGET))
 
 
 def run_options() -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What a step or a pipeline declares: its parameters, its outputs and their types, read from the function's signature."""
+"""What a step or a pipeline declares: its parameters, outputs and their types, read from the function's signature."""
 
 from __future__ import annotations
 
@@ -55,8 +55,11 @@ class Names:
 
 @dataclass(frozen=True)
 class Declaration:
-    """A function's signature as the spec has it. ``type`` is that of the whole result; ``serializers`` are the functions
-    that its annotations name; ``problems`` is everything wrong with it."""
+    """A function's signature as the spec has it.
+
+    ``type`` is that of the whole result; ``serializers`` are the functions that its annotations name; ``problems`` is
+    everything wrong with it.
+    """
 
     parameters: tuple[ParameterSpec, ...]
     outputs: tuple[OutputSpec, ...]
@@ -150,7 +153,7 @@ def _diagnostic(function: Callable[..., object], problem: UnsupportedAnnotation,
 
 
 def local_names(function: Callable[..., object], depth: int) -> dict[str, object]:
-    """The local names around a function that is defined inside another, ``depth`` calls above; empty at module level."""
+    """The local names around a function defined inside another, ``depth`` calls above; empty at module level."""
     if "<locals>" not in function.__qualname__:
         return {}
     return dict(sys._getframe(depth + 1).f_locals)

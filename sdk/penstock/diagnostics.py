@@ -11,13 +11,12 @@ The exceptions that Penstock raises::
      +-- RunError              a run that was asked for could not be carried out
 
 All of them carry ``diagnostics``: every problem that was found, not only the first. Codes are stable: ``P1xx`` capture,
-``P2xx`` edges and types, ``P3xx`` placeholders and control flow, ``P4xx`` specs, ``P5xx`` targets, ``P6xx`` values given at
-run time, ``P7xx`` configuration.
+``P2xx`` edges and types, ``P3xx`` placeholders and control flow, ``P4xx`` specs, ``P5xx`` targets, ``P6xx`` values
+given at run time, ``P7xx`` configuration.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ from pathlib import Path
 class Location:
     """A place in a user's file, kept with its text so that it prints without the file at hand.
 
-    ``path`` is what is shown; ``line`` counts from 1; ``column`` and ``end_column`` count characters from 0 in ``text``,
-    which is the source line as written (empty where unknown).
+    ``path`` is what is shown; ``line`` counts from 1; ``column`` and ``end_column`` count characters from 0 in
+    ``text``, which is the source line as written (empty where unknown).
     """
 
     path: str
@@ -60,7 +59,7 @@ class Diagnostic:
 
 def shown_path(path: str) -> str:
     """The path as it is shortest to read: relative to the working directory where it lies below it."""
-    if not os.path.isabs(path):
+    if not Path(path).is_absolute():
         return path
     try:
         return Path(path).relative_to(Path.cwd()).as_posix()

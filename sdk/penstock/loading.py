@@ -71,7 +71,7 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except PenstockError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # importing runs the author's code, which may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(folder)] or list(frames)
         shown = "".join(traceback.format_list(own)) + "".join(traceback.format_exception_only(error))

@@ -231,7 +231,7 @@ class _Visitor(ast.NodeVisitor):
             self._visit_all(others)
             self._visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # noqa: N815
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # noqa: N815  # as above
 
     @contextlib.contextmanager
     def _scope(self, scope: _Scope) -> Iterator[_Scope]:
@@ -292,7 +292,7 @@ class _Visitor(ast.NodeVisitor):
         for imported in Imported.all_of(node):
             self.found.imports.append(InnerImport(imported, () if in_class else None, optional=self.guards > 0))
 
-    visit_ImportFrom = visit_Import  # noqa: N815
+    visit_ImportFrom = visit_Import  # noqa: N815  # as above
 
 
 def _arguments(arguments: ast.arguments) -> list[ast.arg]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def settings_of(
     base: Settings,
     *,
     retry: Retry | int | None = None,
-    timeout: float | datetime.timedelta | None = None,
+    timeout: float | dt.timedelta | None = None,
     resources: Resources | None = None,
     env: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
@@ -80,7 +80,7 @@ def settings_of(
     if retry is not None:
         changes["retry"] = RetrySpec(**asdict(Retry(retry) if isinstance(retry, int) else retry))
     if timeout is not None:
-        changes["timeout"] = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
+        changes["timeout"] = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
     if resources is not None:
         changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": _bytes(resources.memory)})
     if env is not None:
@@ -93,7 +93,11 @@ def settings_of(
 
 
 def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
-    """The schedule as the spec has it; a plain text is a cron expression in UTC. Raises `ValueError` for what is none."""
+    """The schedule as the spec has it; a plain text is a cron expression in UTC.
+
+    Raises:
+        ValueError: it is no schedule.
+    """
     if schedule is None:
         return None
     written = Schedule(schedule) if isinstance(schedule, str) else schedule
@@ -115,7 +119,8 @@ def _is_zone(name: str) -> bool:
 
 def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
     if isinstance(values, str):
-        raise ValueError(f"{name} must be a list of texts, not one text: [{values!r}]")
+        message = f"{name} must be a list of texts, not one text: [{values!r}]"
+        raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
     return tuple(values)
 
 

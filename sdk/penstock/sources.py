@@ -9,11 +9,12 @@ import linecache
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, FrameType
 
 from penstock.diagnostics import Location
 
-_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OWN_FOLDER = str(Path(os.path.abspath(__file__)).parent) + os.sep
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def call_site(callee: str = "") -> CallSite:
     """The innermost call in the author's code that is under way; ``callee`` is the name called, where known."""
     frame = _author_frame()
     path = frame.f_code.co_filename
-    calls = _calls(path, _text(path))
+    calls = _calls(_text(path))
     exact = _position(frame.f_code, frame.f_lasti)
     if exact is not None:
         found = next((call for call in calls if _extent(call) == exact), None)
@@ -80,7 +81,7 @@ def _text(path: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _calls(path: str, text: str) -> list[ast.Call]:
+def _calls(text: str) -> list[ast.Call]:
     try:
         tree = ast.parse(text)
     except SyntaxError:  # a notebook's magic, or a file that changed since it was imported

@@ -1,9 +1,10 @@
 """The pipeline as data: what the decorators capture, and what every backend reads.
 
-`PipelineSpec` is the root. All of it is frozen, versioned, and survives JSON unchanged; nothing here acts. Sets of things
-are tuples in the order of the author's file, so that the same source gives the same bytes.
+`PipelineSpec` is the root. All of it is frozen, versioned, and survives JSON unchanged; nothing here acts. Sets of
+things are tuples in the order of the author's file, so that the same source gives the same bytes.
 
-A reference into another node is a `Binding`; a binding is also what the harness resolves on an engine, in the same JSON.
+A reference into another node is a `Binding`; a binding is also what the harness resolves on an engine, in the same
+JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, Union
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -54,8 +55,8 @@ class Feature(str, Enum):
 class Span(SpecModel):
     """Where in the author's source a thing was written.
 
-    ``file`` is relative to the folder that holds the author's top-level module or package, with ``/``, so that it is the
-    same on every machine. ``line`` counts from 1, columns from 0; ``text`` is the line as written.
+    ``file`` is relative to the folder that holds the author's top-level module or package, with ``/``, so that it is
+    the same on every machine. ``line`` counts from 1, columns from 0; ``text`` is the line as written.
     """
 
     file: str
@@ -108,10 +109,10 @@ class FieldSpec(SpecModel):
 class TypeSpec(SpecModel):
     """A type as the author annotated it.
 
-    Which fields are in use follows from ``kind`` (see `TypeKind`). ``name`` is ``module:qualname`` of a class. ``bases``
-    holds the names of all its bases, itself left out, so that an edge can be checked without importing anything.
-    ``label`` is the artifact label (``Dataset``, ``Model``, ``Metrics``, ``Report``). ``serializer`` says how an artifact
-    is written. ``text`` is the type as a person writes it, for messages.
+    Which fields are in use follows from ``kind`` (see `TypeKind`). ``name`` is ``module:qualname`` of a class.
+    ``bases`` holds the names of all its bases, itself left out, so that an edge can be checked without importing
+    anything. ``label`` is the artifact label (``Dataset``, ``Model``, ``Metrics``, ``Report``). ``serializer`` says how
+    an artifact is written. ``text`` is the type as a person writes it, for messages.
     """
 
     kind: TypeKind
@@ -189,7 +190,7 @@ class RecordBinding(SpecModel):
 
 
 Binding = Annotated[
-    Union[LiteralBinding, ParameterBinding, OutputBinding, SequenceBinding, MappingBinding, RecordBinding],
+    LiteralBinding | ParameterBinding | OutputBinding | SequenceBinding | MappingBinding | RecordBinding,
     Field(discriminator="kind"),
 ]
 
@@ -292,8 +293,11 @@ class StepSpec(SpecModel):
 
 
 class RetrySpec(SpecModel):
-    """Up to ``max_retries`` further attempts; before the k-th (from 0), wait ``min(delay * backoff**k, max_delay)``
-    seconds, and up to ``jitter`` times that again, drawn at random."""
+    """Up to ``max_retries`` further attempts after a failed one.
+
+    Before the k-th (from 0), wait ``min(delay * backoff**k, max_delay)`` seconds, and up to ``jitter`` times that
+    again, drawn at random.
+    """
 
     max_retries: int = Field(ge=0)
     delay: float = Field(default=0.0, ge=0)
@@ -312,8 +316,11 @@ class ResourcesSpec(SpecModel):
 
 
 class Settings(SpecModel):
-    """How a task runs. ``timeout`` is in seconds and bounds one attempt. ``packages`` given (even empty) replaces the
-    requirements that were found."""
+    """How a task runs.
+
+    ``timeout`` is in seconds and bounds one attempt. ``packages`` given (even empty) replaces the requirements that
+    were found.
+    """
 
     retry: RetrySpec | None = None
     timeout: float | None = Field(default=None, gt=0)
@@ -349,7 +356,7 @@ class Group(SpecModel):
     span: Span | None = None
 
 
-Node = Annotated[Union[Task, Group], Field(discriminator="kind")]
+Node = Annotated[Task | Group, Field(discriminator="kind")]
 
 
 class ScheduleSpec(SpecModel):

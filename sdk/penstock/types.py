@@ -172,7 +172,7 @@ class _Reader:
     variables: Mapping[object, TypeSpec] | None = None
     progress: _Progress = field(default_factory=_Progress)
 
-    def read(self, annotation: Any) -> TypeSpec:  # noqa: C901, PLR0911  # one line for each form that `typing` has
+    def read(self, annotation: Any) -> TypeSpec:  # noqa: C901  # one line for each form that `typing` has
         origin, args = typing.get_origin(annotation), typing.get_args(annotation)
         if annotation is None or annotation is type(None):
             return TypeSpec(kind=TypeKind.NONE, text="None")

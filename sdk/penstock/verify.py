@@ -39,7 +39,7 @@ _PATTERNS = {
 
 
 def verify(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
-    """Everything that is wrong with a spec: bad names, duplicates, dangling references, types that do not fit, cycles."""
+    """Everything wrong with a spec: bad names, duplicates, dangling references, types that do not fit, cycles."""
     yield from _names(pipeline)
     yield from _duplicates(pipeline)
     steps = {step.id: step for step in pipeline.steps}
@@ -148,7 +148,7 @@ def _misfits(pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> Iterator[Dia
 
 
 def _cycles(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
-    """One diagnostic for each node on a cycle that a depth-first walk meets first; without recursion, for long chains."""
+    """One diagnostic for each node on a cycle that a depth-first walk meets first; chains may outgrow recursion."""
     edges = _edges(pipeline.body)
     done: set[str] = set()
     for start in edges:
