@@ -22,9 +22,9 @@ REFERENCE = Reference()
 class Case:
     """What must come of a pipeline.
 
-    ``why`` says what would go unnoticed without it. ``nodes`` names the state of each node that does not succeed; ``returns``
-    is the pipeline's result, by default what plain Python gives. ``refused`` maps a target that cannot keep the case to the
-    codes of the diagnostics with which it says so.
+    ``why`` says what would go unnoticed without it. ``nodes`` names the state of each node that does not succeed;
+    ``returns`` is the pipeline's result, by default what plain Python gives. ``refused`` maps a target that cannot keep
+    the case to the codes of the diagnostics with which it says so.
     """
 
     pipeline: Pipeline[..., Any]

@@ -80,8 +80,7 @@ class Helper:
         self._command = [str(part) for part in command]
         self._environ = dict(environ)
         self._process: subprocess.Popen[str] | None = None
-        # Lives as long as the helper.
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # lives as long as this does
         atexit.register(self.close)
 
     def ask(self, question: Mapping[str, Any], seconds: float) -> Any:

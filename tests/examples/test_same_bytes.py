@@ -1,4 +1,4 @@
-"""What is compiled depends on the source alone: not on the folder, the user, the hash seed, the time zone or the Python."""
+"""What is compiled depends on the source alone: not on folder, user, hash seed, time zone or Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ SOURCES = os.pathsep.join(str(ROOT / name) for name in ("sdk", "backends", "temp
 PROGRAM = """
 import hashlib, importlib, json, sys
 from penstock import compiler
-known = {"local": "local:LocalBackend", "kubeflow": "kubeflow:KubeflowBackend", "airflow": "airflow:AirflowBackend", "github": "github:GithubBackend"}
+known = {
+    "local": "local:LocalBackend",
+    "kubeflow": "kubeflow:KubeflowBackend",
+    "airflow": "airflow:AirflowBackend",
+    "github": "github:GithubBackend",
+}
 def backend(target):
     module, _, name = known[target].partition(":")
     return getattr(importlib.import_module("penstock_backends." + module), name)()

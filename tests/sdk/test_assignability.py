@@ -235,7 +235,7 @@ def test_two_classes_of_one_name_are_told_apart_by_their_modules():
         (object, Net()),
         (Any, Net()),
         (float, np.float64(1.5)),
-        (date, datetime(2024, 1, 1)),  # noqa: DTZ001  # a naive one is a value too
+        (date, datetime(2024, 1, 1)),  # a naive one is a value too
     ],
 )
 def test_a_constant_of_the_type_is_accepted(target, value):

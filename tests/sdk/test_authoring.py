@@ -366,7 +366,7 @@ def test_an_error_of_the_authors_own_passes_through():
 
         @pipeline
         def bad() -> None:
-            1 / 0  # to fail is all it is for
+            1 / 0  # noqa: B018  # to fail is all it is for
 
 
 def test_parameters_given_at_run_time_are_checked_all_at_once():

@@ -12,7 +12,13 @@ HEAVY = ["jinja2", "yaml", "typer", "rich", "fsspec", "numpy", "pandas", "kfp", 
 
 def test_importing_penstock_loads_nothing_heavy():
     # pydantic looks for plugins through importlib.metadata, which is where the e-mail parser comes from.
-    code = "import sys, pydantic; pydantic.create_model('M'); before = set(sys.modules); import penstock; print(*set(sys.modules) - before)"
+    code = """
+import sys, pydantic
+pydantic.create_model("M")
+before = set(sys.modules)
+import penstock
+print(*set(sys.modules) - before)
+"""
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
@@ -23,8 +29,9 @@ def test_importing_penstock_loads_nothing_heavy():
 def test_the_public_names_are_these():
     assert sorted(penstock.__all__) == [
         "CompileError", "ConfigurationError", "Dataset", "DefinitionError", "Diagnostic", "Metrics", "Model", "NodeRun",
-        "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "Report", "Resources", "Retry", "Run", "RunError",
-        "Schedule", "Serializer", "SpecError", "State", "Step", "current_attempt", "log_metric", "pipeline", "step",
+        "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "Report", "Resources", "Retry", "Run",
+        "RunError", "Schedule", "Serializer", "SpecError", "State", "Step", "current_attempt", "log_metric", "pipeline",
+        "step",
     ]  # fmt: skip
     assert all(
         getattr(penstock, name).__doc__ for name in penstock.__all__ if isinstance(getattr(penstock, name), type)

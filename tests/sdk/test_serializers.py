@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from penstock.harness import find_type, load_artifact, save_artifact, type_name
+from penstock.requirements import pinned
 from penstock.serializers import (
     Serializer,
     requirements_of,
@@ -117,5 +118,9 @@ def test_a_companion_that_is_not_installed_is_not_required(monkeypatch):
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
+    pinned.cache_clear()
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert requirements_of(type_of(pd.DataFrame, name_of=type_name)) == ()
+    try:
+        assert requirements_of(type_of(pd.DataFrame, name_of=type_name)) == ()
+    finally:
+        pinned.cache_clear()

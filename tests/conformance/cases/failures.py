@@ -84,7 +84,12 @@ def timed_out() -> int:
     return plus_one(too_long())
 
 
-STUBBORN = "import os, signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(90)"
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(15, signal.SIG_IGN)
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(90)
+"""
 
 
 @step(timeout=2.0, retry=1, cache=False)
@@ -97,11 +102,11 @@ def stubborn(note: str) -> int:
 
 @step(cache=False)
 def is_gone(note: str, attempt: int) -> bool:
-    pid = int(open(note).read())  # noqa: PTH123, SIM115
+    pid = int(open(note).read())  # noqa: SIM115  # as authors write it
     deadline = time.time() + 5
     while time.time() < deadline:
         try:
-            if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":  # noqa: PTH123, SIM115
+            if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":  # noqa: SIM115  # as authors write it
                 return True
         except OSError:
             return True

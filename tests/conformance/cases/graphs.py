@@ -1,5 +1,6 @@
 """The shapes of graphs: order, joins, nesting, names."""
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ def slow() -> Times:
 
 @step
 def ordered(times: list[Times]) -> bool:
-    return all(one.ended <= other.began for one, other in zip(times, times[1:], strict=False))
+    return all(one.ended <= other.began for one, other in itertools.pairwise(times))
 
 
 @pipeline

@@ -144,8 +144,8 @@ def parameters_of_all_types(
     options: Options = {"deep": False, "count": 3},
 ) -> list[str]:
     return describe(
-        flag, count, big, ratio, text, maybe, names, pair, table, choice, colour, day, moment, span, price, data, config,
-        point, options,
+        flag, count, big, ratio, text, maybe, names, pair, table, choice, colour, day, moment, span, price, data,
+        config, point, options,
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def records_as_constants() -> tuple[str, list[str]]:
 CASES = (
     Case(exact_values, "Engines keep numbers as doubles, dates as texts and tuples as lists, without a word."),
     Case(a_megabyte, "Argument lists, XCom rows and job outputs end at different sizes; the author should not know."),
-    Case(parameters_of_all_types, "A default must reach the step as what it was, through each engine's own form of parameters."),
+    Case(parameters_of_all_types, "A default must reach the step as it was, through each engine's form of parameters."),
     Case(
         parameters_of_all_types,
         "So must a value given for one run.",
@@ -261,11 +261,19 @@ CASES = (
             "config": Config(Inner(dt.date(1999, 12, 31), decimal.Decimal("-0")), (), {"${{a}}": 1.0}),
         },
     ),
-    Case(falsy_parameters, "`inputs.x || default` destroys false, 0 and the empty text.", {"flag": False, "count": 0, "ratio": 0.0, "text": ""}),
+    Case(
+        falsy_parameters,
+        "`inputs.x || default` destroys false, 0 and the empty text.",
+        {"flag": False, "count": 0, "ratio": 0.0, "text": ""},
+    ),
     Case(fields_of_parameters, "A part of a parameter is taken where the step runs, not where the file is written."),
     Case(items_of_outputs, "So is a part of an output."),
     Case(nones, "None is a value, and a step without outputs can still be waited for."),
     Case(constants_and_outputs_mixed, "An argument may be made of constants and outputs at any depth."),
-    Case(engine_marks_in_user_text, "Template marks in user text must arrive as the bytes they were, and never be run.", returns=[*MARKS, MARKS[0], OWN, ENV]),
+    Case(
+        engine_marks_in_user_text,
+        "Template marks in user text must arrive as the bytes they were, and never be run.",
+        returns=[*MARKS, MARKS[0], OWN, ENV],
+    ),
     Case(records_as_constants, "Classes of the author travel with the steps that take them."),
 )  # fmt: skip

@@ -28,4 +28,4 @@ def cooked(recipe: Recipe, loss: float = units.LOSS) -> float:
 
 def unreached() -> None:
     """Never carried along, or this import would fail."""
-    import a_module_that_does_not_exist  # noqa: F401
+    import a_module_that_does_not_exist  # noqa: F401  # to fail is all it is for
