@@ -114,10 +114,10 @@ def _raise(error: type[ConfigurationError | RunError], found: Iterator[Diagnosti
 
 def _senseless(definition: Definition, *, inline: bool, max_workers: int | None) -> Iterator[Diagnostic]:
     if max_workers is not None and max_workers < 1:
-        yield Diagnostic("P715", f"`max_workers` is {max_workers}; at least one must run", fix="give 1 or more")
+        yield Diagnostic("P725", f"`max_workers` is {max_workers}; at least one must run", fix="give 1 or more")
     if inline and any(step.id not in definition.functions for step in definition.spec.steps):
         message = f"`{definition.spec.name}` was read from a spec, which holds no functions to call in this process"
-        yield Diagnostic("P716", message, fix="run it without `inline`, or from its Python file")
+        yield Diagnostic("P726", message, fix="run it without `inline`, or from its Python file")
 
 
 def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:

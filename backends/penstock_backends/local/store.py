@@ -89,7 +89,7 @@ def _checked_folder(given: str | Path) -> Path:
     text = str(given)
     if "://" in text:
         message = f"the store `{text}` is a URL; the local engine keeps its store in a folder"
-        raise ConfigurationError(Diagnostic("P711", message, fix=f"give the path of a folder: `store={DEFAULT!r}`"))
+        raise ConfigurationError(Diagnostic("P721", message, fix=f"give the path of a folder: `store={DEFAULT!r}`"))
     return Path(text).expanduser().absolute()
 
 
@@ -101,19 +101,19 @@ def _prepare(folder: Path) -> None:
         found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
-        raise ConfigurationError(Diagnostic("P712", f"the store {folder} cannot be used: {said}")) from None
+        raise ConfigurationError(Diagnostic("P722", f"the store {folder} cannot be used: {said}")) from None
     if found.get("format") != FORMAT or found.get("version") != VERSION:
         message = (
             f"the store {folder} is of the format {found.get('format')} {found.get('version')}, not {FORMAT} {VERSION}"
         )
         fix = "use the Penstock that made it, or give another folder: `store=...`"
-        raise ConfigurationError(Diagnostic("P713", message, fix=fix))
+        raise ConfigurationError(Diagnostic("P723", message, fix=fix))
 
 
 def _create(folder: Path, marker: Path) -> None:
     if folder.is_dir() and any(not each.name.startswith(_OURS) for each in folder.iterdir()):
         message = f"the folder {folder} holds something else, so it cannot become a store"
-        raise ConfigurationError(Diagnostic("P714", message, fix="give an empty folder, or one that does not exist"))
+        raise ConfigurationError(Diagnostic("P724", message, fix="give an empty folder, or one that does not exist"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     draft = folder / f"format.json.{secrets.token_hex(4)}"

@@ -360,7 +360,7 @@ def test_inline_needs_functions():
     definition = Definition(load_spec(pipelines.chain.spec.model_dump_json()))
     with pytest.raises(ConfigurationError) as caught:
         LocalBackend().run(definition, {"start": 0}, inline=True)
-    assert caught.value.diagnostics[0].code == "P716"
+    assert caught.value.diagnostics[0].code == "P726"
 
 
 def test_runs_may_go_on_side_by_side_in_threads():

@@ -123,14 +123,14 @@ def test_a_run_keeps_what_it_was_and_what_it_came_to(store, monkeypatch):
 def test_a_url_is_refused():
     with pytest.raises(ConfigurationError) as caught:
         Store("s3://bucket/store")
-    assert caught.value.diagnostics[0].code == "P711"
+    assert caught.value.diagnostics[0].code == "P721"
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigurationError) as caught:
         Store(tmp_path)
-    assert caught.value.diagnostics[0].code == "P714"
+    assert caught.value.diagnostics[0].code == "P724"
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -138,7 +138,7 @@ def test_a_store_of_another_version_is_left_alone(store):
     (store.folder / "format.json").write_text('{"format": "penstock-store", "version": 2}')
     with pytest.raises(ConfigurationError) as caught:
         Store(store.folder)
-    assert caught.value.diagnostics[0].code == "P713"
+    assert caught.value.diagnostics[0].code == "P723"
 
 
 def _use(folder: Path, number: int) -> None:
