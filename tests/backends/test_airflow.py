@@ -197,7 +197,8 @@ def test_pool_root_and_start_are_options() -> None:
 
 def test_the_same_source_gives_the_same_bytes_whatever_the_hash_seed() -> None:
     code = (
-        "import sys; from penstock.compiler import compile_spec; from tests.backends.test_airflow import small, emitted;"
+        "import sys; from penstock.compiler import compile_spec;"
+        "from tests.backends.test_airflow import small, emitted;"
         "from penstock.spec import PipelineSpec; text = emitted(small); again = PipelineSpec.model_validate_json("
         "small.spec.model_dump_json()); assert list(compile_spec(again, 'airflow').values()) == [text];"
         "sys.stdout.write(text)"
@@ -246,7 +247,7 @@ def test_a_scheduled_pipeline_needs_defaults() -> None:
     def scheduled(start: int) -> int:
         return one(start)
 
-    assert refused(scheduled) == ["P522"]
+    assert refused(scheduled) == ["P532"]
 
 
 def test_ids_and_tags_that_airflow_finds_too_long_are_refused() -> None:
@@ -254,14 +255,14 @@ def test_ids_and_tags_that_airflow_finds_too_long_are_refused() -> None:
     def long() -> int:
         return one.with_options(name="n" * 251)()
 
-    assert refused(long) == ["P520", "P520", "P521"]
+    assert refused(long) == ["P530", "P530", "P531"]
 
 
 def test_a_default_of_another_type_is_refused() -> None:
     wrong = ParameterSpec(name="start", type=INT, required=False, default="one")
     spec = small.spec.model_copy(update={"parameters": (wrong,)})
     (problem,) = AirflowBackend().limits(spec, AirflowOptions())
-    assert problem.code == "P523"
+    assert problem.code == "P533"
     assert problem.location
     assert '"one" is not int' in problem.message
 

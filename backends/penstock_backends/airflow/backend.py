@@ -77,11 +77,11 @@ class AirflowBackend(Backend):
         for what, id_, span in _ids(pipeline):
             if len(id_) > 250:
                 message = f"the id of {what} `{id_[:40]}...` has {len(id_)} characters, and Airflow allows 250"
-                yield Diagnostic("P520", message, _location(span), "give it a shorter name")
+                yield Diagnostic("P530", message, _location(span), "give it a shorter name")
         for tag in pipeline.tags:
             if len(tag) > 100:
                 message = f"the tag `{tag[:40]}...` has {len(tag)} characters, and Airflow allows 100"
-                yield Diagnostic("P521", message, _location(pipeline.span), "shorten it")
+                yield Diagnostic("P531", message, _location(pipeline.span), "shorten it")
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
 
@@ -97,13 +97,13 @@ def _wrong_default(parameter: ParameterSpec, pipeline: PipelineSpec) -> Iterator
     if parameter.required:
         if pipeline.schedule is not None:
             message = f"parameter `{parameter.name}` has no default, and a scheduled run has no one to ask for it"
-            yield Diagnostic("P522", message, place, f"give `{parameter.name}` a default, or drop the schedule")
+            yield Diagnostic("P532", message, place, f"give `{parameter.name}` a default, or drop the schedule")
         return
     try:
         plain_default(parameter)
     except WrongDefaultError as error:
         message = f"the default of parameter `{parameter.name}` is not of its type: {error}"
-        yield Diagnostic("P523", message, place, "change the default, or the annotation")
+        yield Diagnostic("P533", message, place, "change the default, or the annotation")
 
 
 def _location(span: Span | None) -> Location | None:
