@@ -36,16 +36,20 @@ def harness_source() -> str:
 
 
 def embedded_harness() -> str:
-    """The harness as a part of a program that begins with ``from __future__ import annotations``: its docstring as
-    comments, its imports, its code."""
-    docstring, _, code = harness_source().partition('from __future__ import annotations\n')
+    """The harness as a part of a program that begins with ``from __future__ import annotations``.
+
+    Its docstring as comments, its imports, its code.
+    """
+    docstring, _, code = harness_source().partition("from __future__ import annotations\n")
     lines = docstring.strip().strip('"').strip().splitlines()
     return "\n".join(f"# {line}".rstrip() for line in lines) + "\n" + code
 
 
 def python_template(name: str, **values: Any) -> str:
-    """A template of ``penstock_templates``, filled. In it, ``|py`` writes a value as a Python literal, ``|py_text`` a long
-    text as a readable triple-quoted one."""
+    """A template of ``penstock_templates``, filled.
+
+    In it, ``|py`` writes a value as a Python literal, ``|py_text`` a long text as a readable triple-quoted one.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("penstock_templates", "."),
         undefined=jinja2.StrictUndefined,
