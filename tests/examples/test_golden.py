@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-from penstock import Pipeline
-from penstock.loading import load_pipeline
+from tests.examples.loading import EXAMPLES, ROOT, example
 
-ROOT = Path(__file__).parents[2] / "examples"
-EXAMPLES = sorted(file.parent.name for file in ROOT.glob("*/pipeline.py"))
 TARGETS = {
     "local": ("local", {}),
     "kubeflow": ("kubeflow", {}),
@@ -25,19 +21,12 @@ TARGETS = {
 }
 
 
-def pipeline_of(example: str) -> Pipeline[..., object]:
-    return load_pipeline(str(ROOT / example / "pipeline.py"))
-
-
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_the_golden_files_are_what_is_compiled(example: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / example)
-    for module in ("pipeline", *(file.stem for file in (ROOT / example).glob("*.py"))):
-        monkeypatch.delitem(__import__("sys").modules, module, raising=False)
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_the_golden_files_are_what_is_compiled(title: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, options = TARGETS[name]
-    files = pipeline_of(example).compile(target, **options)
-    folder = ROOT / example / "expected" / name
+    files = example(title, monkeypatch).compile(target, **options)
+    folder = ROOT / title / "expected" / name
     if os.environ.get("PENSTOCK_UPDATE_GOLDEN"):
         shutil.rmtree(folder, ignore_errors=True)
         for path, text in files.items():

@@ -1,0 +1,1553 @@
+# diagnosis: made by Penstock from pipeline.py, spec a8b1186e5ef6d553.
+# Change the pipeline, not this file; then make it again with
+#     penstock compile pipeline.py:diagnosis --to github
+# ruff: noqa
+# fmt: off
+"""Runs one step of the pipeline, as a job of the workflow of the same name: `python PROGRAM run JOB`.
+
+Reads the outputs of earlier jobs from `penstock/inputs/JOB.tar`, writes its own to `penstock/outputs/JOB.tar`. In this file,
+from the top: the author's source, the pipeline's parameters, the jobs, the harness that runs a step, and the command itself.
+"""
+
+from __future__ import annotations
+
+# The author's source, module by module; each step gets the part of it that it uses.
+MODULES = {
+    'measures': r'''from __future__ import annotations
+
+TARGET = "benign"
+
+
+def divided(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Measurements and labels of a table that holds both."""
+    return rows.drop(columns=TARGET), rows[TARGET]
+
+
+def recall_of_malignant(labels: pd.Series, predicted: pd.Series) -> float:
+    """The share of malignant tumours that were found: what a missed diagnosis costs most."""
+    malignant = labels == 0
+    return float((predicted[malignant] == 0).mean())
+''',
+    'pipeline': r'''from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from measures import TARGET, divided, recall_of_malignant
+from sklearn.base import ClassifierMixin
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from penstock import Dataset, Model, Report, log_metric
+
+
+@dataclass(frozen=True)
+class Forest:
+    """How the random forest grows."""
+
+    trees: int = 100
+    depth: int | None = None
+
+
+class Split(NamedTuple):
+    """Rows to learn from, and rows held back."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+
+
+class Candidate(NamedTuple):
+    """A trained model and how it did on the rows held back."""
+
+    name: str
+    model: Model[ClassifierMixin]
+    accuracy: float
+    recall: float
+
+
+def load() -> Dataset[pd.DataFrame]:
+    """569 tumours, 30 measurements of each, and whether it was benign (1) or malignant (0)."""
+    data = load_breast_cancer(as_frame=True)
+    return data.data.assign(**{TARGET: data.target})
+
+
+def split(rows: pd.DataFrame, held_back: float, seed: int) -> Split:
+    """Holds back a share of the rows, both classes in proportion."""
+    train, test = train_test_split(rows, test_size=held_back, random_state=seed, stratify=rows[TARGET])
+    return Split(train.reset_index(drop=True), test.reset_index(drop=True))
+
+
+def regression(train: pd.DataFrame) -> Model[ClassifierMixin]:
+    """A logistic regression on standardised measurements."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*divided(train))
+
+
+def forest(train: pd.DataFrame, shape: Forest, seed: int) -> Model[ClassifierMixin]:
+    """A random forest."""
+    grown = RandomForestClassifier(n_estimators=shape.trees, max_depth=shape.depth, random_state=seed)
+    return grown.fit(*divided(train))
+
+
+def evaluate(name: str, model: ClassifierMixin, test: pd.DataFrame) -> Candidate:
+    """How a model does on rows that it has not seen."""
+    measurements, labels = divided(test)
+    predicted = pd.Series(model.predict(measurements), index=labels.index)
+    accuracy, recall = float(accuracy_score(labels, predicted)), recall_of_malignant(labels, predicted)
+    log_metric("accuracy", accuracy)
+    log_metric("recall", recall)
+    return Candidate(name, model, accuracy, recall)
+
+
+def choose(candidates: list[Candidate]) -> Candidate:
+    """The one that misses the fewest malignant tumours; among equals, the more accurate."""
+    return max(candidates, key=lambda each: (each.recall, each.accuracy))
+
+
+def report(candidates: list[Candidate], chosen: Candidate) -> Report[Path]:
+    """A page for the people who decide."""
+    lines = ["# Diagnosis", "", "| model | accuracy | recall of malignant |", "|---|---|---|"]
+    lines += [f"| {each.name} | {each.accuracy:.3f} | {each.recall:.3f} |" for each in candidates]
+    page = Path("report.md")
+    page.write_text("\n".join([*lines, "", f"Chosen: **{chosen.name}**", ""]))
+    return page
+''',
+}
+
+# The pipeline's parameters: which input of the workflow each is, its type, and the default as exact JSON.
+PARAMETERS = {
+    'held_back': {
+        'input': 'held_back',
+        'type': {'kind': 'float', 'text': 'float'},
+        'default': 0.25,
+    },
+    'seed': {
+        'input': 'seed',
+        'type': {'kind': 'int', 'text': 'int'},
+        'default': 7,
+    },
+    'shape': {
+        'input': 'shape',
+        'type': {'kind': 'dataclass',
+                 'name': 'pipeline:Forest',
+                 'fields': [{'name': 'trees', 'type': {'kind': 'int', 'text': 'int'}, 'required': False},
+                            {'name': 'depth',
+                             'type': {'kind': 'union',
+                                      'args': [{'kind': 'int', 'text': 'int'},
+                                               {'kind': 'none', 'text': 'None'}],
+                                      'text': 'int | None'},
+                             'required': False}],
+                 'text': 'Forest'},
+        'shown': '{"trees": 50, "depth": null}',
+        'default': {'$dataclass': ['pipeline:Forest', {'trees': 50, 'depth': None}]},
+    },
+}
+
+# The steps: where the function is, the names that it uses, and what it returns.
+STEPS = {
+    'pipeline:load': {
+        'function': 'pipeline:load',
+        'reach': {'measures': ['TARGET'],
+                  'pipeline': ['Dataset', 'TARGET', 'load', 'load_breast_cancer', 'pd']},
+        'outputs': [{'name': 'output',
+                     'text': 'Dataset[DataFrame]',
+                     'artifact': True,
+                     'serializer': 'parquet'}],
+        'returns': {'kind': 'value', 'type': ''},
+    },
+    'pipeline:split': {
+        'function': 'pipeline:split',
+        'reach': {'measures': ['TARGET'],
+                  'pipeline': ['NamedTuple', 'Split', 'TARGET', 'pd', 'split', 'train_test_split']},
+        'outputs': [{'name': 'train', 'text': 'DataFrame', 'artifact': True, 'serializer': 'parquet'},
+                    {'name': 'test', 'text': 'DataFrame', 'artifact': True, 'serializer': 'parquet'}],
+        'returns': {'kind': 'namedtuple', 'type': 'pipeline:Split'},
+    },
+    'pipeline:regression': {
+        'function': 'pipeline:regression',
+        'reach': {'measures': ['TARGET', 'divided'],
+                  'pipeline': ['ClassifierMixin', 'LogisticRegression', 'Model', 'StandardScaler', 'divided',
+                               'make_pipeline', 'pd', 'regression']},
+        'outputs': [{'name': 'output',
+                     'text': 'Model[ClassifierMixin]',
+                     'artifact': True,
+                     'serializer': 'pickle'}],
+        'returns': {'kind': 'value', 'type': ''},
+    },
+    'pipeline:evaluate': {
+        'function': 'pipeline:evaluate',
+        'reach': {'measures': ['TARGET', 'divided', 'recall_of_malignant'],
+                  'pipeline': ['Candidate', 'ClassifierMixin', 'Model', 'NamedTuple', 'accuracy_score',
+                               'divided', 'evaluate', 'log_metric', 'pd', 'recall_of_malignant']},
+        'outputs': [{'name': 'name', 'text': 'str'},
+                    {'name': 'model',
+                     'text': 'Model[ClassifierMixin]',
+                     'artifact': True,
+                     'serializer': 'pickle'},
+                    {'name': 'accuracy', 'text': 'float'}, {'name': 'recall', 'text': 'float'}],
+        'returns': {'kind': 'namedtuple', 'type': 'pipeline:Candidate'},
+    },
+    'pipeline:forest': {
+        'function': 'pipeline:forest',
+        'reach': {'measures': ['TARGET', 'divided'],
+                  'pipeline': ['ClassifierMixin', 'Forest', 'Model', 'RandomForestClassifier', 'dataclass',
+                               'divided', 'forest', 'pd']},
+        'outputs': [{'name': 'output',
+                     'text': 'Model[ClassifierMixin]',
+                     'artifact': True,
+                     'serializer': 'pickle'}],
+        'returns': {'kind': 'value', 'type': ''},
+    },
+    'pipeline:choose': {
+        'function': 'pipeline:choose',
+        'reach': {'pipeline': ['Candidate', 'ClassifierMixin', 'Model', 'NamedTuple', 'choose']},
+        'outputs': [{'name': 'name', 'text': 'str'},
+                    {'name': 'model',
+                     'text': 'Model[ClassifierMixin]',
+                     'artifact': True,
+                     'serializer': 'pickle'},
+                    {'name': 'accuracy', 'text': 'float'}, {'name': 'recall', 'text': 'float'}],
+        'returns': {'kind': 'namedtuple', 'type': 'pipeline:Candidate'},
+    },
+    'pipeline:report': {
+        'function': 'pipeline:report',
+        'reach': {'pipeline': ['Candidate', 'ClassifierMixin', 'Model', 'NamedTuple', 'Path', 'Report',
+                               'report']},
+        'outputs': [{'name': 'output', 'text': 'Report[Path]', 'artifact': True, 'serializer': 'path'}],
+        'returns': {'kind': 'value', 'type': ''},
+    },
+}
+
+# The jobs: the node of the pipeline that each is, its step and what that is given, and the jobs that outputs come from.
+JOBS = {
+    'load': {
+        'node': 'load',
+        'step': 'pipeline:load',
+        'arguments': {},
+        'retry': {'max_retries': 2, 'delay': 1.0, 'backoff': 2.0, 'max_delay': None, 'jitter': 0.0},
+    },
+    'split': {
+        'node': 'split',
+        'step': 'pipeline:split',
+        'arguments': {'rows': {'kind': 'output', 'node': 'load', 'output': 'output'},
+                      'held_back': {'kind': 'parameter', 'name': 'held_back'},
+                      'seed': {'kind': 'parameter', 'name': 'seed'}},
+        'inputs': {'load': 'load'},
+    },
+    'regression': {
+        'node': 'regression',
+        'step': 'pipeline:regression',
+        'arguments': {'train': {'kind': 'output', 'node': 'split', 'output': 'train'}},
+        'inputs': {'split': 'split'},
+    },
+    'evaluate': {
+        'node': 'evaluate',
+        'step': 'pipeline:evaluate',
+        'arguments': {'name': {'kind': 'literal', 'value': 'regression'},
+                      'model': {'kind': 'output', 'node': 'regression', 'output': 'output'},
+                      'test': {'kind': 'output', 'node': 'split', 'output': 'test'}},
+        'inputs': {'regression': 'regression', 'split': 'split'},
+    },
+    'forest': {
+        'node': 'forest',
+        'step': 'pipeline:forest',
+        'arguments': {'train': {'kind': 'output', 'node': 'split', 'output': 'train'},
+                      'shape': {'kind': 'parameter', 'name': 'shape'},
+                      'seed': {'kind': 'parameter', 'name': 'seed'}},
+        'inputs': {'split': 'split'},
+        'timeout': 300.0,
+    },
+    'evaluate_2': {
+        'node': 'evaluate_2',
+        'step': 'pipeline:evaluate',
+        'arguments': {'name': {'kind': 'literal', 'value': 'forest'},
+                      'model': {'kind': 'output', 'node': 'forest', 'output': 'output'},
+                      'test': {'kind': 'output', 'node': 'split', 'output': 'test'}},
+        'inputs': {'forest': 'forest', 'split': 'split'},
+    },
+    'choose': {
+        'node': 'choose',
+        'step': 'pipeline:choose',
+        'arguments': {'candidates': {'kind': 'list',
+                                     'items': [{'kind': 'record',
+                                                'type': 'pipeline:Candidate',
+                                                'fields': [['name',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'name'}],
+                                                           ['model',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'model'}],
+                                                           ['accuracy',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'accuracy'}],
+                                                           ['recall',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'recall'}]]},
+                                               {'kind': 'record',
+                                                'type': 'pipeline:Candidate',
+                                                'fields': [['name',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'name'}],
+                                                           ['model',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'model'}],
+                                                           ['accuracy',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'accuracy'}],
+                                                           ['recall',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'recall'}]]}]}},
+        'inputs': {'evaluate': 'evaluate', 'evaluate_2': 'evaluate_2'},
+    },
+    'report': {
+        'node': 'report',
+        'step': 'pipeline:report',
+        'arguments': {'candidates': {'kind': 'list',
+                                     'items': [{'kind': 'record',
+                                                'type': 'pipeline:Candidate',
+                                                'fields': [['name',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'name'}],
+                                                           ['model',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'model'}],
+                                                           ['accuracy',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'accuracy'}],
+                                                           ['recall',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate',
+                                                             'output': 'recall'}]]},
+                                               {'kind': 'record',
+                                                'type': 'pipeline:Candidate',
+                                                'fields': [['name',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'name'}],
+                                                           ['model',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'model'}],
+                                                           ['accuracy',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'accuracy'}],
+                                                           ['recall',
+                                                            {'kind': 'output',
+                                                             'node': 'evaluate_2',
+                                                             'output': 'recall'}]]}]},
+                      'chosen': {'kind': 'record',
+                                 'type': 'pipeline:Candidate',
+                                 'fields': [['name', {'kind': 'output', 'node': 'choose', 'output': 'name'}],
+                                            ['model',
+                                             {'kind': 'output', 'node': 'choose', 'output': 'model'}],
+                                            ['accuracy',
+                                             {'kind': 'output', 'node': 'choose', 'output': 'accuracy'}],
+                                            ['recall',
+                                             {'kind': 'output', 'node': 'choose', 'output': 'recall'}]]}},
+        'inputs': {'evaluate': 'evaluate', 'evaluate_2': 'evaluate_2', 'choose': 'choose'},
+    },
+}
+
+# --- the harness: Penstock's own code, the same in every program that it makes ---------------------------------------------
+# Runs one step, anywhere: decodes its inputs, calls it, and writes its outputs.
+#
+# This file is the part of Penstock that travels. It is embedded in what the backends emit, so it imports nothing but the
+# standard library, works on Python 3.9, and is kept short enough to be read by whoever reviews an emitted file.
+#
+# Words used here:
+#
+# - *wire*: a value as JSON. Plain JSON means itself; what JSON lacks is tagged (``{"$tuple": [1, 2]}``), so that every
+#   value comes back as what it was. An artifact is ``{"$artifact": {"format": ..., "file": ...}}``, its bytes beside the
+#   JSON.
+# - *job*: what is to be done, as JSON: which function, its bindings, how its result divides (see `perform`).
+# - *program*: the author's source that the job's function reaches, module by module.
+import __future__
+
+import ast
+import base64
+import contextlib
+import ctypes
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import importlib
+import importlib.util
+import json
+import linecache
+import math
+import os
+import pickle
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import types
+import typing
+import uuid
+from pathlib import Path
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = typing.TypeVar("T")
+Json = typing.Any
+Find = typing.Callable[[str], typing.Any]
+
+EXACT_INTEGERS = 2**53  # beyond, JSON readers that keep numbers as doubles (JavaScript, protobuf) change the value
+
+
+class StepError(Exception):
+    """What went wrong around the author's code: an input, an output or the program, not the code itself."""
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def type_name(cls: type) -> str:
+    """The name by which an encoded value refers to its class: ``module:qualname``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find_type(name: str) -> typing.Any:
+    """The class or function called ``module:qualname``."""
+    module, _, qualname = name.partition(":")
+    return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
+
+
+def encode(value: object, name_of: Callable[[type], str] = type_name) -> Json:
+    """The value as JSON that `decode` turns back into the same value of the same type.
+
+    NumPy scalars become the Python number they hold. Raises:
+        TypeError: the value, or a part of it, has no exact JSON form.
+    """
+    cls = type(value)
+    if value is None or cls in (bool, str):
+        return value
+    if isinstance(value, enum.Flag):
+        return {"$flag": [name_of(cls), value.value]}
+    if isinstance(value, enum.Enum):
+        return {"$enum": [name_of(cls), value.name]}
+    if cls in _ENCODERS:
+        return _ENCODERS[cls](value, name_of)
+    if cls.__module__ == "numpy" and callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
+        return encode(value.item(), name_of)  # type: ignore[attr-defined]  # a NumPy scalar, told apart without importing NumPy
+    if dataclasses.is_dataclass(value):
+        return {
+            "$dataclass": [
+                name_of(cls),
+                {f.name: encode(getattr(value, f.name), name_of) for f in dataclasses.fields(value)},
+            ]
+        }
+    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+        return {"$namedtuple": [name_of(cls), [encode(item, name_of) for item in value]]}
+    if hasattr(cls, "__pydantic_validator__"):
+        return {"$pydantic": [name_of(cls), _encode_pydantic(value, name_of)]}
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no exact JSON form")
+
+
+def _encode_int(value: int, _: object) -> Json:
+    return value if -EXACT_INTEGERS <= value <= EXACT_INTEGERS else {"$int": str(value)}
+
+
+def _encode_float(value: float, _: object) -> Json:
+    plain = math.isfinite(value) and not (value == 0 and math.copysign(1, value) < 0)
+    return value if plain else {"$float": repr(value)}
+
+
+def _encode_set(value: typing.Collection[object], name_of: Callable[[type], str]) -> list[Json]:
+    return sorted((encode(item, name_of) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+
+
+def _encode_dict(value: dict[object, object], name_of: Callable[[type], str]) -> Json:
+    if all(type(key) is str and not key.startswith("$") for key in value):
+        return {key: encode(item, name_of) for key, item in value.items()}
+    return {"$dict": [[encode(key, name_of), encode(item, name_of)] for key, item in value.items()]}
+
+
+def _encode_moment(value: dt.datetime | dt.time) -> list[Json]:
+    zone = value.tzinfo
+    if zone is None or isinstance(zone, dt.timezone):
+        return [value.isoformat(), None, value.fold]
+    key = getattr(zone, "key", None)
+    if type(zone).__module__.split(".")[0] not in ("zoneinfo", "backports") or key is None:
+        raise TypeError(f"a time zone of type {type(zone).__qualname__} has no exact JSON form; use zoneinfo.ZoneInfo")
+    return [value.replace(tzinfo=None).isoformat(), key, value.fold]
+
+
+def _encode_pydantic(value: typing.Any, name_of: Callable[[type], str]) -> Json:
+    state = value.__getstate__()
+    return {
+        "fields": {name: encode(item, name_of) for name, item in state["__dict__"].items()},
+        "set": sorted(state["__pydantic_fields_set__"]),
+        "extra": encode(state["__pydantic_extra__"], name_of),
+        "private": encode(dict(state["__pydantic_private__"] or {}) or None, name_of),
+    }
+
+
+_ENCODERS: dict[type, Callable[..., Json]] = {
+    int: _encode_int,
+    float: _encode_float,
+    list: lambda value, name_of: [encode(item, name_of) for item in value],
+    tuple: lambda value, name_of: {"$tuple": [encode(item, name_of) for item in value]},
+    set: lambda value, name_of: {"$set": _encode_set(value, name_of)},
+    frozenset: lambda value, name_of: {"$frozenset": _encode_set(value, name_of)},
+    dict: _encode_dict,
+    bytes: lambda value, _: {"$bytes": base64.b64encode(value).decode("ascii")},
+    dt.datetime: lambda value, _: {"$datetime": _encode_moment(value)},
+    dt.time: lambda value, _: {"$time": _encode_moment(value)},
+    dt.date: lambda value, _: {"$date": value.isoformat()},
+    dt.timedelta: lambda value, _: {"$timedelta": [value.days, value.seconds, value.microseconds]},
+    decimal.Decimal: lambda value, _: {"$decimal": str(value)},
+    uuid.UUID: lambda value, _: {"$uuid": str(value)},
+}
+
+
+def decode(wire: Json, find: Find = find_type, load: Callable[[Json], object] | None = None) -> typing.Any:
+    """The value that `encode` was given. ``find`` turns a type's name into the class, ``load`` reads an artifact.
+
+    Raises:
+        StepError: the JSON holds a tag that is not one of ours.
+    """
+    if isinstance(wire, list):
+        return [decode(item, find, load) for item in wire]
+    if not isinstance(wire, dict):
+        return wire
+    tag = next(iter(wire), "")
+    if not tag.startswith("$"):
+        return {key: decode(item, find, load) for key, item in wire.items()}
+    if tag == "$artifact" and load is not None:
+        return load(wire[tag])
+    if tag not in _DECODERS or len(wire) != 1:
+        raise StepError(f"not a value that Penstock wrote: {json.dumps(wire)[:200]}")
+    return _DECODERS[tag](wire[tag], lambda item: decode(item, find, load), find)
+
+
+def _decode_moment(cls: typing.Any, body: Sequence[Json]) -> typing.Any:
+    text, key, fold = body
+    value = cls.fromisoformat(text).replace(fold=fold)
+    if key is None:
+        return value
+    zoneinfo = importlib.import_module("zoneinfo")
+    return value.replace(tzinfo=zoneinfo.ZoneInfo(key))
+
+
+def _decode_pydantic(body: Sequence[Json], part: Callable[[Json], typing.Any], find: Find) -> object:
+    cls, state = find(body[0]), body[1]
+    value = cls.__new__(cls)
+    value.__setstate__(
+        {
+            "__dict__": {name: part(item) for name, item in state["fields"].items()},
+            "__pydantic_fields_set__": set(state["set"]),
+            "__pydantic_extra__": part(state["extra"]),
+            "__pydantic_private__": part(state["private"]),
+        }
+    )
+    return value
+
+
+def assemble(cls: typing.Any, fields: Mapping[str, object]) -> typing.Any:
+    """An instance of a record class from all of its fields, without running ``__init__`` again."""
+    if issubclass(cls, tuple):
+        return cls._make(fields.values())
+    value = object.__new__(cls)
+    for name, item in fields.items():
+        object.__setattr__(value, name, item)
+    return value
+
+
+_DECODERS: dict[str, Callable[..., typing.Any]] = {
+    "$int": lambda body, part, find: int(body),
+    "$float": lambda body, part, find: float(body),
+    "$tuple": lambda body, part, find: tuple(map(part, body)),
+    "$set": lambda body, part, find: set(map(part, body)),
+    "$frozenset": lambda body, part, find: frozenset(map(part, body)),
+    "$dict": lambda body, part, find: {part(key): part(item) for key, item in body},
+    "$bytes": lambda body, part, find: base64.b64decode(body),
+    "$datetime": lambda body, part, find: _decode_moment(dt.datetime, body),
+    "$time": lambda body, part, find: _decode_moment(dt.time, body),
+    "$date": lambda body, part, find: dt.date.fromisoformat(body),
+    "$timedelta": lambda body, part, find: dt.timedelta(*body),
+    "$decimal": lambda body, part, find: decimal.Decimal(body),
+    "$uuid": lambda body, part, find: uuid.UUID(body),
+    "$enum": lambda body, part, find: find(body[0])[body[1]],
+    "$flag": lambda body, part, find: find(body[0])(body[1]),
+    "$dataclass": lambda body, part, find: assemble(find(body[0]), {k: part(v) for k, v in body[1].items()}),
+    "$namedtuple": lambda body, part, find: find(body[0])._make(map(part, body[1])),
+    "$pydantic": _decode_pydantic,
+}
+
+
+# --- parameters given from outside ------------------------------------------------------------------------------------
+
+
+def parse(text: str, kind: Json) -> Json:
+    """The raw value that a person typed for a parameter of the type ``kind`` (a `TypeSpec` as JSON)."""
+    if kind["kind"] == "str" or (kind["kind"] == "literal" and text in kind["values"]):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def coerce(raw: Json, kind: Json, find: Find = find_type) -> typing.Any:
+    """The value of the type ``kind`` that plain JSON from outside stands for.
+
+    What is already of the type, or tagged, stays as it is; a list becomes the declared tuple or set, a text the
+    declared date, an object the declared dataclass, and so on. Raises:
+        StepError: it stands for no value of that type.
+    """
+    if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in _DECODERS:
+        return decode(raw, find)
+    name = kind["kind"]
+    try:
+        if name in _COERCERS:
+            return _COERCERS[name](raw, kind, find)
+    except (StepError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        reason = f" ({error})" if isinstance(error, StepError) else ""
+        raise StepError(f"{json.dumps(raw)[:200]} is not {kind.get('text') or name}{reason}") from None
+    return decode(raw, find)
+
+
+def _expect(condition: bool, value: T) -> T:
+    if not condition:
+        raise ValueError
+    return value
+
+
+def _coerce_int(raw: Json, *_: object) -> int:
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < EXACT_INTEGERS:
+        return int(raw)  # some engines keep every number as a double
+    return typing.cast("int", _expect(isinstance(raw, int) and not isinstance(raw, bool), raw))
+
+
+def _coerce_float(raw: Json, *_: object) -> float:
+    if raw in ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity"):
+        return float(raw)
+    return typing.cast("float", _expect(isinstance(raw, (int, float)) and not isinstance(raw, bool), raw))
+
+
+def _coerce_items(make: Callable[[list[typing.Any]], typing.Any]) -> Callable[[Json, Json, Find], typing.Any]:
+    def convert(raw: Json, kind: Json, find: Find) -> typing.Any:
+        _expect(isinstance(raw, list), raw)
+        kinds = kind.get("args") or [{"kind": "any"}]
+        if kind["kind"] == "tuple" and not kind.get("variadic"):
+            _expect(len(kinds) == len(raw), raw)
+            return make([coerce(item, each, find) for item, each in zip(raw, kinds)])
+        return make([coerce(item, kinds[0], find) for item in raw])
+
+    return convert
+
+
+def _coerce_dict(raw: Json, kind: Json, find: Find) -> dict[typing.Any, typing.Any]:
+    _expect(isinstance(raw, dict), raw)
+    key_kind, item_kind = kind.get("args") or [{"kind": "any"}, {"kind": "any"}]
+    return {coerce(parse(key, key_kind), key_kind, find): coerce(item, item_kind, find) for key, item in raw.items()}
+
+
+def _coerce_record(raw: Json, kind: Json, find: Find) -> typing.Any:
+    fields = {field["name"]: field for field in kind.get("fields", ())}
+    if kind["kind"] == "namedtuple" and isinstance(raw, list):
+        raw = dict(zip(fields, raw))
+    _expect(isinstance(raw, dict), raw)
+    unknown = [name for name in raw if name not in fields]
+    lacking = [name for name, field in fields.items() if field.get("required", True) and name not in raw]
+    if unknown or lacking:
+        said = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(lacking)}"] * bool(lacking)
+        raise StepError("; ".join(said))
+    values = {name: coerce(item, fields[name]["type"], find) for name, item in raw.items()}
+    return values if kind["kind"] == "typeddict" else find(kind["name"])(**values)
+
+
+def _coerce_enum(raw: Json, kind: Json, find: Find) -> object:
+    cls = find(kind["name"])
+    return cls[raw] if raw in kind["members"] else cls(decode(raw, find))
+
+
+def _coerce_literal(raw: Json, kind: Json, find: Find) -> object:
+    return decode(kind["values"][[(type(each), each) for each in kind["values"]].index((type(raw), raw))], find)
+
+
+def _coerce_union(raw: Json, kind: Json, find: Find) -> object:
+    exact = {type(None): "none", bool: "bool", int: "int", float: "float", str: "str"}.get(type(raw))
+    for member in sorted(kind["args"], key=lambda each: each["kind"] != exact):
+        with contextlib.suppress(StepError):
+            return coerce(raw, member, find)
+    raise ValueError
+
+
+_COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
+    "none": lambda raw, kind, find: _expect(raw is None, raw),
+    "bool": lambda raw, kind, find: _expect(isinstance(raw, bool), raw),
+    "int": _coerce_int,
+    "float": _coerce_float,
+    "str": lambda raw, kind, find: _expect(isinstance(raw, str), raw),
+    "bytes": lambda raw, kind, find: base64.b64decode(raw, validate=True),
+    "datetime": lambda raw, kind, find: dt.datetime.fromisoformat(raw),
+    "date": lambda raw, kind, find: dt.date.fromisoformat(raw),
+    "time": lambda raw, kind, find: dt.time.fromisoformat(raw),
+    "timedelta": lambda raw, kind, find: dt.timedelta(seconds=_coerce_float(raw, kind, find)),
+    "decimal": lambda raw, kind, find: decimal.Decimal(_expect(not isinstance(raw, float), raw)),
+    "uuid": lambda raw, kind, find: uuid.UUID(raw),
+    "list": _coerce_items(list),
+    "tuple": _coerce_items(tuple),
+    "set": _coerce_items(set),
+    "frozenset": _coerce_items(frozenset),
+    "dict": _coerce_dict,
+    "literal": _coerce_literal,
+    "enum": _coerce_enum,
+    "dataclass": _coerce_record,
+    "namedtuple": _coerce_record,
+    "typeddict": _coerce_record,
+    "pydantic": _coerce_record,
+    "union": _coerce_union,
+}
+
+
+# --- artifacts --------------------------------------------------------------------------------------------------------
+
+
+def save_artifact(value: object, serializer: str, folder: Path, name: str, find: Find = find_type) -> Json:
+    """Writes a value below ``folder`` and returns the wire that refers to it, its ``file`` relative to ``folder``.
+
+    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``pickle``, ``any``) or the author's own, as
+    ``module:save,module:load,.extension``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if "," in serializer:
+        save, _, extension = serializer.split(",")
+        find(save)(value, folder / f"{name}{extension}")
+        return _reference(f"{name}{extension}", serializer)
+    if isinstance(value, os.PathLike) and serializer in ("path", "any"):
+        return _reference(_copy_path(Path(value), folder / name).relative_to(folder).as_posix(), "path")
+    if serializer == "path":
+        raise StepError(f"output `{name}` is declared as a path, but the step returned {type(value).__qualname__}")
+    failure: object = ""
+    for extension, format_, write in _WRITERS.get(serializer, _WRITERS["pickle"]):
+        file = folder / f"{name}{extension}"
+        try:
+            write(value, file)
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the next format may do
+            file.unlink(missing_ok=True)
+            failure = error
+            continue
+        return _reference(file.name, format_)
+    raise StepError(f"output `{name}` ({type(value).__qualname__}) cannot be written: {failure}")
+
+
+def _reference(file: str, format_: str) -> Json:
+    return {"$artifact": {"format": format_, "file": file}}
+
+
+def _copy_path(source: Path, folder: Path) -> Path:
+    if not source.exists():
+        raise StepError(f"the step returned the path {source}, but there is nothing there")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / (folder.name if source.resolve() == Path.cwd() else source.absolute().name)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+    return target
+
+
+def _write_json(value: object, file: Path) -> None:
+    file.write_text(dumps(encode(value)), encoding="ascii")
+
+
+def _write_pickle(value: object, file: Path) -> None:
+    with file.open("wb") as stream:
+        pickle.dump(value, stream, protocol=5)
+
+
+def _write_parquet(value: typing.Any, file: Path) -> None:
+    write = value.to_parquet if hasattr(value, "to_parquet") else value.write_parquet
+    write(file)
+    if not _read_parquet(file, type(value)).equals(value):
+        raise ValueError("Parquet would change the data")
+
+
+def _read_parquet(file: Path, cls: type | None = None) -> typing.Any:
+    library = (cls.__module__ if cls else "pandas").partition(".")[0]
+    return importlib.import_module(library).read_parquet(file)
+
+
+def _write_npy(value: object, file: Path) -> None:
+    importlib.import_module("numpy").save(file, value, allow_pickle=False)
+
+
+# Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
+_PICKLE = (".pkl", "pickle", _write_pickle)
+_WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
+    "any": ((".json", "json", _write_json), _PICKLE),
+    "parquet": ((".parquet", "parquet", _write_parquet), _PICKLE),
+    "npy": ((".npy", "npy", _write_npy), _PICKLE),
+    "pickle": (_PICKLE,),
+}
+
+
+def load_artifact(reference: Json, find: Find = find_type) -> object:
+    """The value behind a reference whose ``file`` is an absolute path."""
+    file, format_ = Path(reference["file"]), reference["format"]
+    if "," in format_:
+        return find(format_.split(",")[1])(file)
+    if format_ == "path":
+        return file
+    if format_ == "json":
+        return decode(json.loads(file.read_text(encoding="ascii")), find)
+    if format_ == "parquet":
+        return _read_parquet(file)
+    if format_ == "npy":
+        return importlib.import_module("numpy").load(file, allow_pickle=False)
+    with file.open("rb") as stream:
+        return _Unpickler(stream, find).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds the author's classes by the names that encoded values use."""
+
+    def __init__(self, stream: typing.IO[bytes], find: Find) -> None:
+        super().__init__(stream)
+        self.find = find
+
+    def find_class(self, module: str, name: str) -> typing.Any:
+        if self.find is find_type:
+            return super().find_class(module, name)
+        return self.find(f"{module}:{name}")
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """A top-level statement and the parts of it that run in the module's own scope where steps run.
+
+    Left out: the bodies of functions and classes, the targets of comprehensions, and blocks under ``TYPE_CHECKING`` or
+    ``__name__ == "__main__"``.
+    """
+    yield node
+    hidden = ""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        hidden = "body"
+    elif isinstance(node, ast.comprehension):
+        hidden = "target"
+    elif isinstance(node, ast.If) and never_holds(node.test):
+        hidden = "body"
+    for field, value in ast.iter_fields(node):
+        if field != hidden:
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, ast.AST):
+                    yield from running(part)
+
+
+def never_holds(test: ast.expr) -> bool:
+    """Whether a condition is ``TYPE_CHECKING`` or ``__name__ == "__main__"``, both false where steps run."""
+    if isinstance(test, ast.Compare):
+        sides = [getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)]
+        return isinstance(test.ops[0], ast.Eq) and sorted(map(str, sides)) == ["__main__", "__name__"]
+    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"
+
+
+def bound_names(statement: ast.stmt) -> set[str]:
+    """The names that a top-level statement binds, those in its nested blocks included."""
+    names: set[str] = set()
+    for part in running(statement):
+        if isinstance(part, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in part.names}
+        elif isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(part.name)
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            names.add(part.id)
+        elif type(part).__name__ in ("MatchAs", "MatchStar", "MatchMapping"):  # new in Python 3.10
+            names |= {getattr(part, "name", None) or getattr(part, "rest", None) or "_"} - {"_"}
+    return names
+
+
+def root_names(statement: ast.stmt) -> set[str]:
+    """The names whose objects a statement changes: ``np`` of ``np.random.seed(0)``, ``C`` of ``C["x"] = 1``."""
+    roots: set[str] = set()
+    for part in running(statement):
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            roots |= _root_name(part.value)
+        elif isinstance(part, (ast.Attribute, ast.Subscript, ast.Name)) and not isinstance(part.ctx, ast.Load):
+            roots |= _root_name(part) if isinstance(part.ctx, ast.Del) or not isinstance(part, ast.Name) else set()
+    return roots
+
+
+def _root_name(node: ast.expr) -> set[str]:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def belongs(statement: ast.stmt, names: set[str]) -> bool:
+    """Whether a top-level statement is part of the program of a step that reaches ``names``."""
+    if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+        return True
+    return bool((bound_names(statement) | root_names(statement)) & names)
+
+
+def trimmed(statement: ast.stmt, names: set[str]) -> ast.stmt:
+    """An import with only the aliases that bind one of ``names``; any other statement as it is."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "module", "") == "__future__":
+        return statement
+    kept = [alias for alias in statement.names if (alias.asname or alias.name.partition(".")[0]) in names]
+    level = (statement.module, kept, statement.level) if isinstance(statement, ast.ImportFrom) else (kept,)
+    return ast.copy_location(type(statement)(*level), statement)
+
+
+class Program:
+    """A finder and loader that serves the author's modules to ``import``, each holding only what one step reaches.
+
+    ``modules`` maps a module's name to its text, or to pieces ``[file, line, text]`` which keep their place in the
+    author's file; ``reach`` maps it to the names that belong to the step.
+    """
+
+    def __init__(self, modules: Mapping[str, Json], reach: Mapping[str, Sequence[str]]) -> None:
+        self.reach = {name: set(names) for name, names in reach.items()}
+        self.modules = {name: modules[name] for name in reach}
+        self.packages = {name.rpartition(".")[0] for name in self.modules}
+        self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
+        self._code: dict[str, list[types.CodeType]] = {}
+
+    def install(self) -> None:
+        """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
+        for name in (*self.modules, *self.packages):
+            sys.modules.pop(name, None)
+        sys.meta_path.insert(0, self)
+        stand_in = types.ModuleType("penstock")
+        vars(stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
+        sys.modules["penstock"] = stand_in
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
+        """This as the loader of a module of the step, or of a package around one; None for all others."""
+        if name not in self.modules and name not in self.packages:
+            return None
+        loader: typing.Any = self
+        return importlib.util.spec_from_loader(name, loader, is_package=name in self.packages)
+
+    def create_module(self, spec: object) -> None:
+        """Leaves it to Python to make the module."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Fills a module with what the step reaches of it."""
+        for code in self.compiled(module.__name__):
+            exec(code, vars(module))  # noqa: S102  # running the author's code is what this is for
+
+    def compiled(self, name: str) -> list[types.CodeType]:
+        """A module's code, piece by piece; made once, so that processes forked after this share it."""
+        if name not in self._code:
+            source = self.modules.get(name, "")
+            pieces: Json = [[f"<{name}>", 1, source]] if isinstance(source, str) else source
+            flags = 0
+            self._code[name] = []
+            for file, line, text in pieces:
+                if file not in linecache.cache and not Path(file).exists():
+                    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+                tree = ast.parse(text, file)
+                tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
+                ast.increment_lineno(tree, line - 1)
+                flags |= _future_flags(tree.body)
+                self._code[name].append(compile(tree, file, "exec", flags, True))
+        return self._code[name]
+
+
+def _future_flags(statements: Sequence[ast.stmt]) -> int:
+    """What a module's ``from __future__`` statements switch on: it holds for the pieces after them, too."""
+    found = 0
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            for alias in statement.names:
+                found |= getattr(__future__, alias.name).compiler_flag
+    return found
+
+
+# --- one attempt ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Attempt:
+    number: int = 1
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+_ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
+
+
+def log_metric(name: str, value: float) -> None:
+    """Records a number under a name, for the run's report, its gates, and the engine's own metrics page.
+
+    The last value of a name stands. Outside of a run nothing is recorded. Raises:
+        TypeError: ``value`` is not a number.
+    """
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"metric {name!r} must be a number, not {type(value).__qualname__}")
+    if _ATTEMPTS:
+        _ATTEMPTS[-1].metrics[name] = number
+
+
+def current_attempt() -> int:
+    """The number of the attempt that runs this step: 1 for the first, 2 for the first retry (1 outside of a run)."""
+    return _ATTEMPTS[-1].number if _ATTEMPTS else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactLabel:
+    """What kind of artifact a type is, for engines that show kinds; written as ``Dataset[...]`` and the like."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Serializer(typing.Generic[T]):
+    """How the artifacts of an annotated type are written: ``Annotated[Net, Serializer(save_net, load_net, ".pt")]``.
+
+    ``save(value, path)`` writes one file at ``path``, ``load(path)`` reads it back; both are module-level functions.
+    ``extension`` ends the file's name and begins with a dot.
+    """
+
+    save: typing.Callable[[T, Path], object]
+    load: typing.Callable[[Path], T]
+    extension: str = ".bin"
+
+
+Dataset = typing.Annotated[T, ArtifactLabel("Dataset")]
+Model = typing.Annotated[T, ArtifactLabel("Model")]
+Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
+Report = typing.Annotated[T, ArtifactLabel("Report")]
+
+RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "Serializer", "current_attempt", "log_metric")
+
+
+class Inputs:
+    """Resolves the bindings of a job.
+
+    ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the
+    nodes before this one, by node and output, the ``file`` of each artifact an absolute path. Each is decoded once.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Json],
+        kinds: Mapping[str, Json],
+        outputs: Mapping[str, Mapping[str, Json]],
+        find: Find = find_type,
+    ) -> None:
+        self.parameters, self.kinds, self.outputs, self.find = parameters, kinds, outputs, find
+        self._seen: dict[tuple[str, str], object] = {}
+
+    def resolve(self, binding: Json) -> typing.Any:
+        """The value that a binding (see ``penstock.spec.Binding``) stands for."""
+        kind = binding["kind"]
+        if kind == "literal":
+            return decode(binding["value"], self.find)
+        if kind in ("parameter", "output"):
+            return functools.reduce(_access, binding.get("path", ()), self._referred(kind, binding))
+        if kind in ("list", "tuple"):
+            return (list if kind == "list" else tuple)([self.resolve(item) for item in binding["items"]])
+        if kind == "dict":
+            return {key: self.resolve(item) for key, item in binding["items"]}
+        return assemble(self.find(binding["type"]), {name: self.resolve(item) for name, item in binding["fields"]})
+
+    def _referred(self, kind: str, binding: Json) -> object:
+        key = ("", binding["name"]) if kind == "parameter" else (binding["node"], binding["output"])
+        if key not in self._seen:
+            self._seen[key] = self._parameter(key[1]) if kind == "parameter" else self._output(*key)
+        return self._seen[key]
+
+    def _parameter(self, name: str) -> object:
+        try:
+            return coerce(self.parameters[name], self.kinds[name], self.find)
+        except StepError as error:
+            raise StepError(f"parameter `{name}`: {error}") from None
+
+    def _output(self, node: str, output: str) -> object:
+        return decode(self.outputs[node][output], self.find, lambda reference: load_artifact(reference, self.find))
+
+
+def _access(value: typing.Any, access: Json) -> typing.Any:
+    return getattr(value, access["key"]) if access["kind"] == "attribute" else value[access["key"]]
+
+
+def divide(value: typing.Any, job: Json) -> dict[str, typing.Any]:
+    """The named outputs that a returned value holds, as the job's ``returns`` says."""
+    kind, names = job["returns"]["kind"], [output["name"] for output in job["outputs"]]
+    if kind == "none":
+        return {}
+    if kind == "value":
+        return {names[0]: value}
+    if kind == "tuple":
+        if not isinstance(value, tuple) or len(value) != len(names):
+            raise StepError(f"the step must return a tuple of {len(names)}, not {_short(value)}")
+        return dict(zip(names, value))
+    if not all(hasattr(value, name) for name in names):
+        raise StepError(f"the step must return a {job['returns']['type'].partition(':')[2]}, not {_short(value)}")
+    return {name: getattr(value, name) for name in names}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def to_wire(name: str, value: object, kind: Json, folder: Path, find: Find = find_type) -> Json:
+    """An output as a wire; an artifact's bytes go below ``folder``."""
+    if kind.get("artifact"):
+        return save_artifact(value, kind.get("serializer") or "any", folder, name, find)
+    try:
+        return encode(value)
+    except TypeError as error:
+        raise StepError(f"output `{name}` is declared as {kind['text']}, but: {error}") from None
+
+
+def perform(
+    job: Json,
+    function: Callable[..., object],
+    inputs: Inputs,
+    folder: Path,
+    number: int = 1,
+) -> Json:
+    """Calls the job's function once, in this process: ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
+
+    Args:
+        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact
+            ``artifact: true`` and its ``serializer``), ``returns``.
+        function: the function to call.
+        inputs: resolves the bindings.
+        folder: where artifacts are written; the ``file`` of their wires is relative to it.
+        number: the number of this attempt, from 1.
+    """
+    arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
+    attempt = _Attempt(number)
+    _ATTEMPTS.append(attempt)
+    try:
+        returned = function(**arguments)
+    finally:
+        _ATTEMPTS.pop()
+    kinds = {output["name"]: output for output in job["outputs"]}
+    wires = {
+        name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in divide(returned, job).items()
+    }
+    return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
+
+
+def run_job(
+    job: Json,
+    modules: Mapping[str, Json],
+    parameters: Mapping[str, Json],
+    outputs: Mapping[str, Mapping[str, Json]],
+    folder: Path,
+    number: int = 1,
+) -> Json:
+    """Runs one attempt of a job in this process, which is then good for nothing else; see `perform` for the result.
+
+    ``job`` has, besides what `perform` reads, ``function`` (``module:qualname``), ``reach`` (module to names),
+    ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of its own.
+    """
+    os.environ.update(job.get("env", {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    home = Path.cwd()
+    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+    with tempfile.TemporaryDirectory(prefix="step-", **lenient) as work:
+        os.chdir(work)
+        try:
+            Program(modules, job["reach"]).install()
+            return perform(
+                job, find_type(job["function"]), Inputs(parameters, job["parameters"], outputs), folder, number
+            )
+        finally:
+            os.chdir(home)
+
+
+# Files whose frames tell an author nothing, where a traceback begins with them; a program that embeds this one may add
+# its own.
+HIDDEN_FILES = {
+    perform.__code__.co_filename,
+    importlib.__file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
+
+
+def explain(error: BaseException) -> str:
+    """The error as its author wants to see it: the traceback without the frames of this file."""
+    if isinstance(error, StepError):
+        return f"error: {error}"
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in HIDDEN_FILES:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__)).rstrip()
+
+
+def failure(error: BaseException) -> Json:
+    """The error as the JSON that `supervise` reports."""
+    said = str(error)
+    message = (
+        said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
+    )
+    return {"error": message, "traceback": explain(error)}
+
+
+# --- supervision: retries and timeouts where the engine has none ------------------------------------------------------
+
+
+def retry_delay(retry: Json, attempt: int) -> float:
+    """Seconds to wait after the failed attempt number ``attempt`` (from 1)."""
+    delay = retry.get("delay", 0.0) * retry.get("backoff", 1.0) ** (attempt - 1)
+    if retry.get("max_delay") is not None:
+        delay = min(delay, retry["max_delay"])
+    return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
+
+
+def supervise(attempt: Callable[[int], Json], retry: Json = None, timeout: float | None = None) -> Json:
+    """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
+
+    An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
+    Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
+    many ran.
+    """
+    allowed = 1 + (retry or {}).get("max_retries", 0)
+    result: Json = None
+    for number in range(1, allowed + 1):
+        result = _isolated(functools.partial(attempt, number), timeout)
+        result["attempts"] = number
+        if "error" not in result:
+            return result
+        say(result.get("traceback") or f"error: {result['error']}")
+        if number < allowed:
+            delay = retry_delay(retry, number)
+            say(f"attempt {number} of {allowed} failed: {result['error']}; trying again in {delay:.3g} s")
+            time.sleep(delay)
+    return result
+
+
+def say(message: str) -> None:
+    """A line for the step's log, after everything that the step itself printed."""
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+
+
+def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
+    with tempfile.TemporaryDirectory(prefix="attempt-") as folder:
+        answer = Path(folder) / "answer.json"
+        adopt_orphans()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _child(attempt, answer)
+        with forwarded_signals(child):
+            status = _wait(child, timeout)
+        end_processes(child)
+        if status is None:
+            return {"error": out_of_time(timeout)}
+        if answer.exists():
+            return json.loads(answer.read_text(encoding="ascii"))
+        return {"error": how_it_died(status)}
+
+
+def _child(attempt: Callable[[], Json], answer: Path) -> typing.NoReturn:
+    os.setsid()
+    code = 0
+    try:
+        result = attempt()
+    except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
+        result, code = failure(error), 1
+    draft = answer.with_suffix(".draft")
+    draft.write_text(dumps(result), encoding="ascii")
+    draft.rename(answer)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _wait(child: int, timeout: float | None) -> int | None:
+    """The child's exit status, or None where it outlived ``timeout``."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.001
+    while True:
+        done, status = os.waitpid(child, 0 if deadline is None else os.WNOHANG)
+        if done:
+            return status
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def out_of_time(timeout: float | None) -> str:
+    """What to say of an attempt that was ended after ``timeout`` seconds."""
+    return f"the attempt exceeded its timeout of {timeout:g} s and was ended"
+
+
+def how_it_died(status: int) -> str:
+    """What to say of an attempt whose process left no result, from its exit status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
+        hint = " (often: out of memory)" if number == signal.SIGKILL else ""
+        return f"the attempt was killed by {name}{hint}"
+    return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
+
+
+def adopt_orphans() -> None:
+    """Makes grandchildren that outlive their parent children of this process, so that none escapes (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_processes(child: int, grace: float = 0.5) -> None:
+    """Ends the session of ``child`` and all descendants of this process: asks, and kills after ``grace`` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(OSError):
+            os.killpg(child, number)
+        if not _remains(child):
+            return  # as after most attempts, and looking through /proc takes milliseconds
+        for pid in descendants((os.getpid(),)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + grace
+        while _remains(child) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def _remains(child: int) -> bool:
+    """Whether a child of this process or of ``child``'s session is left; those that have ended are collected."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        with contextlib.suppress(OSError):
+            os.killpg(child, 0)
+            return True
+        return False
+    return True
+
+
+def descendants(roots: typing.Iterable[int]) -> set[int]:
+    """The processes below any of ``roots``, these left out."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+    found = set(roots)
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return found - set(roots)
+
+
+@contextlib.contextmanager
+def forwarded_signals(child: int) -> Iterator[None]:
+    """A request to stop that reaches this process ends the attempt, too."""
+
+    def stop(number: int, _: object) -> typing.NoReturn:
+        end_processes(child)
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- results on disk --------------------------------------------------------------------------------------------------
+
+
+def dumps(wire: Json) -> str:
+    """A wire as text: one line, ASCII, the same for the same value."""
+    return json.dumps(wire, allow_nan=False, separators=(",", ":"))
+
+
+def write_result(folder: Path, result: Json) -> None:
+    """Puts a result beside its artifacts, as ``result.json``; it is there whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "result.json.draft"
+    draft.write_text(dumps(result) + "\n", encoding="ascii")
+    draft.replace(folder / "result.json")
+
+
+def read_outputs(folder: Path) -> dict[str, Json]:
+    """The outputs of a result written below ``folder``, their artifacts' files as absolute paths."""
+    result = json.loads((folder / "result.json").read_text(encoding="ascii"))
+    return {name: located(wire, folder) for name, wire in result["outputs"].items()}
+
+
+def located(wire: Json, folder: Path) -> Json:
+    """An output's wire with its artifact's ``file``, if it is one, made absolute."""
+    if not (isinstance(wire, dict) and "$artifact" in wire):
+        return wire
+    return {"$artifact": {**wire["$artifact"], "file": str(folder.resolve() / wire["$artifact"]["file"])}}
+
+
+# --- a job of the workflow ------------------------------------------------------------------------------------------------
+
+import argparse
+import html
+import tarfile
+
+INPUTS, OUTPUTS = Path("penstock/inputs"), Path("penstock/outputs")
+LONGEST = 20_000  # characters of an error that are shown on the page of the run, which takes no more than 1 MB in all
+
+
+class NoClass(LookupError):
+    """A value of the author's own class: it is checked where the class is at hand, in the steps that take it."""
+
+
+def started_with() -> dict[str, Json]:
+    """The pipeline's parameters, as raw JSON: what a person who started the workflow typed, else the defaults."""
+    typed: dict[str, Json] = {}
+    if os.environ.get("GITHUB_EVENT_NAME") == "workflow_dispatch":
+        typed = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8")).get("inputs") or {}
+    parameters = {name: each["default"] for name, each in PARAMETERS.items() if "default" in each}
+    for name, each in PARAMETERS.items():
+        if each["input"] in typed and typed[each["input"]] != each.get("shown"):
+            parameters[name] = read_typed(typed[each["input"]], each)
+        elif name not in parameters:
+            raise StepError(f"parameter `{name}` has no default: start the workflow by hand and give it")
+    for name, raw in parameters.items():
+        check(name, raw)
+    return parameters
+
+
+def read_typed(text: Json, parameter: Json) -> Json:
+    if parameter.get("quoted") and text.startswith('"'):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    return parse(text, parameter["type"]) if isinstance(text, str) else text
+
+
+def check(name: str, raw: Json) -> None:
+    """Stops the run at its first jobs where a parameter is not of its type, even one that only a later job takes."""
+
+    def no_class(name: str) -> typing.NoReturn:
+        raise NoClass(name)
+
+    try:
+        with contextlib.suppress(NoClass):
+            coerce(raw, PARAMETERS[name]["type"], no_class)
+    except StepError as error:
+        raise StepError(f"parameter `{name}`: {error}") from None
+
+
+def unpack(job: str, folder: Path) -> dict[str, Json]:
+    """The outputs of an earlier job, unpacked below ``folder``."""
+    archive = INPUTS / f"{job}.tar"
+    if not archive.exists():
+        raise StepError(f"the outputs of job {job} are not there: its artifact has expired, or was not downloaded")
+    with tarfile.open(archive) as tar:
+        tar.extraction_filter = staticmethod(lambda member, path: member)  # written by this run: links and modes as they are
+        tar.extractall(folder / job)
+    return read_outputs(folder / job)
+
+
+def pack(job: str, folder: Path) -> None:
+    """The result in ``folder`` as one file, because GitHub's artifacts keep neither modes nor links nor empty folders."""
+
+    def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        return member
+
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(OUTPUTS / f"{job}.tar", "w") as tar:
+        for part in sorted(folder.iterdir()):
+            tar.add(part, arcname=part.name, filter=without_owner)
+
+
+def execute(job: str, work: Path) -> Json:
+    """The result of a job, its outputs packed; ``{"error": ...}`` where it failed."""
+    entry = JOBS[job]
+    kinds = {name: each["type"] for name, each in PARAMETERS.items()}
+    call = {**STEPS[entry["step"]], **entry, "parameters": kinds}
+    try:
+        parameters = started_with()
+        outputs = {node: unpack(other, work / "inputs") for node, other in entry.get("inputs", {}).items()}
+    except StepError as error:
+        say(explain(error))
+        return failure(error)
+
+    def attempt(number: int) -> Json:
+        return run_job(call, MODULES, parameters, outputs, work / str(number), number)
+
+    result = supervise(attempt, entry.get("retry"), entry.get("timeout"))
+    if "error" not in result:
+        folder = work / str(result["attempts"])
+        write_result(folder, result)
+        pack(job, folder)
+    return result
+
+
+def summary(node: str, result: Json, seconds: float) -> str:
+    """The result as Markdown, for the page of the run."""
+    state, count = "failed" if "error" in result else "succeeded", result.get("attempts", 0)
+    lines = [f"### {cell(node)}: {state}", "", f"{count} attempt{'s' * (count != 1)} in {seconds:.1f} s", ""]
+    if result.get("metrics"):
+        lines += ["| metric | value |", "|---|---:|"]
+        lines += [f"| {cell(name)} | {cell(value)} |" for name, value in result["metrics"].items()]
+    if "error" in result:
+        lines.append(f"<pre>{html.escape((result.get('traceback') or result['error'])[-LONGEST:])}</pre>")
+    return "\n".join(lines) + "\n\n"
+
+
+def cell(value: object) -> str:
+    text = " ".join(str(value).split())
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
+
+
+def annotation(node: str, message: str) -> str:
+    """A command to GitHub to show an error at the top of the run's page."""
+    for character in "%\r\n:,":
+        node = node.replace(character, f"%{ord(character):02X}")
+    for character in "%\r\n":
+        message = message.replace(character, f"%{ord(character):02X}")
+    return f"::error title={node}::{message}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs one step of the pipeline.")
+    command = parser.add_subparsers(required=True, metavar="run").add_parser("run", help="run the step of a job")
+    command.add_argument("job", choices=JOBS)
+    job = parser.parse_args().job
+    node, start, token = JOBS[job]["node"], time.monotonic(), uuid.uuid4().hex
+    print(f"::stop-commands::{token}", flush=True)  # what the step prints is its log, and no command to GitHub
+    with tempfile.TemporaryDirectory(prefix="job-") as work:
+        result = execute(job, Path(work))
+    print(f"\n::{token}::", flush=True)
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as file:
+            file.write(summary(node, result, time.monotonic() - start))
+    if "error" in result:
+        print(annotation(node, result["error"][:LONGEST]), flush=True)
+    return 1 if "error" in result else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

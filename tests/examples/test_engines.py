@@ -1,0 +1,27 @@
+"""Every example runs on every engine and gives what plain Python gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.case import Case
+from tests.conformance.engine import Engine
+from tests.conformance.engines import ENGINES
+from tests.conformance.meaning import assert_same_meaning
+from tests.examples.loading import EXAMPLES, example
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("title", EXAMPLES)
+@pytest.mark.parametrize(
+    "engine", [pytest.param(each, marks=pytest.mark.xdist_group(each.name), id=each.name) for each in ENGINES]
+)
+def test_an_example_gives_the_same_on_every_engine(
+    engine: Engine, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(example(title, monkeypatch), "Examples are what people copy.")
+    (tmp_path / "plain").mkdir()
+    monkeypatch.chdir(tmp_path / "plain")
+    assert_same_meaning(engine, case, tmp_path)
