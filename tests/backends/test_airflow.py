@@ -191,6 +191,8 @@ def test_pool_root_and_start_are_options() -> None:
     assert 'ARTIFACT_ROOT = "/mnt/shared"' in text
     assert '"pool": "gpu"' in text
     assert "pendulum.datetime(2024, 2, 29" in text
+    assert "--to airflow --option artifact_root=/mnt/shared --option start_date=2024-02-29 --option pool=gpu" in text
+    assert "--to airflow --airflow 2\n" in emitted(small, 2)
     with pytest.raises(ConfigurationError, match="absolute path"):
         small.compile("airflow", artifact_root="s3://bucket")
 
@@ -647,7 +649,8 @@ class Worker:
     def run(self, task_id: str, **values: Any) -> Any:
         instance = values.pop("ti", None) or FakeInstance(task_id)
         variables = {"artifact_root": str(self.root)}
-        self.sdk.CONTEXT.update({"ti": instance, "var": {"value": variables}})
+        run = types.SimpleNamespace(conf=values.pop("conf", None))
+        self.sdk.CONTEXT.update({"ti": instance, "var": {"value": variables}, "dag_run": run})
         return self.module.run_step(task_id, **values)
 
     def files(self) -> list[Path]:
@@ -700,6 +703,12 @@ def test_a_large_value_travels_as_a_file_unseen_by_the_author(worker: Any) -> No
     assert at.run("length", text=told) == "500000"
     assert json.loads(at.run("long_text", size=3)) == "ééé"
     assert len(at.files()) == 1
+
+
+def test_a_parameter_that_the_dag_does_not_have_is_refused(worker: Any) -> None:
+    at = worker(large)
+    with pytest.raises(at.module.StepFailed, match="the DAG has no parameter sise; it has: size"):
+        at.run("long_text", size=3, conf={"sise": 3})
 
 
 def test_two_runs_of_one_try_do_not_meet_on_disk(worker: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
@@ -70,7 +71,7 @@ class AirflowBackend(Backend):
     def emit(self, pipeline: PipelineSpec, options: AirflowOptions) -> Files:
         """The DAG file, called after the DAG."""
         file = DagFile(pipeline, options.airflow, options.artifact_root, options.start_date, options.pool)
-        return {f"{dag_id(pipeline)}.py": file.text()}
+        return {f"{dag_id(pipeline)}.py": file.text(_target(options))}
 
     def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
         """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""
@@ -84,6 +85,13 @@ class AirflowBackend(Backend):
                 yield Diagnostic("P531", message, _location(pipeline.span), "shorten it")
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
+
+
+def _target(options: AirflowOptions) -> str:
+    """The target and its options, as they are given to ``penstock compile --to``."""
+    given = options.model_dump(mode="json", exclude_defaults=True, exclude={"airflow"})
+    words = ["airflow"] + (["--airflow", "2"] if options.airflow == 2 else [])
+    return " ".join([*words, *(f"--option {shlex.quote(f'{name}={value}')}" for name, value in given.items())])
 
 
 def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:

@@ -105,10 +105,9 @@ class DagFile:
         )
         self.names, self.results = self._python_names()
 
-    def text(self) -> str:
-        """The file."""
+    def text(self, target: str) -> str:
+        """The file; ``target`` is what to compile to, to make it again."""
         dag_arguments = list(self._dag_arguments())
-        target = "airflow" if self.airflow == 3 else "airflow --airflow 2"
         return python_template(
             "airflow.py.jinja",
             header=header(self.pipeline, target),
