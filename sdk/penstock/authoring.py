@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -13,7 +13,9 @@ from penstock import compiler, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
+from penstock.sources import call_site
 from penstock.spec import PipelineSpec, ScheduleSpec, Settings
 from penstock.values import Json
 
@@ -284,11 +286,11 @@ def step(
     return make(function, 2)
 
 
-def _refuse_what_cannot_be_a_step(function: Callable[..., object]) -> None:
-    if inspect.isfunction(function):
-        return
-    fix = "decorate a plain function: `@step` above `def name(...) -> ...:`"
-    raise DefinitionError(Diagnostic("P110", f"{function!r:.80} is not a function, so it cannot be a step", fix=fix))
+def _refuse_what_cannot_be_a_step(function: Any) -> None:
+    error = method_problem(function) if is_named_function(function) else not_a_function(function)
+    if error is not None:
+        here = call_site("step").location()
+        raise DefinitionError([replace(each, location=each.location or here) for each in error.diagnostics])
 
 
 def _several(after: Iterable[object] | object) -> tuple[object, ...]:

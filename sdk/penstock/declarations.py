@@ -12,7 +12,7 @@ from penstock.assignability import accepts
 from penstock.diagnostics import Diagnostic, Location
 from penstock.modules import canonical_module, is_author_file
 from penstock.placeholders import Placeholder
-from penstock.serializers import roots_of
+from penstock.serializers import roots_of, serializer_problem
 from penstock.signatures import Signature, UnsupportedAnnotation, signature_of
 from penstock.spec import OutputSpec, ParameterSpec, Returns, TypeKind, TypeSpec
 from penstock.types import description_of, returns_of, serializers_in, type_of
@@ -130,7 +130,8 @@ class _Reader:
 def _serializers(signature: Signature) -> Iterator[Callable[..., object]]:
     for annotation in (signature.returns, *(each.annotation for each in signature.parameters)):
         for serializer in serializers_in(annotation):
-            yield from roots_of(serializer)
+            if not serializer_problem(serializer):
+                yield from roots_of(serializer)
 
 
 def definition_location(function: Callable[..., object]) -> Location:

@@ -21,19 +21,41 @@ def plain_function(function: Any) -> FunctionType:
     Raises:
         DefinitionError: it isn't a function with a name and a source file.
     """
-    if inspect.ismethod(function):
-        raise _refusal(function, "P101", "a method can't be a step", "make it a function at the top of the module")
-    found = inspect.unwrap(function)
-    if isinstance(found, functools.partial):
-        raise _refusal(
-            found.func, "P101", "a functools.partial can't be a step", "write `def` with those arguments filled in"
-        )
-    if not isinstance(found, FunctionType):
-        what = "a class" if isinstance(found, type) else f"an object of type {type(found).__qualname__}"
-        raise _refusal(found, "P101", f"{what} can't be a step", "write a function with `def`")
-    if found.__name__ == "<lambda>":
-        raise _refusal(found, "P102", "a lambda can't be a step: it has no name", "write a function with `def`")
+    found = inspect.unwrap(function) if not inspect.ismethod(function) else function
+    if not is_named_function(found):
+        raise not_a_function(found)
+    assert isinstance(found, FunctionType)
     return found
+
+
+def is_named_function(thing: Any) -> bool:
+    """Whether it is a function as ``def`` makes them."""
+    return isinstance(thing, FunctionType) and thing.__name__ != "<lambda>"
+
+
+def not_a_function(thing: Any) -> DefinitionError:
+    """Why something that is no function with a name can't be a step."""
+    fix = "write a function with `def`"
+    if inspect.ismethod(thing):
+        return _method(thing)
+    if isinstance(thing, functools.partial):
+        fix = "write `def` with those arguments filled in"
+        return _refusal(thing.func, "P101", "a functools.partial can't be a step", fix)
+    if isinstance(thing, FunctionType):
+        return _refusal(thing, "P102", "a lambda can't be a step: it has no name", fix)
+    what = "a class" if isinstance(thing, type) else f"an object of type {type(thing).__qualname__}"
+    return _refusal(thing, "P101", f"{what} can't be a step", fix)
+
+
+def method_problem(function: FunctionType) -> DefinitionError | None:
+    """Why a function that is defined in the body of a class can't be a step; None for any other."""
+    around = function.__qualname__.split(".")[-2:-1]
+    return _method(function) if around not in ([], ["<locals>"]) else None
+
+
+def _method(function: Any) -> DefinitionError:
+    fix = "make it a function at the top of the module"
+    return _refusal(function, "P101", f"`{function.__qualname__}` is a method: it can't be a step", fix)
 
 
 def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
@@ -56,9 +78,7 @@ def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
         raise _refusal(function, "P103", f"the source of {name} has changed since it was imported", "import it afresh")
     path = here[0] if here else named[0]
     if any(isinstance(each, ast.ClassDef) for each in path[:-1]):
-        raise _refusal(
-            function, "P101", f"{name} is a method: it can't be a step", "make it a function at the top of the module"
-        )
+        raise _method(function)
     return module, path
 
 

@@ -149,7 +149,7 @@ class Callable_:  # noqa: N801  # not to be taken for the one of typing
     ("thing", "message"),
     [
         (Callable_(), "P101: an object of type Callable_ can't be a step"),
-        (Callable_().method, "P101: a method can't be a step"),
+        (Callable_().method, "P101: `Callable_.method` is a method"),
         (Callable_.method, "P101: `Callable_.method` is a method"),
         (Callable_, "P101: a class can't be a step"),
         (functools.partial(print, 1), "P101: a functools.partial can't be a step"),
