@@ -26,7 +26,7 @@ class Input:
     """An input of ``workflow_dispatch``.
 
     ``quoted`` says that a text in double quotes is read as JSON: its default can be shown on one line in no other way.
-    ``shown`` is the default in a form for people that says less than the encoding: the program takes it for the default.
+    ``shown`` is the default in a form for people, which says less than its encoding; the program takes one for the other.
     """
 
     id: str
@@ -79,6 +79,8 @@ def _says_less(raw: Json, wire: Json) -> bool:
 def _raw(parameter: ParameterSpec, kind: str) -> Json:
     """A default without tags, where the declared type says what the rest stands for."""
     wire = parameter.default
+    tag: str
+    body: Json
     tag, body = next(iter(wire.items())) if isinstance(wire, dict) and len(wire) == 1 else ("", None)
     if (tag, kind) == ("$float", "float"):
         return float(body) if body == "-0.0" else body
