@@ -26,7 +26,7 @@ class Input:
     """An input of ``workflow_dispatch``.
 
     ``quoted`` says that a text in double quotes is read as JSON: its default can be shown on one line in no other way.
-    ``shown`` is the default in a form for people, which says less than its encoding; the program takes one for the other.
+    ``shown`` is the default in a form for people, which says less than its encoding; the program knows it by it.
     """
 
     id: str
