@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tokenize
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.harness import bound_names, root_names
@@ -532,6 +532,9 @@ def is_from_penstock(module: Module, expression: ast.expr, name: str, seen: froz
         return False
     seen |= {f"{module.name}:{path[0]}"}
     imported = list(module.aliases.get(path[0], ()))
+    if not imported and path[0] not in module.by_name:
+        stars = (replace(each, attr="") for each in module.aliases.get("*", ()))
+        return any(_leads_to(module, each, path, name, seen) for each in stars)
     if any(_leads_to(module, each, path[1:], name, seen) for each in imported):
         return True
     assigned = (unit.node for unit in module.by_name.get(path[0], ()) if len(path) == 1)

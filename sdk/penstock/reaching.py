@@ -236,7 +236,7 @@ class Search:
         self.problem("P111", message, place, "install it as a distribution, or mend the import")
 
     def _load_penstock(self, target: str, imported: Imported, place: Place) -> None:
-        if target != "penstock" or (imported.attr and imported.attr not in RUNTIME_NAMES):
+        if target != "penstock" or (imported.attr and imported.attr not in (*RUNTIME_NAMES, "*")):
             self._refuse_penstock(f"{target}.{imported.attr}".rstrip("."), place)
 
     def _refuse_penstock(self, name: str, place: Place) -> None:
@@ -305,19 +305,28 @@ class Search:
                 return False
             if not self.bind(found, name):
                 return False
-            self.include(module)
-            self.names[module.name].add(name)
-            self._waiting.append(lambda: self._follow_name(module, name))
-            if unit.imports is not None:
-                self._stars.setdefault(module.name, {}).setdefault(unit, set()).add(name)
-            else:
-                self.visit(module, unit)
+            self._take_starred(module, unit, name)
+            return True
+        if target == "penstock" and name in RUNTIME_NAMES:
+            self._take_starred(module, unit, name)
             return True
         if not hasattr(sys.modules.get(target), name) or name.startswith("_"):
             return False
+        if target == "penstock":
+            self._refuse_penstock(f"penstock.{name}", Place(module, unit.node))
+            return True
         message = f"`{name}` comes from `from {target} import *`, which doesn't say so"
         self.problem("P108", message, Place(module, unit.node), f"write `from {target} import {name}`")
         return True
+
+    def _take_starred(self, module: Module, unit: Unit, name: str) -> None:
+        self.include(module)
+        self.names[module.name].add(name)
+        self._waiting.append(lambda: self._follow_name(module, name))
+        if unit.imports is not None:
+            self._stars.setdefault(module.name, {}).setdefault(unit, set()).add(name)
+        else:
+            self.visit(module, unit)
 
     # statements elsewhere that change what is reached
 
