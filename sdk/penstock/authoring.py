@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from penstock import compiler, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
-from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
 from penstock.sources import call_site
@@ -310,7 +310,7 @@ def _reasons(error: Exception) -> list[str]:
     if not hasattr(error, "errors"):
         return [str(error)]
     return [
-        f"`{'.'.join(map(str, each['loc']))}`: {each['msg'].lower()} (given: {each['input']!r})"
+        f"`{'.'.join(map(str, each['loc']))}`: {plain_reason(each['msg']).lower()} (given: {each['input']!r})"
         for each in error.errors()
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from penstock.assignability import accepts, why_not
 from penstock.declarations import ANY, Names
+from penstock.diagnostics import with_article
 from penstock.placeholders import Placeholder
 from penstock.signatures import UnsupportedAnnotation
 from penstock.spec import Binding, LiteralBinding, MappingBinding, RecordBinding, SequenceBinding, TypeKind, TypeSpec
@@ -130,7 +131,7 @@ class _Binder:
             if reason:
                 raise Unbindable(f"field `{name}` of {type_.text} takes {declared[name].text}: {reason}")
         binding = RecordBinding(type=type_.name, fields=tuple((name, item.binding) for name, item in items.items()))
-        return Bound(binding, type_, f"a {type_.text}", _nodes(list(items.values())))
+        return Bound(binding, type_, with_article(type_.text), _nodes(list(items.values())))
 
 
 def _nodes(items: list[Bound]) -> tuple[str, ...]:

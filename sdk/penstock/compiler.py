@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
-from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, Location, SpecError, did_you_mean
+from penstock.diagnostics import (
+    CompileError,
+    ConfigurationError,
+    Diagnostic,
+    Location,
+    SpecError,
+    did_you_mean,
+    plain_reason,
+)
 from penstock.features import features_of
 from penstock.spec import PipelineSpec
 from penstock.verify import verify
@@ -121,7 +129,8 @@ def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
     if error["type"] == "extra_forbidden":
         fix = did_you_mean(name, known, otherwise="its options: {}")
         return Diagnostic("P702", f"target `{target}` has no option `{name}`", fix=fix)
-    return Diagnostic("P703", f"option `{name}` of target `{target}`: {error['msg']} (given: {error['input']!r})")
+    said = plain_reason(error["msg"])
+    return Diagnostic("P703", f"option `{name}` of target `{target}`: {said} (given: {error['input']!r})")
 
 
 def configuration(folder: Path, target: str) -> dict[str, Any]:
@@ -147,7 +156,7 @@ def load_spec(text: str) -> PipelineSpec:
         spec = PipelineSpec.model_validate_json(text)
     except ValidationError as error:
         problems = [
-            Diagnostic("P400", f"{'.'.join(map(str, each['loc'])) or 'the document'}: {each['msg']}")
+            Diagnostic("P400", f"{'.'.join(map(str, each['loc'])) or 'the document'}: {plain_reason(each['msg'])}")
             for each in error.errors()
         ]
         raise SpecError(problems) from None

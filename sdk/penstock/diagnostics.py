@@ -81,6 +81,16 @@ def did_you_mean(name: str, known: Iterable[str], shown: str = "`{}`", otherwise
     return otherwise.format(", ".join(shown.format(each) for each in names) or "none")
 
 
+def with_article(noun: str) -> str:
+    """``an int``, ``a str``."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
+def plain_reason(message: str) -> str:
+    """What a validator said, without the words that pydantic puts before it."""
+    return message.removeprefix("Value error, ")
+
+
 def _excerpt(location: Location) -> list[str]:
     if not location.text.strip():
         return []

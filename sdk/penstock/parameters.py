@@ -8,7 +8,7 @@ from typing import Any
 from penstock.assignability import accepts
 from penstock.backend import Definition
 from penstock.declarations import Names
-from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean
+from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, with_article
 from penstock.harness import StepError
 from penstock.spec import ParameterSpec, PipelineSpec
 from penstock.values import Json, coerce, encode, parse
@@ -50,7 +50,7 @@ def encode_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[
         if name in given:
             reason = accepts(parameter.type, given[name], names.of)
             if reason:
-                fix = f"give a {parameter.type.text}"
+                fix = f"give {with_article(parameter.type.text)}"
                 problems.append(Diagnostic("P603", f"parameter `{name}`: {reason}", fix=fix))
             else:
                 wires[name] = encode(given[name], names.of)

@@ -6,12 +6,13 @@ itself is refused, with what to write instead.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from penstock.diagnostics import DefinitionError, Diagnostic
-from penstock.sources import call_site
+from penstock.diagnostics import DefinitionError, Diagnostic, with_article
+from penstock.sources import operation_site
 from penstock.spec import (
     Access,
     Binding,
@@ -72,13 +73,15 @@ class Placeholder:
                     return _part(traced, Access(kind="attribute", key=name), field.type)
             known = ", ".join(f"`{field.name}`" for field in traced.type.fields) or "none"
             raise _refused(
-                "P302", f"{traced.said} is a {traced.type.text}, which has no field `{name}`", f"its fields: {known}"
+                "P302",
+                f"{traced.said} is {with_article(traced.type.text)}, which has no field `{name}`",
+                f"its fields: {known}",
             )
         if traced.type.kind is TypeKind.ANY:
             return _part(traced, Access(kind="attribute", key=name), _ANY)
         raise _refused(
             "P302",
-            f"`.{name}` is taken of {traced.said}, which is a {traced.type.text} only when the pipeline runs",
+            f"`.{name}` is taken of {traced.said}, {with_article(traced.type.text)} only when the pipeline runs",
             f"take `.{name}` in a step, and return it from there",
         )
 
@@ -142,29 +145,64 @@ class Placeholder:
     __hash__ = object.__hash__
 
 
-def _refusing(operation: str) -> Any:
+def _refusing(operator: str, fix: str) -> Any:
     def refuse(self: Placeholder, *_: object) -> NoReturn:
-        said = self.__penstock__.said
-        fix = f"{operation} inside a step that takes it as an input"
-        raise _refused(
-            "P308", f"{said} is used in an operation ({operation}), but it is known only when the pipeline runs", fix
-        )
+        location, expression = operation_site()
+        written = _operator_in(expression) or operator
+        message = f"`{written}` is applied to {self.__penstock__.said}, which is known only when the pipeline runs"
+        raise DefinitionError(Diagnostic("P308", message, location, fix.format(written)))
 
     return refuse
 
 
-_OPERATIONS = {
-    "compare": "eq ne lt le gt ge",
-    "calculate": "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul "
-    "and rand or ror xor rxor lshift rshift neg pos invert abs round divmod",
-    "convert": "int float complex index bytes",
-    "measure": "len",
-    "search": "contains",
-    "open": "enter aenter await",
+def _operator_in(expression: ast.expr | None) -> str:
+    """The operator as its author wrote it: `3 > x` asks `x` whether it is less, `max(x, y)` whether it is greater."""
+    if isinstance(expression, ast.Compare) and len(expression.ops) == 1:
+        return _COMPARISONS.get(type(expression.ops[0]), "")
+    return f"{ast.unparse(expression.func)}()" if isinstance(expression, ast.Call) else ""
+
+
+_COMPARISONS = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.In: "in",
+    ast.NotIn: "not in",
 }
-for _operation, _names in _OPERATIONS.items():
-    for _name in _names.split():
-        setattr(Placeholder, f"__{_name}__", _refusing(_operation))
+_IN_A_STEP = "{} in a step that takes this value, and returns what `{{}}` gives"
+# What to write instead of a group of operators, each by the name of its method and as it is written.
+_OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        _IN_A_STEP.format("compare"),
+        {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "contains": "in"},
+    ),
+    (
+        _IN_A_STEP.format("calculate"),
+        {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@"}
+        | {"and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>", "neg": "-", "pos": "+", "invert": "~"}
+        | {"abs": "abs()", "round": "round()", "divmod": "divmod()"},
+    ),
+    (
+        _IN_A_STEP.format("convert it"),
+        {"int": "int()", "float": "float()", "complex": "complex()", "bytes": "bytes()"},
+    ),
+    (_IN_A_STEP.format("measure it"), {"len": "len()"}),
+    ("do in a step what needs the number; an index may be a constant", {"index": "[]"}),
+    (
+        "pass on its path, and open that in the step that works with it",
+        {"enter": "with", "exit": "with", "aenter": "async with", "aexit": "async with"},
+    ),
+    ("leave `await` out: calling a step returns its result", {"await": "await"}),
+)
+_UNARY = {"neg", "pos", "invert", "abs", "round"}
+for _fix, _methods in _OPERATORS:
+    for _method, _operator in _methods.items():
+        setattr(Placeholder, f"__{_method}__", _refusing(_operator, _fix))
+        if "+" in _methods.values() and _method not in _UNARY:
+            setattr(Placeholder, f"__r{_method}__", _refusing(_operator, _fix))
 
 
 def _part(traced: Traced, access: Access, type_: TypeSpec) -> Placeholder:
@@ -189,16 +227,20 @@ def _item_type(traced: Traced, key: str | int) -> TypeSpec:
         for field in type_.fields:
             if field.name == key:
                 return field.type
-        raise _refused("P303", f"{traced.said} is a {type_.text}, which has no key {key!r}", "take a key that it has")
+        raise _refused(
+            "P303", f"{traced.said} is {with_article(type_.text)}, which has no key {key!r}", "take a key that it has"
+        )
     if isinstance(key, int) and (kind is TypeKind.LIST or (kind is TypeKind.TUPLE and type_.variadic)):
         return type_.args[0] if type_.args else _ANY
     items = type_.args if kind is TypeKind.TUPLE else tuple(field.type for field in type_.fields)
     if kind in (TypeKind.TUPLE, TypeKind.NAMEDTUPLE) and isinstance(key, int) and -len(items) <= key < len(items):
         return items[key]
     raise _refused(
-        "P303", f"{traced.said} is a {type_.text}, of which no item {key!r} can be taken", "take it in a step"
+        "P303",
+        f"{traced.said} is {with_article(type_.text)}, of which no item {key!r} can be taken",
+        "take it in a step",
     )
 
 
 def _refused(code: str, message: str, fix: str) -> DefinitionError:
-    return DefinitionError(Diagnostic(code, message, call_site().location(), fix))
+    return DefinitionError(Diagnostic(code, message, operation_site()[0], fix))

@@ -53,6 +53,14 @@ def call_site(callee: str = "") -> CallSite:
     return CallSite(path, found.lineno if found else frame.f_lineno, found)
 
 
+def operation_site() -> tuple[Location, ast.expr | None]:
+    """The place in the author's code that is being run, and its innermost expression where Python tells (from 3.11)."""
+    frame = _author_frame()
+    path, exact = frame.f_code.co_filename, _position(frame.f_code, frame.f_lasti)
+    found = next((each for each in _expressions(_text(path)) if _extent(each) == exact), None)
+    return location_of(path, found, frame.f_lineno), found
+
+
 def location_of(path: str, node: ast.expr | ast.stmt | None, line: int) -> Location:
     """Where a piece of syntax stands. Without one, the line alone; carets mark what of it is on its first line."""
     if node is None:
@@ -81,12 +89,17 @@ def _text(path: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _calls(text: str) -> list[ast.Call]:
+def _expressions(text: str) -> list[ast.expr]:
     try:
         tree = ast.parse(text)
     except SyntaxError:  # a notebook's magic, or a file that changed since it was imported
         return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
+
+
+@functools.lru_cache(maxsize=64)
+def _calls(text: str) -> list[ast.Call]:
+    return [node for node in _expressions(text) if isinstance(node, ast.Call)]
 
 
 def _extent(node: ast.expr) -> tuple[int | None, ...]:

@@ -17,7 +17,7 @@ from penstock import capture
 from penstock.backend import Definition
 from penstock.bindings import Bound, Unbindable, bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
-from penstock.diagnostics import DefinitionError, Diagnostic, Location
+from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.modules import canonical_module
 from penstock.placeholders import Placeholder, Traced
 from penstock.requirements import needs_distribution, requirements_for
@@ -118,7 +118,7 @@ def _artifact_parameters(pipeline: Authored, declaration: Declaration) -> Iterat
     for parameter in declaration.parameters:
         if _only_as_file(parameter.type):
             what = f"parameter `{parameter.name}` of pipeline `{pipeline.name}`"
-            message = f"{what} is a {parameter.type.text}, which no engine can be given"
+            message = f"{what} is {with_article(parameter.type.text)}, which no engine can be given"
             fix = "take a `str` that says where it is, and read it in a step"
             yield Diagnostic("P207", message, definition_location(pipeline.function), fix)
 
@@ -186,7 +186,7 @@ class Trace:
         if reason:
             wanted = declaration.type.text
             message = f"pipeline `{pipeline.name}` is annotated `-> {wanted}`, but it returns {value.said}: {reason}"
-            fix = f"annotate it `-> {value.type.text}`, or return a {wanted}"
+            fix = f"annotate it `-> {value.type.text}`, or return {with_article(wanted)}"
             self.problems.append(Diagnostic("P208", message, location, fix))
         return value.binding
 
@@ -285,9 +285,8 @@ class Trace:
         self.problems.extend(declaration.problems)
         if known is not None:
             message = f"two different steps of this pipeline are called `{step.function.__name__}` in one module"
-            self.problems.append(
-                Diagnostic("P209", message, definition_location(step.function), "rename one of the functions")
-            )
+            fix = "rename one of the functions; where one function makes both, pass what differs as a parameter"
+            self.problems.append(Diagnostic("P209", message, definition_location(step.function), fix))
         self._serializers.update((self.names.of(each), each) for each in declaration.serializers)
         self.steps[id_] = _Step(step, declaration)
         return self.steps[id_]
@@ -322,9 +321,8 @@ class Trace:
         except TypeError as error:
             shown = ", ".join(_shown(each) for each in declaration.parameters)
             message = f"`{callee.name}({shown})` cannot be called like this: {error}"
-            self.problems.append(
-                Diagnostic("P205", message, site.location(), "give each required parameter once, by its name")
-            )
+            fix = _call_fix([each.name for each in declaration.parameters], kwargs)
+            self.problems.append(Diagnostic("P205", message, site.location(), fix))
             given = {
                 key: value for key, value in kwargs.items() if key in {each.name for each in declaration.parameters}
             }
@@ -460,6 +458,13 @@ def _shown(parameter: ParameterSpec) -> str:
     return f"{parameter.name}: {parameter.type.text}" + ("" if parameter.required else " = ...")
 
 
+def _call_fix(known: list[str], given: Iterable[str]) -> str:
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        return did_you_mean(unknown[0], known, otherwise="its parameters: {}")
+    return "give each required parameter once, by its name"
+
+
 def _contrast(made: Bound, value: object, reason: str) -> str:
     if isinstance(value, Placeholder):
         return f"{made.said} is {made.type.text}" + (f" ({reason})" if ": " in reason else "")
@@ -467,7 +472,7 @@ def _contrast(made: Bound, value: object, reason: str) -> str:
 
 
 def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
-    source = f"pass a {parameter.type.text}"
+    source = f"pass {with_article(parameter.type.text)}"
     return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"
 
 
