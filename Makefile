@@ -53,6 +53,10 @@ golden: $(VENV)/.dev ## write the golden files anew; read the diff before you co
 docs: $(VENV)/.dev ## write the support table in docs/targets.md anew
 	$(BIN)/python docs/support_table.py
 
+.PHONY: matrix
+matrix: $(VENV)/.dev engines ## run the conformance suite, and write its matrix, docs/conformance.md, anew
+	PENSTOCK_WRITE_MATRIX=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup tests/conformance
+
 .PHONY: engines
 engines: $(VENV)/.dev ## make the environments of Airflow, Kubeflow and act under .engines/
 	$(BIN)/python -m tests.engines.environments

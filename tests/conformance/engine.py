@@ -30,6 +30,8 @@ class Engine(Protocol):
 
     name: str
     """As it stands in the matrix: ``airflow-3``, ``kfp.local``, ``act``, ``local-workers`` ..."""
+    target: str
+    """What is compiled to."""
 
     def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
         """Compiles, runs to the end in ``folder``, and says what came of it."""
