@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
@@ -102,6 +102,13 @@ class Definition:
     def find(self, name: str) -> Any:
         """The live class or function that the spec calls ``module:qualname``."""
         return self.types.get(name) or self.functions.get(name) or find_type(name)
+
+    def placed(self, problem: Diagnostic) -> Diagnostic:
+        """The problem with a path that exists on this machine, where the source root is known."""
+        at = problem.location
+        if self.folder is None or at is None:
+            return problem
+        return replace(problem, location=replace(at, path=str(self.folder / at.path)))
 
 
 class Runner(Protocol):

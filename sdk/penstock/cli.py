@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from penstock import __version__, compiler, parameters, terminal
-from penstock.backend import Definition
+from penstock.backend import Definition, Files
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
 from penstock.graph import mermaid
 from penstock.loading import load_definition
-from penstock.results import Event
+from penstock.results import Event, Run
 from penstock.spec import PipelineSpec, tasks
 
 app = typer.Typer(
@@ -83,6 +83,11 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="How many steps may run at once; one per core by default.")
     ] = None,
+    cpu: Annotated[
+        float | None, typer.Option(help="The cores that steps at work may ask for together; by default this machine's.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Likewise their memory, such as 16Gi.")] = None,
+    gpu: Annotated[int | None, typer.Option(help="Likewise their GPUs.")] = None,
 ) -> None:
     """Run a pipeline on this machine."""
     progress = terminal.Progress()
@@ -96,16 +101,25 @@ def run(
         given = parameters.encode_parameters(
             definition, parameters.parse_parameters(definition, _pairs(parameter or []))
         )
+        budget = {"cpu": cpu, "memory": memory, "gpu": gpu}
         finished = compiler.runner().run(
-            definition, given, store=store, inline=inline, max_workers=workers, on_event=show
+            definition, given, store=store, inline=inline, max_workers=workers, on_event=show, **budget
         )
     for line in terminal.failures(finished):
         err.print(line)
     if definition.spec.returns.kind != "none" and finished.state.is_good:
-        for line in terminal.result(finished.outputs):
+        for line in _result(finished):
             out.print(line)
     out.print(terminal.ending(finished))
     raise typer.Exit(0 if finished.state.is_good else 1)
+
+
+def _result(finished: Run) -> Iterator[str]:
+    try:
+        value = finished.outputs
+    except Exception as error:  # noqa: BLE001  # reading it may run the author's code, which may raise anything
+        return terminal.kept(finished, error)
+    return terminal.result(value)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -131,11 +145,11 @@ def compile_(
     """Write the files that run a pipeline on other engines."""
     with _errors():
         definition = load_definition(target)
-        names = compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
-        given = _options(option or [], airflow)
-        emitted = {
-            name: compiler.compile_definition(definition, name, _options_for(name, given, names)) for name in names
-        }
+        names = _targets(to)
+        emitted, refused = _compiled(definition, compiler.shared_options(_options(option or [], airflow), names))
+    if refused:
+        _print_refusals(refused, names)
+        raise typer.Exit(1)
     folders = {name: output if len(names) == 1 else output / name for name in names}
     written = {folders[name] / path: text for name, files in emitted.items() for path, text in files.items()}
     raise typer.Exit(_compare(written) if check else _write(written))
@@ -151,12 +165,31 @@ def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
     return options if airflow is None else {**options, "airflow": airflow}
 
 
-def _options_for(target: str, options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The options that concern a target: with several targets, each takes those it knows."""
-    if len(names) == 1:
-        return dict(options)
-    known = compiler.backend(target).options.model_fields
-    return {name: value for name, value in options.items() if name in known}
+def _targets(to: str) -> tuple[str, ...]:
+    return compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
+
+
+def _compiled(
+    definition: Definition, options: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Files], dict[str, tuple[Diagnostic, ...]]]:
+    """What each target emits, or why it refuses."""
+    emitted: dict[str, Files] = {}
+    refused: dict[str, tuple[Diagnostic, ...]] = {}
+    for target, given in options.items():
+        try:
+            emitted[target] = compiler.compile_definition(definition, target, given)
+        except CompileError as error:
+            refused[target] = error.diagnostics
+    return emitted, refused
+
+
+def _print_refusals(refused: Mapping[str, tuple[Diagnostic, ...]], names: tuple[str, ...]) -> None:
+    for problem in (each for problems in refused.values() for each in problems):
+        err.print(terminal.problem(problem))
+    err.print(f"[red]refused by {', '.join(refused)}: nothing was written[/]")
+    others = [name for name in names if name not in refused]
+    if others:
+        err.print(f"fix: mend it, or compile for the others: --to {','.join(others)}")
 
 
 def _write(files: Mapping[Path, str]) -> int:
@@ -192,24 +225,17 @@ def check(
     """Say whether a pipeline is sound, and what each target makes of it."""
     with _errors():
         definition = load_definition(target)
-        names = compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
+        names = _targets(to)
         compiler.verify_spec(definition)
-        refused = {name: _refusals(definition, name) for name in names}
+        _, refused = _compiled(definition, {name: {} for name in names})
     spec = definition.spec
     out.print(f"[bold]{escape(spec.name)}[/]: {len(list(tasks(spec.body)))} tasks of {len(spec.steps)} steps, sound")
-    for name, problems in refused.items():
+    for name in names:
+        problems = refused.get(name, ())
         out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
         for problem in problems:
             err.print(terminal.problem(problem))
-    raise typer.Exit(1 if any(refused.values()) else 0)
-
-
-def _refusals(definition: Definition, target: str) -> tuple[Diagnostic, ...]:
-    try:
-        compiler.compile_definition(definition, target, {})
-    except CompileError as error:
-        return error.diagnostics
-    return ()
+    raise typer.Exit(1 if refused else 0)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,6 @@ from penstock.diagnostics import (
     CompileError,
     ConfigurationError,
     Diagnostic,
-    Location,
     SpecError,
     did_you_mean,
     plain_reason,
@@ -93,17 +92,18 @@ def compile_spec(
     """
     chosen = backend(target)
     parsed = parse_options(chosen, options or {})
-    verify_spec(Definition(pipeline, folder=folder))
-    _raise(CompileError, legalise(pipeline, chosen), folder)
+    definition = Definition(pipeline, folder=folder)
+    verify_spec(definition)
+    _raise(CompileError, legalise(pipeline, chosen), definition)
     for lower in chosen.passes:
         pipeline = lower(pipeline)
-    _raise(CompileError, iter(chosen.limits(pipeline, parsed)), folder)
+    _raise(CompileError, iter(chosen.limits(pipeline, parsed)), definition)
     return dict(chosen.emit(pipeline, parsed))
 
 
 def verify_spec(definition: Definition) -> None:
     """Raises `SpecError` with every invariant that a pipeline's spec breaks."""
-    _raise(SpecError, verify(definition.spec), definition.folder)
+    _raise(SpecError, verify(definition.spec), definition)
 
 
 def legalise(pipeline: PipelineSpec, chosen: Backend) -> Iterator[Diagnostic]:
@@ -124,11 +124,29 @@ def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:
         raise ConfigurationError([_option_problem(chosen.name, each, known) for each in error.errors()]) from None
 
 
+def shared_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Each target's part of the options that are given to several at once: those that it knows.
+
+    Raises `ConfigurationError` for one that none of them knows.
+    """
+    known = {name: backend(name).options.model_fields for name in names}
+    everything = {option for options_of in known.values() for option in options_of}
+    owner = f"target `{names[0]}` has" if len(names) == 1 else f"the targets {', '.join(names)} have"
+    problems = [_unknown_option(owner, each, everything) for each in options if each not in everything]
+    if problems:
+        raise ConfigurationError(problems)
+    return {name: {key: value for key, value in options.items() if key in known[name]} for name in names}
+
+
+def _unknown_option(owner: str, name: str, known: Iterable[str]) -> Diagnostic:
+    fix = did_you_mean(name, sorted(known), otherwise="there are: {}")
+    return Diagnostic("P702", f"{owner} no option `{name}`", fix=fix)
+
+
 def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        fix = did_you_mean(name, known, otherwise="its options: {}")
-        return Diagnostic("P702", f"target `{target}` has no option `{name}`", fix=fix)
+        return _unknown_option(f"target `{target}` has", name, known)
     said = plain_reason(error["msg"])
     return Diagnostic("P703", f"option `{name}` of target `{target}`: {said} (given: {error['input']!r})")
 
@@ -164,16 +182,7 @@ def load_spec(text: str) -> PipelineSpec:
     return spec
 
 
-def _raise(error: type[SpecError | CompileError], found: Iterator[Diagnostic], folder: Path | None) -> None:
-    problems = [_placed(each, folder) for each in found]
+def _raise(error: type[SpecError | CompileError], found: Iterator[Diagnostic], definition: Definition) -> None:
+    problems = [definition.placed(each) for each in found]
     if problems:
         raise error(problems)
-
-
-def _placed(problem: Diagnostic, folder: Path | None) -> Diagnostic:
-    """The problem with a path that exists on this machine, where the source root is known."""
-    at = problem.location
-    if folder is None or at is None:
-        return problem
-    place = Location(str(folder / at.path), at.line, at.text, at.column, at.end_column)
-    return Diagnostic(problem.code, problem.message, place, problem.fix)

@@ -14,6 +14,10 @@ from penstock.spec import ParameterSpec, PipelineSpec
 from penstock.values import Json, coerce, encode, parse
 
 
+class _NotHereError(Exception):
+    """A class that the spec names cannot be imported in this process."""
+
+
 def parse_parameters(definition: Definition, texts: Mapping[str, str]) -> dict[str, Any]:
     """The values that texts from a command line stand for; anything but a text is written as JSON.
 
@@ -23,10 +27,19 @@ def parse_parameters(definition: Definition, texts: Mapping[str, str]) -> dict[s
     parameters = {each.name: each for each in definition.spec.parameters}
     problems = _unknown(definition.spec, texts)
     values: dict[str, Any] = {}
+
+    def find(class_name: str) -> Any:
+        try:
+            return definition.find(class_name)
+        except (ImportError, AttributeError):
+            raise _NotHereError(class_name.partition(":")[2]) from None
+
     for name in parameters.keys() & texts.keys():
         kind = parameters[name].type.model_dump(mode="json", exclude_defaults=True)
         try:
-            values[name] = coerce(parse(texts[name], kind), kind, definition.find)
+            values[name] = coerce(parse(texts[name], kind), kind, find)
+        except _NotHereError as error:
+            problems.append(_not_here(definition.spec, name, str(error)))
         except StepError as error:
             problems.append(
                 Diagnostic("P603", f"parameter `{name}`: {error}", fix=f"write it as JSON: -p {name}='...'")
@@ -75,3 +88,9 @@ def _unknown(pipeline: PipelineSpec, given: Mapping[str, object]) -> list[Diagno
         for name in given
         if name not in known
     ]
+
+
+def _not_here(pipeline: PipelineSpec, name: str, class_name: str) -> Diagnostic:
+    message = f"parameter `{name}`: its class `{class_name}` is the author's, and a spec holds no classes"
+    source = f"{pipeline.span.file}:{pipeline.name}" if pipeline.span else "its Python file"
+    return Diagnostic("P603", message, fix=f"run the pipeline from where it is defined: penstock run {source}")

@@ -82,7 +82,8 @@ def settings_of(
     if timeout is not None:
         changes["timeout"] = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
     if resources is not None:
-        changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": _bytes(resources.memory)})
+        memory = None if resources.memory is None else bytes_of(resources.memory)
+        changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": memory})
     if env is not None:
         changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
     if packages is not None:
@@ -124,11 +125,20 @@ def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _bytes(memory: int | str | None) -> int | None:
-    if not isinstance(memory, str):
-        return memory
-    match = _SIZE.fullmatch(memory)
+def bytes_of(size: int | str) -> int:
+    """A size in bytes; a text may have a unit, such as ``512Mi`` or ``16GB``. Raises `ValueError` for what is none."""
+    if not isinstance(size, str):
+        return size
+    match = _SIZE.fullmatch(size)
     if match is None:
-        raise ValueError(f"memory {memory!r} is not a size; write for instance '512Mi' or '16GB'")
+        raise ValueError(f"memory {size!r} is not a size; write for instance '512Mi' or '16GB'")
     unit = "k" if match[2] == "K" else match[2]
     return int(float(match[1]) * _UNITS[unit])
+
+
+def size_text(count: float) -> str:
+    """A number of bytes as a person reads it, to two decimals of the largest unit that it fills."""
+    for unit in ("Ti", "Gi", "Mi", "Ki"):
+        if count >= _UNITS[unit]:
+            return f"{count / _UNITS[unit]:.2f}".rstrip("0").rstrip(".") + f" {unit}B"
+    return f"{count:.0f} bytes"

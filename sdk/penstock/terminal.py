@@ -83,6 +83,12 @@ def result(value: Any) -> Iterator[str]:
     yield from (f"  {escape(name.ljust(width))}  {escape(_shown(item))}" for name, item in fields.items())
 
 
+def kept(run: Run, error: Exception) -> Iterator[str]:
+    """What to say of a result that this process cannot read: its class may be the author's, which a spec lacks."""
+    said = str(error) or type(error).__name__
+    yield f"[bold]result[/] kept in {escape(shown_path(str(run.folder)))}, but it cannot be read here: {escape(said)}"
+
+
 def _shown(value: object) -> str:
     if isinstance(value, Path):
         return shown_path(str(value))

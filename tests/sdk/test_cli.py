@@ -79,6 +79,97 @@ def test_a_spec_in_json_runs_as_well(project):
     assert "result 2" in done.stdout
 
 
+CLASSES = """
+from dataclasses import dataclass
+from penstock import pipeline, step
+
+@dataclass
+class Config:
+    depth: int
+
+@step
+def grow(config: Config) -> Config:
+    return Config(config.depth + 1)
+
+@pipeline
+def tree(config: Config = Config(3)) -> Config:
+    return grow(config)
+"""
+
+
+@pytest.fixture
+def spec_alone(project, tmp_path_factory) -> Path:
+    """A folder that holds nothing but the spec of a pipeline with classes of its own."""
+    Path(project, "classes.py").write_text(CLASSES)
+    folder = tmp_path_factory.mktemp("elsewhere")
+    Path(folder, "tree.json").write_text(penstock(project, "spec", "classes.py").stdout)
+    return folder
+
+
+def test_a_result_of_the_authors_class_is_kept_where_a_spec_cannot_show_it(spec_alone):
+    done = penstock(spec_alone, "run", "tree.json")
+    assert done.returncode == 0, done.stderr
+    assert "result kept in .penstock/runs/" in done.stdout
+    assert "`Config` of module `classes` is the author's" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_parameter_of_the_authors_class_is_told_to_be_given_to_the_python_file(spec_alone, project):
+    words = ("-p", 'config={"depth": 5}')
+    done = penstock(spec_alone, "run", "tree.json", *words)
+    assert done.returncode == 2
+    assert "P603: parameter `config`: its class `Config` is the author's" in done.stderr
+    assert "penstock run classes.py:tree" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "result Config(depth=6)" in penstock(project, "run", "classes.py:tree", *words).stdout
+
+
+HUNGRY = SOURCE.replace("import log_metric", "import Resources, log_metric").replace(
+    "@step\ndef make", '@step(resources=Resources(cpu=3000, memory="1020Gi", gpu=2))\ndef make'
+)
+
+
+def test_what_does_not_fit_is_told_at_the_authors_line_and_can_be_allowed(project):
+    Path(project, "inner").mkdir()
+    Path(project, "inner", "flow.py").write_text(HUNGRY)
+    Path(project, "inner", "beside.py").write_text("ONE = 1\n")
+    done = penstock(project, "run", "inner/flow.py")
+    assert done.returncode == 2
+    assert "asks for 3000 cores of " in done.stderr
+    assert "1020 GiB of memory of " in done.stderr
+    assert "--> inner/flow.py:" in done.stderr
+    assert "`--cpu`, `--memory`, `--gpu`" in done.stderr
+    allowed = penstock(
+        project, "run", "inner/flow.py", "--cpu", "3000", "--memory", "1020Gi", "--gpu", "2", "--workers", "2"
+    )
+    assert allowed.returncode == 0, allowed.stderr
+    refused = penstock(project, "run", "inner/flow.py", "--memory", "plenty")
+    assert refused.returncode == 2
+    assert "P727: memory 'plenty' is not a size" in refused.stderr
+
+
+def test_an_option_that_no_target_knows_is_refused_and_others_go_to_those_that_know_them(project):
+    done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out", "--option", "pol=small")
+    assert done.returncode == 2
+    assert "P702: the targets airflow, github, kubeflow, local have no option `pol`" in done.stderr
+    assert "did you mean `pool`?" in done.stderr
+    assert not Path(project, "out").exists()
+    done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out", "--option", "pool=small")
+    assert done.returncode == 0, done.stderr
+    assert "small" in Path(project, "out", "airflow", "sums.py").read_text()
+
+
+def test_where_one_target_refuses_it_is_named_and_nothing_is_written(project):
+    Path(project, "flow.py").write_text(SOURCE.replace("@step\ndef total", '@step(image="python:3.12")\ndef total'))
+    done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
+    assert done.returncode == 1
+    assert "P501: airflow cannot keep the image of `total`" in done.stderr
+    assert "P501: local cannot keep the image of `total`" in done.stderr
+    assert "refused by airflow, local: nothing was written" in done.stderr
+    assert "--to github,kubeflow" in done.stderr
+    assert not Path(project, "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native
 from penstock.diagnostics import Diagnostic
+from penstock.settings import size_text
 from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, StepSpec, Task, location_of, tasks
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
@@ -147,7 +148,7 @@ def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
         return
     asked = [] if resources is None else [
         f"{resources.cpu:g} cores" if resources.cpu else "",
-        f"{resources.memory / 2**30:.3g} GiB of memory" if resources.memory else "",
+        f"{size_text(resources.memory)} of memory" if resources.memory else "",
         f"{resources.gpu} GPU {resources.gpu_type}".rstrip() if resources.gpu else "",
     ]  # fmt: skip
     asked.append(f"up to {seconds / 3600:.3g} hours for all attempts" if seconds else "")

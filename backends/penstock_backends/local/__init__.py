@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Pass, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.results import Run
+from penstock.settings import bytes_of
 from penstock.spec import Feature, PipelineSpec, location_of, tasks
 from penstock_backends.local.execution import Execution, Listener
 from penstock_backends.local.inline import run_inline
@@ -64,7 +65,7 @@ class LocalBackend(Backend):
         inline: bool = False,
         max_workers: int | None = None,
         cpu: float | None = None,
-        memory: int | None = None,
+        memory: int | str | None = None,
         gpu: int | None = None,
         on_event: Listener | None = None,
     ) -> Run:
@@ -79,7 +80,7 @@ class LocalBackend(Backend):
             inline: run each step in this process and thread, one after another (see `inline`).
             max_workers: how many attempts may run at once; by default one per core of ``cpu``.
             cpu: the cores that all attempts together may ask for; by default those that this process may use.
-            memory: likewise the bytes of memory; by default what the machine has.
+            memory: likewise the memory, in bytes or as a text such as ``"16Gi"``; by default what the machine has.
             gpu: likewise the GPUs; by default those that the machine has.
             on_event: called with each `penstock.results.Event`, in this thread.
 
@@ -87,14 +88,9 @@ class LocalBackend(Backend):
             RunError: a step asks for more than the budget ever has, or for an image.
             ConfigurationError: the store cannot be used, or an option makes no sense.
         """
-        have = machine()
-        budget = Budget(
-            have.cpu if cpu is None else cpu,
-            have.memory if memory is None else memory,
-            have.gpu if gpu is None else gpu,
-        )
+        budget = _budget(cpu, memory, gpu)
         _raise(ConfigurationError, _senseless(definition, inline=inline, max_workers=max_workers))
-        _raise(RunError, _unfitting(definition.spec, budget))
+        _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
         execution = Execution(definition, parameters, Store(store), on_event)
         try:
             if inline:
@@ -106,10 +102,19 @@ class LocalBackend(Backend):
             execution.close()
 
 
-def _raise(error: type[ConfigurationError | RunError], found: Iterator[Diagnostic]) -> None:
+def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnostic]) -> None:
     problems = list(found)
     if problems:
         raise error(problems)
+
+
+def _budget(cpu: float | None, memory: int | str | None, gpu: int | None) -> Budget:
+    have = machine()
+    try:
+        asked = have.memory if memory is None else bytes_of(memory)
+    except ValueError as error:
+        raise ConfigurationError(Diagnostic("P727", str(error))) from None
+    return Budget(have.cpu if cpu is None else cpu, asked, have.gpu if gpu is None else gpu)
 
 
 def _senseless(definition: Definition, *, inline: bool, max_workers: int | None) -> Iterator[Diagnostic]:
@@ -126,7 +131,7 @@ def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
         lacking = budget.lacks(task.settings.resources)
         if lacking:
             message = f"`{task.id}` asks for {' and '.join(lacking)} that this run may use, so it could never start"
-            fix = "ask for less, or give the run a larger budget: `cpu=`, `memory=`, `gpu=`"
+            fix = "ask for less, or give the run a larger budget: `--cpu`, `--memory`, `--gpu` (in Python `cpu=`, ...)"
             yield Diagnostic("P610", message, location_of(task.span), fix)
         if task.settings.image:
             support = FEATURES[Feature.IMAGE]

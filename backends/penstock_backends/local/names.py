@@ -34,7 +34,8 @@ class LiveNames:
         try:
             return find_type(f"{self._elsewhere.get(module, module)}:{qualname}")
         except (ImportError, AttributeError) as error:
-            raise StepError(f"`{qualname}` of module `{module}` cannot be found in this process: {error}") from None
+            said = f"`{qualname}` of module `{module}` is the author's, and cannot be found in this process: {error}"
+            raise StepError(said) from None
 
     @contextmanager
     def canonical(self) -> Iterator[None]:

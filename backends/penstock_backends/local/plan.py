@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.settings import size_text
 from penstock.spec import PipelineSpec, ResourcesSpec, StepSpec, Task, tasks
 from penstock_backends.lowering import arguments_of, flatten_groups, kind_of, parameters_used, predecessors
 
@@ -117,7 +118,7 @@ class Budget:
         if (asked.cpu or 0) > self.cpu + ROUNDING:
             said.append(f"{asked.cpu:g} cores of {self.cpu:g}")
         if (asked.memory or 0) > self.memory:
-            said.append(f"{_shown_bytes(asked.memory or 0)} of memory of {_shown_bytes(self.memory)}")
+            said.append(f"{size_text(asked.memory or 0)} of memory of {size_text(self.memory)}")
         if asked.gpu > self.gpu:
             said.append(f"{asked.gpu} GPUs of {self.gpu}")
         return said
@@ -136,7 +137,3 @@ def machine() -> Budget:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Budget(float(cores), memory, len(list(Path("/dev").glob("nvidia[0-9]*"))))
-
-
-def _shown_bytes(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
