@@ -6,13 +6,20 @@ import hashlib
 import inspect
 import json
 import pprint
+import re
+import shlex
+from collections.abc import Collection
 from typing import Any
 
 import jinja2
 import yaml
 
 from penstock import harness
+from penstock.backend import Options
 from penstock.spec import PipelineSpec
+
+
+_PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
 
 
 def spec_hash(pipeline: PipelineSpec) -> str:
@@ -20,14 +27,41 @@ def spec_hash(pipeline: PipelineSpec) -> str:
     return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:16]
 
 
-def header(pipeline: PipelineSpec, target: str) -> list[str]:
-    """The lines that open every emitted file, without comment marks: where it comes from and how to make it again."""
+def header(pipeline: PipelineSpec, target: str, options: Options | None = None) -> list[str]:
+    """The lines that open every emitted file, without comment marks: where it comes from and how to make it again.
+
+    ``options`` are those that it was made with.
+    """
+    words = [target, *(option_words(options) if options else ())]
     source = pipeline.span.file if pipeline.span else "a spec"
     return [
         f"{pipeline.name}: made by Penstock from {source}, spec {spec_hash(pipeline)}.",
         "Change the pipeline, not this file; then make it again with",
-        f"    penstock compile {source}:{pipeline.name} --to {target}",
+        f"    penstock compile {source}:{pipeline.name} --to {' '.join(words)}",
     ]
+
+
+def option_words(options: Options, leave_out: Collection[str] = ()) -> list[str]:
+    """The options that differ from their defaults as words of a command line, of one line and ASCII whatever they hold.
+
+    Args:
+        options: a target's options.
+        leave_out: the names of those that the command says in another way.
+    """
+    given = options.model_dump(mode="json", exclude_defaults=True, exclude=set(leave_out))
+    words = (["--option", shlex.quote(f"{name}={_option_text(value)}")] for name, value in given.items())
+    return [each for pair in words for each in pair]
+
+
+def _option_text(value: object) -> str:
+    """What the command line reads as the value: JSON, save where a text stands for itself."""
+    if not isinstance(value, str) or not _PLAIN.fullmatch(value):
+        return compact_json(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return compact_json(value)
 
 
 def harness_source() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
@@ -14,6 +13,7 @@ from penstock.diagnostics import Diagnostic, Location
 from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
 from penstock_backends.json_schema import WrongDefaultError, plain_default
+from penstock_backends.rendering import option_words
 
 
 class AirflowOptions(Options):
@@ -63,7 +63,7 @@ class AirflowBackend(Backend):
         Feature.ENV: emulated("set for the step's process alone"),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),
-        Feature.CACHE: emulated("no store is there to reuse results from, so every task runs, as after `cache=False`"),
+        Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
         Feature.SCHEDULE: native("cron, in its time zone, without catch-up"),
     }
@@ -89,9 +89,8 @@ class AirflowBackend(Backend):
 
 def _target(options: AirflowOptions) -> str:
     """The target and its options, as they are given to ``penstock compile --to``."""
-    given = options.model_dump(mode="json", exclude_defaults=True, exclude={"airflow"})
     words = ["airflow"] + (["--airflow", "2"] if options.airflow == 2 else [])
-    return " ".join([*words, *(f"--option {shlex.quote(f'{name}={value}')}" for name, value in given.items())])
+    return " ".join([*words, *option_words(options, leave_out={"airflow"})])
 
 
 def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:

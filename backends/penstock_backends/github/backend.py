@@ -47,7 +47,7 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.ENV: emulated("the program sets them for the step alone, so that no mark in them is evaluated"),
     Feature.PACKAGES: native("installed by pip in the job"),
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),
-    Feature.CACHE: native("every run computes every step: nothing is reused"),
+    Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
     Feature.METRICS: native("a table in the job's summary, and in its result"),
     Feature.SCHEDULE: native("`schedule`, with its time zone"),
 })  # fmt: skip
@@ -95,7 +95,7 @@ class GithubBackend(Backend):
         program = f".github/penstock/{stem}.py"
         return {
             f".github/workflows/{stem}.yml": _workflow(pipeline, options, program),
-            program: _program(pipeline),
+            program: _program(pipeline, options),
         }
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
@@ -172,7 +172,7 @@ def _limits_of_size(pipeline: PipelineSpec, options: GithubOptions) -> Iterator[
 def _workflow(pipeline: PipelineSpec, options: GithubOptions, program: str) -> str:
     steps = {step.id: step for step in pipeline.steps}
     return workflow_text(
-        header=[*header(pipeline, "github"), *_paragraph(pipeline.description)],
+        header=[*header(pipeline, "github", options), *_paragraph(pipeline.description)],
         name=one_line(pipeline.name),
         inputs=list(_inputs(pipeline).values()),
         schedule=pipeline.schedule,
@@ -241,10 +241,10 @@ def _minutes(seconds: float, runner: Runner) -> int:
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
-def _program(pipeline: PipelineSpec) -> str:
+def _program(pipeline: PipelineSpec, options: GithubOptions) -> str:
     return python_template(
         "github_program.py.jinja",
-        header=[comment(line) for line in header(pipeline, "github")],
+        header=[comment(line) for line in header(pipeline, "github", options)],
         modules={module.name: module.text for module in pipeline.modules},
         parameters=_parameters(pipeline),
         steps={step.id: step_part(step) for step in pipeline.steps},

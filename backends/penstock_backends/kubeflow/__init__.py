@@ -100,7 +100,7 @@ class KubeflowBackend(Backend):
         }
         platform = {each.executor: each.platform for each in plan if each.platform}
         rest = [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}] if platform else []
-        return {f"{pipeline.name}.yaml": documents(header(pipeline, self.name), [spec, *rest])}
+        return {f"{pipeline.name}.yaml": documents(header(pipeline, self.name, options), [spec, *rest])}
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store."""
