@@ -18,7 +18,6 @@ from penstock import harness
 from penstock.backend import Options
 from penstock.spec import PipelineSpec
 
-
 _PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
 
 
