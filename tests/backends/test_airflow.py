@@ -154,6 +154,13 @@ def test_settings_are_airflows_own_arguments() -> None:
     assert "# plus(a=inner.total, b=5)" in text
 
 
+def test_a_whole_result_is_handed_over_as_one() -> None:
+    text = emitted(names)
+    assert "whole=halves_task)" in text
+    assert 'first=halves_task["return_value_"]' in text
+    assert 'XCOM_KEYS = {\n    "halves": {' in text
+
+
 def test_only_order_that_nothing_else_gives_is_drawn() -> None:
     @pipeline
     def chained() -> int:

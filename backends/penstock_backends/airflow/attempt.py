@@ -24,7 +24,7 @@ def main() -> None:
     call, types, folder = request["call"], request["types"], Path(request["folder"])
     job = {**request["step"], **call, "function": call["step"]}
     job["parameters"] = {name: each["type"] for name, each in types.items()}
-    parameters, outputs = received(call["arguments"], types, request["values"])
+    parameters, outputs = received(call["arguments"], types, request["values"], request.get("keys", {}))
     has_artifacts = any(output.get("artifact") for output in job["outputs"])
 
     def attempt(_: int) -> Json:
@@ -46,16 +46,22 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def received(arguments: Json, types: Json, values: Json) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
+def received(
+    arguments: Json, types: Json, values: Json, keys: Json
+) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
     """What Airflow handed to the task: parameters by name, and outputs by node and name."""
     parameters: dict[str, Json] = {}
     outputs: dict[str, dict[str, Json]] = {}
     for name, value in values.items():
         binding = arguments[name]
-        single = binding["kind"] in ("parameter", "output")
+        single = binding["kind"] in ("parameter", "output") or is_whole(binding)
         for ref, item in zip(references(binding), [value] if single else value):  # noqa: B905  # Python 3.9
             if ref["kind"] == "output":
                 outputs.setdefault(ref["node"], {})[ref["output"]] = json.loads(item)
+            elif ref["kind"] == "record":
+                for output, field in ref["fields"]:
+                    text = item[keys.get(field["node"], {}).get(output, output)]
+                    outputs.setdefault(field["node"], {})[output] = json.loads(text)
             else:
                 known = types[ref["name"]]
                 parameters[ref["name"]] = known["exact"] if "exact" in known and item == known["default"] else item
@@ -63,11 +69,23 @@ def received(arguments: Json, types: Json, values: Json) -> tuple[dict[str, Json
 
 
 def references(binding: Json) -> Iterator[Json]:
-    """The references to parameters and outputs in a binding, in their order."""
-    if binding["kind"] in ("parameter", "output"):
+    """What a binding refers to, in its order: parameters, outputs, and whole results (as records)."""
+    if binding["kind"] in ("parameter", "output") or is_whole(binding):
         yield binding
+        return
     for item in binding.get("items", binding.get("fields", ())):
         yield from references(item if isinstance(item, dict) else item[1])
+
+
+def is_whole(binding: Json) -> bool:
+    """Whether a binding is a record of one task's named outputs, each under its own name."""
+    if binding["kind"] != "record":
+        return False
+    parts = [
+        (field["kind"], field.get("node"), field.get("output") == name, "path" in field)
+        for name, field in binding["fields"]
+    ]
+    return len(set(parts)) == 1 and parts[0][0] == "output" and parts[0][2:] == (True, False)
 
 
 def check_files(outputs: dict[str, dict[str, Json]]) -> None:

@@ -38,19 +38,20 @@ from penstock.spec import (
     ParameterBinding,
     ParameterSpec,
     PipelineSpec,
+    RecordBinding,
     Task,
     TypeKind,
     TypeSpec,
-    references,
     tasks,
     walk,
 )
 from penstock_backends.airflow import attempt
 from penstock_backends.airflow.comments import said_call
+from penstock_backends.airflow.references import is_whole, node_of, parts, referring
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name, free_name
 from penstock_backends.airflow.settings import task_options, varies
 from penstock_backends.airflow.source import arguments, ascii_id, docstring, identifier, literal, names_relied_on, table
-from penstock_backends.airflow.tables import call_row, has_names, parameter_row, step_row, xcom_key
+from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, xcom_key
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
 from penstock_backends.lowering import dependencies, flatten_groups
 from penstock_backends.rendering import harness_source, header, python_template
@@ -95,6 +96,8 @@ class DagFile:
         self.varying = any(varies(task.settings.retry) for task in self.tasks.values())
         self.packages = any(task.settings.packages is not None for task in self.tasks.values())
         self.timed = any(task.settings.timeout is not None for task in self.tasks.values())
+        rows = {task.id: renamed_row(self.steps[task.step]) for task in self.tasks.values()}
+        self.renamed = {id_: row for id_, row in rows.items() if row}
         self.code = python_template(
             "airflow_runtime.py.jinja",
             major=airflow,
@@ -102,6 +105,7 @@ class DagFile:
             packages=self.packages,
             varying=self.varying,
             timed=self.timed,
+            renamed=bool(self.renamed),
         )
         self.names, self.results = self._python_names()
 
@@ -124,6 +128,7 @@ class DagFile:
             calls=table({task.id: call_row(task, self.airflow) for task in self.tasks.values()}),
             parameters=table({each.name: parameter_row(each) for each in self.pipeline.parameters}),
             steps=table({step.id: step_row(step) for step in self.pipeline.steps}),
+            renamed=table(self.renamed) if self.renamed else "",
             modules=[(literal(module.name), module.text) for module in self.pipeline.modules],
             attempt=_below_imports(inspect.getsource(attempt)),
             harness=harness_source(),
@@ -196,7 +201,7 @@ class DagFile:
 
     def _function(self, task: Task) -> Function:
         step, name = self.steps[task.step], self.names[task.id]
-        inputs = _referring(task)
+        inputs = referring(task)
         group = self.groups[task.id][-1] if self.groups[task.id] else ""
         own_id = task_id(task.id.removeprefix(f"{group}."))
         options = [] if own_id == name else [f"task_id={literal(own_id)}"]
@@ -236,18 +241,24 @@ class DagFile:
         return f"with TaskGroup({own_id}{tooltip}){f' as {variable}' if named else ''}:"
 
     def _task_call(self, task: Task, indent: int) -> str:
-        given = [f"{argument_name(name)}={self._argument(binding)}" for name, binding in _referring(task).items()]
+        given = [self._argument(argument_name(name), each, indent + 4) for name, each in referring(task).items()]
         start = f"{self.results[task.id]} = " if self.results[task.id] else ""
         start += self.names[task.id]
         return start + arguments(given, indent, indent + len(start))
 
-    def _argument(self, binding: Binding) -> str:
-        if isinstance(binding, ParameterBinding):
-            return f"dag.param({literal(binding.name)})"
-        if isinstance(binding, OutputBinding):
-            named = has_names(self.steps[self.tasks[binding.node].step])
-            return self.results[binding.node] + (f"[{literal(xcom_key(binding.output))}]" if named else "")
-        return f"[{', '.join(self._argument(each) for each in references(binding))}]"
+    def _argument(self, name: str, binding: Binding, indent: int) -> str:
+        if isinstance(binding, (ParameterBinding, OutputBinding)) or is_whole(binding):
+            return f"{name}={self._part(next(parts(binding)))}"
+        items = [self._part(each) for each in parts(binding)]
+        return f"{name}={arguments(items, indent, indent + len(name) + 2, '[]')}"
+
+    def _part(self, part: ParameterBinding | OutputBinding | RecordBinding) -> str:
+        if isinstance(part, ParameterBinding):
+            return f"dag.param({literal(part.name)})"
+        if isinstance(part, RecordBinding):
+            return self.results[node_of(part)]
+        named = has_names(self.steps[self.tasks[part.node].step])
+        return self.results[part.node] + (f"[{literal(xcom_key(part.output))}]" if named else "")
 
     def _edges(self) -> Iterator[str]:
         """The lines for what tasks wait for beside the outputs that they take."""
@@ -312,11 +323,6 @@ def _param(parameter: ParameterSpec) -> str:
         schema["description"] = parameter.description
     given += [f"{key}={literal(value, 12, 13 + len(key))}" for key, value in schema.items()]
     return f"Param{arguments(given, 8, 8 + len(literal(parameter.name)) + 7)}"
-
-
-def _referring(task: Task) -> dict[str, Binding]:
-    """A task's inputs that take something from a parameter or another task."""
-    return {name: binding for name, binding in task.inputs if any(references(binding))}
 
 
 def _first_line(text: str) -> str:

@@ -32,7 +32,18 @@ FILE = frozenset(
             "RetryDecision",
             "RetryPolicy",
         ),
-        *("SOURCES", "STEPS", "TaskGroup", "annotations", "dag", "pendulum", "random", "task", "timedelta"),
+        *(
+            "SOURCES",
+            "STEPS",
+            "XCOM_KEYS",
+            "TaskGroup",
+            "annotations",
+            "dag",
+            "pendulum",
+            "random",
+            "task",
+            "timedelta",
+        ),
     }
 )
 """What a DAG file may define or import, apart from the code that runs a step."""

@@ -65,13 +65,13 @@ def table(rows: Mapping[str, Any]) -> str:
     return "{\n" + "".join(lines) + "}" if lines else "{}"
 
 
-def arguments(parts: Sequence[str], indent: int = 0, before: int = 0) -> str:
-    """A call's arguments in their parentheses, laid out as `literal` does."""
-    line = f"({', '.join(parts)})"
+def arguments(parts: Sequence[str], indent: int = 0, before: int = 0, brackets: str = "()") -> str:
+    """A call's arguments in their parentheses, or a list's items in brackets, laid out as `literal` does."""
+    line = f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
     if not any("\n" in part for part in parts) and before + len(line) < WIDTH:
         return line
     inner = "".join(f"{' ' * (indent + 4)}{part},\n" for part in parts)
-    return f"(\n{inner}{' ' * indent})"
+    return f"{brackets[0]}\n{inner}{' ' * indent}{brackets[1]}"
 
 
 def timedelta(seconds: float) -> str:

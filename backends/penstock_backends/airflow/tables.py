@@ -39,13 +39,15 @@ def step_row(step: StepSpec) -> dict[str, Any]:
     """A row of STEPS: what is the same for every call of a step."""
     row = {key: value for key, value in step_part(step).items() if key != "function"}
     row["returns"] = _pruned(row["returns"])
-    keys = {output.name: xcom_key(output.name) for output in step.outputs if has_names(step)}
-    keys = {name: key for name, key in keys.items() if name != key}
-    if keys:
-        row["xcom_keys"] = keys
     if step.requirements:
         row["requirements"] = list(step.requirements)
     return row
+
+
+def renamed_row(step: StepSpec) -> dict[str, str]:
+    """A row of XCOM_KEYS: the step's outputs whose XCom is not called as they are."""
+    keys = {output.name: xcom_key(output.name) for output in step.outputs if has_names(step)}
+    return {name: key for name, key in keys.items() if name != key}
 
 
 def has_names(step: StepSpec) -> bool:

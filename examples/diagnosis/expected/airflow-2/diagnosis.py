@@ -93,13 +93,11 @@ with DAG(
     @task(multiple_outputs=True)
     def choose(candidates):
         """The one that misses the fewest malignant tumours; among equals, the more accurate."""
-        # choose(candidates=[Candidate(name=evaluate.name, model=evaluate.model, accuracy=evaluate.accuracy...
         return run_step("choose", candidates=candidates)
 
     @task
     def report(candidates, chosen):
         """A page for the people who decide."""
-        # report(candidates=[Candidate(name=evaluate.name, model=evaluate.model, accuracy=evaluate.accuracy...
         return run_step("report", candidates=candidates, chosen=chosen)
 
     load_task = load()
@@ -108,13 +106,9 @@ with DAG(
     evaluate_task = evaluate(model=regression_task, test=split_task["test"])
     forest_task = forest(train=split_task["train"], shape=dag.param("shape"), seed=dag.param("seed"))
     evaluate_2_task = evaluate_2(model=forest_task, test=split_task["test"])
-    choose_task = choose(
-        candidates=[evaluate_task["name"], evaluate_task["model"], evaluate_task["accuracy"], evaluate_task["recall"], evaluate_2_task["name"], evaluate_2_task["model"], evaluate_2_task["accuracy"], evaluate_2_task["recall"]],
-    )
-    report(
-        candidates=[evaluate_task["name"], evaluate_task["model"], evaluate_task["accuracy"], evaluate_task["recall"], evaluate_2_task["name"], evaluate_2_task["model"], evaluate_2_task["accuracy"], evaluate_2_task["recall"]],
-        chosen=[choose_task["name"], choose_task["model"], choose_task["accuracy"], choose_task["recall"]],
-    )
+    choose_task = choose(candidates=[evaluate_task, evaluate_2_task])
+    report(candidates=[evaluate_task, evaluate_2_task], chosen=choose_task)
+
 
 # --- How a step runs ----------------------------------------------------------------------------------------
 # None of this runs when Airflow parses the file. Each attempt is a process of its own, outside of Airflow's:
@@ -138,6 +132,10 @@ def run_step(name, /, **values):
     """Run one attempt of what the task of this name calls, and return its outputs as JSON text."""
     context = get_current_context()
     ti = context["ti"]
+    unknown = sorted(set(context["dag_run"].conf or {}) - set(PARAMETERS))
+    if unknown:
+        known = ", ".join(PARAMETERS) or "none"
+        raise StepFailed(f"the DAG has no parameter {', '.join(unknown)}; it has: {known}")
     call = CALLS[name]
     step = STEPS[call["step"]]
     attempt = ti.try_number - ti.max_tries + ti.task.retries  # counts from 1 again after the task was cleared
@@ -156,8 +154,7 @@ def run_step(name, /, **values):
         log.info("metric %s = %s", metric, value)
     if result["metrics"]:
         ti.xcom_push(key="step_metrics", value=json.dumps(result["metrics"]))
-    keys = step.get("xcom_keys", {})
-    outputs = {keys.get(output, output): json.dumps(wire) for output, wire in result["outputs"].items()}
+    outputs = {output: json.dumps(wire) for output, wire in result["outputs"].items()}
     return outputs["output"] if step["returns"]["kind"] == "value" else outputs or None
 
 
@@ -188,10 +185,10 @@ def run_process(call, step, values, attempt, folder):
             "parent": os.getpid(),
         }
         Path(work, "request.json").write_text(json.dumps(request), encoding="utf-8")
-        Path(work, "step.py").write_text(HARNESS + ATTEMPT, encoding="utf-8")
+        Path(work, "run-step.py").write_text(HARNESS + ATTEMPT, encoding="utf-8")
         # Temporary files of the attempt go when it goes, even if it is killed.
         variables = {**os.environ, "TMPDIR": work, **call.get("env", {})}
-        command = [sys.executable, "-u", "step.py"]
+        command = [sys.executable, "-u", "run-step.py"]
         child = subprocess.Popen(
             command,
             cwd=work,
@@ -621,7 +618,7 @@ def main() -> None:
     call, types, folder = request["call"], request["types"], Path(request["folder"])
     job = {**request["step"], **call, "function": call["step"]}
     job["parameters"] = {name: each["type"] for name, each in types.items()}
-    parameters, outputs = received(call["arguments"], types, request["values"])
+    parameters, outputs = received(call["arguments"], types, request["values"], request.get("keys", {}))
     has_artifacts = any(output.get("artifact") for output in job["outputs"])
 
     def attempt(_: int) -> Json:
@@ -643,16 +640,22 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def received(arguments: Json, types: Json, values: Json) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
+def received(
+    arguments: Json, types: Json, values: Json, keys: Json
+) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
     """What Airflow handed to the task: parameters by name, and outputs by node and name."""
     parameters: dict[str, Json] = {}
     outputs: dict[str, dict[str, Json]] = {}
     for name, value in values.items():
         binding = arguments[name]
-        single = binding["kind"] in ("parameter", "output")
+        single = binding["kind"] in ("parameter", "output") or is_whole(binding)
         for ref, item in zip(references(binding), [value] if single else value):  # noqa: B905  # Python 3.9
             if ref["kind"] == "output":
                 outputs.setdefault(ref["node"], {})[ref["output"]] = json.loads(item)
+            elif ref["kind"] == "record":
+                for output, field in ref["fields"]:
+                    text = item[keys.get(field["node"], {}).get(output, output)]
+                    outputs.setdefault(field["node"], {})[output] = json.loads(text)
             else:
                 known = types[ref["name"]]
                 parameters[ref["name"]] = known["exact"] if "exact" in known and item == known["default"] else item
@@ -660,11 +663,23 @@ def received(arguments: Json, types: Json, values: Json) -> tuple[dict[str, Json
 
 
 def references(binding: Json) -> Iterator[Json]:
-    """The references to parameters and outputs in a binding, in their order."""
-    if binding["kind"] in ("parameter", "output"):
+    """What a binding refers to, in its order: parameters, outputs, and whole results (as records)."""
+    if binding["kind"] in ("parameter", "output") or is_whole(binding):
         yield binding
+        return
     for item in binding.get("items", binding.get("fields", ())):
         yield from references(item if isinstance(item, dict) else item[1])
+
+
+def is_whole(binding: Json) -> bool:
+    """Whether a binding is a record of one task's named outputs, each under its own name."""
+    if binding["kind"] != "record":
+        return False
+    parts = [
+        (field["kind"], field.get("node"), field.get("output") == name, "path" in field)
+        for name, field in binding["fields"]
+    ]
+    return len(set(parts)) == 1 and parts[0][0] == "output" and parts[0][2:] == (True, False)
 
 
 def check_files(outputs: dict[str, dict[str, Json]]) -> None:
