@@ -49,6 +49,21 @@ def starving() -> str:
     return label.with_options(resources=Resources(cpu=100_000))(True, "x")
 
 
+@pipeline
+def hungry() -> str:
+    return label.with_options(resources=Resources(memory="1020 TiB"))(True, "x")
+
+
+@step(packages=[], timeout=3, retry=1)
+def quick() -> int:
+    return 1
+
+
+@pipeline
+def prepared() -> int:
+    return quick()
+
+
 @step(image="python:3.12")
 def boxed() -> int:
     return 1
@@ -189,6 +204,31 @@ def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):
     assert ran.returncode == 1
     assert "label asks for 100000 of cpu, and this machine has " in ran.stderr
     assert not (tmp_path / "starving-runs").exists()
+    assert "label asks for 1044480.00 GiB of memory, and this machine has " in emitted(hungry).stderr
+
+
+SLOW_UV = """#!{python}
+import os, sys, time
+time.sleep(4)
+os.makedirs(sys.argv[-1] + "/bin")
+os.symlink("{python}", sys.argv[-1] + "/bin/python")
+"""
+
+
+def test_making_an_environment_takes_nothing_of_a_steps_timeout(emitted, tmp_path):
+    uv = tmp_path / "tools" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(SLOW_UV.format(python=sys.executable))
+    uv.chmod(0o755)
+    ran = emitted(prepared, "--json", env={**os.environ, "PATH": f"{uv.parent}{os.pathsep}{os.environ['PATH']}"})
+    said = json.loads(ran.stdout)
+    assert (said["state"], said["result"]) == ("succeeded", 1), ran.stderr
+
+
+def test_an_environment_that_cannot_be_made_fails_its_step_after_all_retries(emitted, tmp_path):
+    ran = emitted(pipelines.with_impossible_packages)
+    assert ran.returncode == 1
+    assert "could not be installed" in ran.stdout
 
 
 def test_metrics_are_told(emitted):

@@ -1527,8 +1527,7 @@ def run_job(
             os.chdir(home)
 
 
-# Files whose frames tell an author nothing, where a traceback begins with them; a program that embeds this one may add
-# its own.
+# Files whose frames tell an author nothing; a program that embeds this one may add its own.
 HIDDEN_FILES = {
     perform.__code__.co_filename,
     importlib.__file__,
@@ -1538,13 +1537,15 @@ HIDDEN_FILES = {
 
 
 def explain(error: BaseException) -> str:
-    """The error as its author wants to see it: the traceback without the frames of this file."""
+    """The error as its author wants to see it: the traceback without the frames of this file, where others are left."""
     if isinstance(error, StepError):
         return f"error: {error}"
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in HIDDEN_FILES:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__)).rstrip()
+    whole = traceback.TracebackException(type(error), error, error.__traceback__)
+    parts = [whole]
+    for part in parts:
+        part.stack[:] = [each for each in part.stack if each.filename not in HIDDEN_FILES] or part.stack
+        parts += filter(None, (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())))
+    return "".join(whole.format()).rstrip()
 
 
 def failure(error: BaseException) -> Json:
