@@ -156,7 +156,7 @@ def test_settings_are_airflows_own_arguments() -> None:
 
 def test_a_whole_result_is_handed_over_as_one() -> None:
     text = emitted(names)
-    assert "whole=halves_task)" in text
+    assert "whole=halves_task,\n" in text
     assert 'first=halves_task["return_value_"]' in text
     assert 'XCOM_KEYS = {\n    "halves": {' in text
 
