@@ -20,5 +20,6 @@ def example(name: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline[..., Any]:
     folder = ROOT / name
     monkeypatch.syspath_prepend(folder)
     for file in folder.glob("*.py"):
-        monkeypatch.delitem(sys.modules, file.stem, raising=False)
+        monkeypatch.setitem(sys.modules, file.stem, sys)  # so that whatever it becomes is undone
+        del sys.modules[file.stem]
     return load_pipeline(str(folder / "pipeline.py"))
