@@ -136,7 +136,7 @@ class Pipeline(Generic[P, R_co]):
     def define(self) -> Definition:
         """The spec with the live objects behind it; traced once."""
         if self._definition is None:
-            self._definition = tracing.define(self._authored, self._heading)
+            self._definition = tracing.define(self._authored, self._heading, _is_step)
         return self._definition
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -291,6 +291,10 @@ def _refuse_what_cannot_be_a_step(function: Any) -> None:
     if error is not None:
         here = call_site("step").location()
         raise DefinitionError([replace(each, location=each.location or here) for each in error.diagnostics])
+
+
+def _is_step(thing: object) -> bool:
+    return issubclass(type(thing), Step)  # `isinstance` would ask a proxy for the class of what it stands for
 
 
 def _several(after: Iterable[object] | object) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from penstock.bindings import Bound, Unbindable, bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.modules import canonical_module
+from penstock.pitfalls import pitfalls
 from penstock.placeholders import Placeholder, Traced
 from penstock.requirements import needs_distribution, requirements_for
 from penstock.serializers import requirements_of
@@ -73,8 +74,8 @@ def current_trace() -> Trace | None:
     return _CURRENT.get()
 
 
-def define(pipeline: Authored, heading: Heading) -> Definition:
-    """Traces a pipeline function into a spec.
+def define(pipeline: Authored, heading: Heading, is_step: Callable[[object], bool]) -> Definition:
+    """Traces a pipeline function into a spec; ``is_step`` tells steps from other objects.
 
     Raises:
         DefinitionError: with everything that is wrong with it.
@@ -85,6 +86,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     trace.problems.extend(_artifact_parameters(pipeline, declaration))
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
     trace.parameters = {each.name: each.type for each in declaration.parameters}
+    trace.problems.extend(pitfalls(pipeline.function, pipeline.namespace, is_step))
     result = trace.result(pipeline, declaration, inputs)
     steps, modules = trace.programs()
     if trace.problems:
