@@ -134,7 +134,15 @@ class Pipeline(Generic[P, R_co]):
         return self.define().spec
 
     def define(self) -> Definition:
-        """The spec with the live objects behind it; traced once."""
+        """The spec with the live objects behind it; traced once. Raises `DefinitionError` as `spec` does."""
+        definition = self.check()
+        problems = tuple(tracing.artifact_parameters(self._authored, definition.spec))
+        if problems:
+            raise DefinitionError(problems)
+        return definition
+
+    def check(self) -> Definition:
+        """As `define`, for a pipeline that may be there to be nested only: its parameters may be artifacts."""
         if self._definition is None:
             self._definition = tracing.define(self._authored, self._heading, _is_step)
         return self._definition
@@ -360,7 +368,7 @@ def pipeline(
         heading = tracing.Heading(_checked_schedule(function, schedule), tuple(tags), owner, description)
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
-            made.define()
+            made.check()
         except NameError as error:
             if not _is_bound_later(function, error):
                 raise

@@ -216,10 +216,8 @@ class Search:
                 self._missing(target, place)
             return
         self.include(found)
-        if imported.attr == "*":
-            for name in sorted(found.public):
-                self.bind(found, name)
-        elif imported.attr and not self._member(found, imported.attr) and not optional:
+        # A star takes what is there; what of it is reached, `_bind_starred` has reached by name.
+        if imported.attr not in ("", "*") and not self._member(found, imported.attr) and not optional:
             self._missing(f"{target}.{imported.attr}", place)
 
     def _member(self, module: Module, name: str) -> bool:

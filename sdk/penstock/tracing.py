@@ -83,7 +83,6 @@ def define(pipeline: Authored, heading: Heading, is_step: Callable[[object], boo
     trace = Trace()
     declaration = declaration_of(pipeline.function, trace.names, pipeline.namespace)
     trace.problems.extend(declaration.problems)
-    trace.problems.extend(_artifact_parameters(pipeline, declaration))
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
     trace.parameters = {each.name: each.type for each in declaration.parameters}
     trace.problems.extend(pitfalls(pipeline.function, pipeline.namespace, is_step))
@@ -116,12 +115,13 @@ def _parameter(parameter: ParameterSpec) -> Placeholder:
     return Placeholder(ParameterBinding(name=parameter.name), parameter.type, f"parameter `{parameter.name}`")
 
 
-def _artifact_parameters(pipeline: Authored, declaration: Declaration) -> Iterator[Diagnostic]:
-    for parameter in declaration.parameters:
+def artifact_parameters(pipeline: Authored, spec: PipelineSpec) -> Iterator[Diagnostic]:
+    """Why a pipeline can only be nested: parameters that no engine can be given from outside."""
+    for parameter in spec.parameters:
         if _only_as_file(parameter.type):
-            what = f"parameter `{parameter.name}` of pipeline `{pipeline.name}`"
-            message = f"{what} is {with_article(parameter.type.text)}, which no engine can be given"
-            fix = "take a `str` that says where it is, and read it in a step"
+            kind = f"a {parameter.type.text}, which no engine can be given"
+            message = f"parameter `{parameter.name}` of pipeline `{pipeline.name}` is {kind}"
+            fix = "take a `str` that says where it is, and read it in a step; or nest the pipeline in one that makes it"
             yield Diagnostic("P207", message, definition_location(pipeline.function), fix)
 
 

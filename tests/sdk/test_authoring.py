@@ -337,12 +337,26 @@ def test_a_constant_that_has_no_json_form_is_refused_with_its_place():
     assert problems(caught) == ["P203"]
 
 
-def test_a_pipeline_cannot_be_given_a_file():
+def test_a_pipeline_that_takes_a_file_can_be_nested_but_not_run_by_itself():
+    @step
+    def write() -> Path:
+        return Path("x")
+
+    @step
+    def size(data: Path) -> int:
+        return 1
+
+    @pipeline
+    def inner(data: Path) -> int:
+        return size(data)
+
+    @pipeline
+    def outer() -> int:
+        return inner(write())
+
+    assert [task.id for task in tasks(outer.spec.body)] == ["write", "inner.size"]
     with pytest.raises(DefinitionError, match="take a `str`") as caught:
-
-        @pipeline
-        def bad(data: Path) -> None: ...
-
+        inner.compile("local")
     assert problems(caught) == ["P207"]
 
 

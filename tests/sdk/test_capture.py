@@ -633,3 +633,12 @@ def test_fifty_steps_of_a_thousand_lines_are_captured_in_less_than_half_a_second
     captured = [capture(each) for each in functions]
     merge(captured)
     assert time.process_time() - start < 0.5
+
+
+def test_a_star_import_takes_along_what_is_reached_through_it_only(project: Project) -> None:
+    project.write(
+        tables="UNUSED = 1\nNAMES = {'a': 1}\n\ndef count(x):\n    return len(NAMES) + x\n",
+        extra__init="from tables import NAMES\nNAMES['b'] = 2\nOTHER = 3\n",
+        pipeline="from extra import *\nfrom tables import *\n\ndef train():\n    return count(0)\n",
+    )
+    assert not {"UNUSED", "OTHER"} & set(check(project).split())

@@ -25,6 +25,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
         (folder / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+        for file in files:  # from Python 3.12 on, files that are listed but missing do not count
+            path = folder.parent / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
         if top_level:
             (folder / "top_level.txt").write_text(top_level)
         for cache in caches:
