@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
+from penstock.modules import module_name_problem
 from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, ScheduleSpec, Settings
@@ -144,6 +146,7 @@ class Pipeline(Generic[P, R_co]):
     def check(self) -> Definition:
         """As `define`, for a pipeline that may be there to be nested only: its parameters may be artifacts."""
         if self._definition is None:
+            _refuse_a_script_that_no_program_can_import(self.function)
             self._definition = tracing.define(self._authored, self._heading, _is_step)
         return self._definition
 
@@ -299,6 +302,14 @@ def _refuse_what_cannot_be_a_step(function: Any) -> None:
     if error is not None:
         here = call_site("step").location()
         raise DefinitionError([replace(each, location=each.location or here) for each in error.diagnostics])
+
+
+def _refuse_a_script_that_no_program_can_import(function: Callable[..., object]) -> None:
+    file = inspect.unwrap(function).__code__.co_filename
+    is_script = function.__module__ == "__main__" and Path(file).is_file()  # a notebook's cell is no file
+    problem = module_name_problem(file) if is_script else None
+    if problem is not None:
+        raise DefinitionError(problem)
 
 
 def _is_step(thing: object) -> bool:

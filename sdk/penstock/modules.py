@@ -10,7 +10,9 @@ import functools
 import importlib.machinery
 import importlib.util
 import io
+import keyword
 import os
+import re
 import sys
 import sysconfig
 import tokenize
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from penstock.diagnostics import Diagnostic, shown_path
 from penstock.harness import bound_names, root_names
 from penstock.references import Imported, References, dotted, references_of
 
@@ -230,6 +233,23 @@ def canonical_module(module_name: str, file: str) -> tuple[str, str, Path]:
         root = root.parent
     name = ".".join(parts)
     return ("main" if name == "__main__" else name), path.relative_to(root).as_posix(), root
+
+
+def module_name_problem(file: str) -> Diagnostic | None:
+    """What is wrong where no program could import a file, because its name, or its package's, is no name in Python."""
+    name, relative, root = canonical_module("", file)
+    path = root / relative
+    if path.suffix != ".py":
+        message = f"{shown_path(str(path))} is not a Python file: its name does not end with .py"
+        return Diagnostic("P715", message, fix=f"rename the file to {path.name}.py")
+    wrong = next((part for part in name.split(".") if not part.isidentifier() or keyword.iskeyword(part)), None)
+    if wrong is None:
+        return None
+    better = re.sub(r"\W", "_", wrong)
+    better = better + "_" if keyword.iskeyword(better) else better if better.isidentifier() else f"_{better}"
+    thing, ending = ("file", ".py") if wrong == path.stem else ("folder", "")
+    message = f"{shown_path(str(path))} cannot be imported by other programs: `{wrong}` is not a name in Python"
+    return Diagnostic("P715", message, fix=f"rename the {thing} to {better}{ending}")
 
 
 def absolute(file: str) -> Path:

@@ -203,6 +203,108 @@ def test_a_file_that_fails_to_import_shows_the_authors_traceback_only(project):
     assert "loading.py" not in done.stderr
 
 
+LATE = """
+from penstock import pipeline, step
+
+@step
+def load(n: int) -> int:
+    return n
+
+@pipeline
+def flow(n: int) -> int:
+    return laod(n)
+"""
+
+
+def test_an_error_in_a_pipelines_function_is_told_by_the_authors_lines(project):
+    Path(project, "late.py").write_text(LATE)
+    done = penstock(project, "check", "late.py")
+    assert done.returncode == 2
+    assert "P713: pipeline `flow` of late.py fails when its graph is made" in done.stderr
+    assert f'File "{project / "late.py"}", line 10, in flow' in done.stderr
+    assert "NameError: name 'laod' is not defined" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("File ") == 1
+
+
+@pytest.mark.parametrize("below", [".", "deeper"])
+def test_a_failed_import_shows_no_frames_of_the_import_system(project, below):
+    Path(project, "package").mkdir()
+    Path(project, "package", "__init__.py").write_text("")
+    Path(project, "package", "bad.py").write_text("x = {}['y']\n")
+    Path(project, "package", "deeper").mkdir()
+    done = penstock(project / "package" / below, "run", str(project / "package" / "bad.py"))
+    assert done.returncode == 2
+    assert "KeyError: 'y'" in done.stderr
+    assert "frozen" not in done.stderr
+    assert done.stderr.count("File ") == 1
+
+
+def test_a_file_that_ends_the_program_is_told(project):
+    Path(project, "ends.py").write_text("import sys\n\nsys.exit(3)\n")
+    done = penstock(project, "run", "ends.py")
+    assert done.returncode == 2
+    assert "P713: ends.py cannot be imported" in done.stderr
+    assert "SystemExit: 3" in done.stderr
+
+
+TWICE = """
+@pipeline
+def twice(n: int = 2) -> int:
+    return sums(sums(n))
+"""
+
+
+def test_the_pipeline_that_no_other_nests_is_the_one_that_is_meant(project):
+    Path(project, "flow.py").write_text(SOURCE + TWICE)
+    assert "result 2" in penstock(project, "run", "flow.py").stdout
+    Path(project, "flow.py").write_text(SOURCE + TWICE + TWICE.replace("twice", "again"))
+    done = penstock(project, "run", "../" + project.name + "/flow.py")
+    assert done.returncode == 2
+    assert f"P712: ../{project.name}/flow.py defines 3 pipelines" in done.stderr
+    assert f"say which: `../{project.name}/flow.py:twice`, `../{project.name}/flow.py:again`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("my-flow.py", "my_flow.py"),
+        ("my flow.py", "my_flow.py"),
+        ("2nd.py", "_2nd.py"),
+        ("class.py", "class_.py"),
+        ("flow", "flow.py"),
+    ],
+)
+def test_a_file_that_no_program_can_import_is_refused_for_every_command_and_as_a_script(project, name, better):
+    Path(project, name).write_text(SOURCE)
+    for done in (
+        penstock(project, "run", name),
+        penstock(project, "compile", name, "--to", "all"),
+        subprocess.run([sys.executable, name], capture_output=True, text=True, cwd=project, check=False),
+    ):
+        assert done.returncode != 0
+        assert f"P715: {name} " in done.stderr
+        assert f"fix: rename the file to {better}\n" in done.stderr
+    assert not Path(project, ".penstock").exists()
+
+
+def test_the_name_of_a_package_must_be_a_name_as_well(project):
+    Path(project, "my-shop").mkdir()
+    Path(project, "my-shop", "__init__.py").write_text("")
+    Path(project, "my-shop", "flow.py").write_text(SOURCE)
+    done = penstock(project, "run", "my-shop/flow.py")
+    assert done.returncode == 2
+    assert "fix: rename the folder to my_shop\n" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "\\xff"])
+def test_a_spec_that_is_broken_is_named(project, text):
+    Path(project, "spec.json").write_bytes(text.encode())
+    done = penstock(project, "check", "spec.json")
+    assert done.returncode == 2
+    assert "P400: spec.json: " in done.stderr
+
+
 def test_all_targets_are_written_side_by_side_and_then_checked(project):
     done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
     assert done.returncode == 0, done.stderr
