@@ -14,6 +14,7 @@ from penstock.spec import (
     Settings,
     StepSpec,
     Task,
+    TypeKind,
     TypeSpec,
     references,
     walk,
@@ -116,8 +117,14 @@ def _without_empty_paths(binding: dict[str, Any]) -> dict[str, Any]:
     return {**binding, parts: [[name, _without_empty_paths(item)] for name, item in binding[parts]]}
 
 
+# Whose values the harness compares with the annotation before it hands them on.
+_CHECKED = (TypeKind.BOOL, TypeKind.INT, TypeKind.FLOAT, TypeKind.STR, TypeKind.BYTES)
+
+
 def _output(name: str, type_: TypeSpec) -> dict[str, Any]:
     output: dict[str, Any] = {"name": name, "text": type_.text}
+    if type_.kind in _CHECKED:
+        output["kind"] = type_.kind.value
     if type_.is_artifact:
         output |= {"artifact": True, "serializer": type_.serializer or "any"}
     return output

@@ -84,7 +84,8 @@ class _Binder:
     def bind(self, value: object) -> Bound:
         if isinstance(value, Placeholder):
             traced = value.__penstock__
-            return Bound(traced.binding, traced.type, traced.said, (traced.node,) if traced.node else ())
+            waits = (traced.node,) if traced.type.kind is TypeKind.NONE and traced.node else ()
+            return Bound(traced.binding, traced.type, traced.said, waits)
         if not _holds_placeholder(value):
             return _constant(value, self.names)
         if isinstance(value, list):

@@ -7,10 +7,12 @@ so that one run reports them all.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from penstock import capture
@@ -150,6 +152,8 @@ class _Step:
     given: list[TypeSpec] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
     needs_requirements: bool = False
+    sources: set[str] = field(default_factory=set)
+    """The ids of the steps whose results it is given and that may hold objects of any class."""
 
 
 class Trace:
@@ -164,6 +168,7 @@ class Trace:
         self._outputs: dict[tuple[str, str], TypeSpec] = {}
         self._prefix = ""
         self._ids: set[str] = set()
+        self._callers: dict[str, str] = {}
         self._serializers: dict[str, Callable[..., object]] = {}
 
     def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
@@ -213,6 +218,8 @@ class Trace:
             called.given.append(made.type)
             called.given.extend(self._wholes(made.binding))
             called.bindings.append(made.binding)
+            if _may_hold_objects(made.type):
+                called.sources.update(self._callers[node] for node in _nodes_of(made.binding))
             waits.extend(made.nodes)
             inputs.append((parameter.name, made.binding))
         self.body.append(
@@ -225,6 +232,7 @@ class Trace:
                 span=self._span(site),
             )
         )
+        self._callers[id_] = self.names.of(step.function)
         self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
         return _output(id_, called.declaration)
 
@@ -363,18 +371,40 @@ class Trace:
 
     def programs(self) -> tuple[tuple[StepSpec, ...], tuple[Any, ...]]:
         """The captured steps, and the author's modules that they reach."""
-        specs: list[StepSpec] = []
-        captured: list[capture.Captured] = []
+        captured: dict[str, capture.Captured] = {}
         for id_, step in self.steps.items():
             try:
-                captured.append(self._captured(step))
+                captured[id_] = self._captured(step)
             except DefinitionError as error:
                 self.problems.extend(error.diagnostics)
-                continue
-            specs.append(self._step_spec(id_, step, captured[-1]))
-        return tuple(specs), capture.merge(captured)
+        for id_, more in self._handed_on(captured).items():
+            captured[id_] = self._captured(self.steps[id_], more)
+        specs = tuple(self._step_spec(id_, self.steps[id_], each) for id_, each in captured.items())
+        return specs, capture.merge(captured.values())
 
-    def _captured(self, step: _Step) -> capture.Captured:
+    def _handed_on(self, captured: Mapping[str, capture.Captured]) -> dict[str, tuple[Any, ...]]:
+        """What each step must hold so that objects of the author's classes can be read where it runs.
+
+        An object, pickled or encoded, can hold instances of any class, and refer to any function, that the program of
+        the step that made it reaches; those, and no others.
+        """
+        own = {id_: _definitions(self.steps[id_].authored, each) for id_, each in captured.items()}
+        held = {id_: dict(each) for id_, each in own.items()}
+        grown = True
+        while grown:
+            grown = False
+            for id_ in captured:
+                for source in self.steps[id_].sources & captured.keys():
+                    more = held[source].keys() - held[id_].keys()
+                    held[id_].update((name, held[source][name]) for name in more)
+                    grown |= bool(more)
+        return {
+            id_: tuple(held[id_][name] for name in sorted(held[id_].keys() - own[id_].keys()))
+            for id_ in captured
+            if held[id_].keys() != own[id_].keys()
+        }
+
+    def _captured(self, step: _Step, more: tuple[Any, ...] = ()) -> capture.Captured:
         named = [name for type_ in step.given for name in _class_names(type_)]
         made = [name for binding in step.bindings for name in _record_names(binding)]
         # A value that is declared as `Any` may hold an instance of any class that the pipeline's types mention.
@@ -382,7 +412,7 @@ class Trace:
         also = self.names.authored(iter((*named, *made, *open_)))
         return capture.capture(
             step.authored.function,
-            (*step.declaration.serializers, *self._readers(step), *also),
+            (*step.declaration.serializers, *self._readers(step), *also, *more),
             find_requirements=step.needs_requirements,
         )
 
@@ -476,6 +506,31 @@ def _contrast(made: Bound, value: object, reason: str) -> str:
 def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
     source = f"pass {with_article(parameter.type.text)}"
     return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"
+
+
+def _may_hold_objects(type_: TypeSpec) -> bool:
+    """Whether values of a type may hold objects of classes that the type does not tell."""
+    if type_.kind in (TypeKind.OBJECT, TypeKind.DATACLASS, TypeKind.NAMEDTUPLE, TypeKind.PYDANTIC, TypeKind.ANY):
+        return type_.serializer not in ("parquet", "npy")
+    return any(_may_hold_objects(part) for part in type_.args)
+
+
+def _nodes_of(binding: Binding) -> Iterator[str]:
+    return (ref.node for ref in references(binding) if isinstance(ref, OutputBinding))
+
+
+def _definitions(step: Authored, captured: capture.Captured) -> dict[str, Any]:
+    """The author's classes and functions that a program holds, by their names in it, the step itself left out."""
+    found: dict[str, Any] = {}
+    for reach in captured.reach:
+        own = reach.module == captured.entry.partition(":")[0]
+        namespace = step.function.__globals__ if own else vars(sys.modules.get(reach.module, step))
+        for name in reach.names:
+            thing = namespace.get(name)
+            is_definition = isinstance(thing, (type, FunctionType)) and capture.is_authored(thing)
+            if is_definition and capture.canonical_name(thing) == f"{reach.module}:{name}":
+                found[f"{reach.module}:{name}"] = thing
+    return found
 
 
 def _is_open(type_: TypeSpec) -> bool:

@@ -1,5 +1,6 @@
 """Failing steps, retries and timeouts."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -8,6 +9,16 @@ import time
 
 from penstock import Retry, current_attempt, pipeline, step
 from tests.conformance.case import Case
+
+
+@dataclasses.dataclass
+class Base:
+    one: int
+
+
+@dataclasses.dataclass
+class Derived(Base):
+    two: int
 
 
 @step
@@ -130,6 +141,39 @@ def a_result_that_is_not_what_was_declared() -> int:
     return plus_one(wrong_type())
 
 
+@step
+def a_text_for_a_number() -> int:
+    return "1"  # type: ignore[return-value]
+
+
+@step
+def a_cut_record() -> Base:
+    return Derived(1, 2)
+
+
+@step
+def value_of(record: Base) -> int:
+    return record.one
+
+
+@pipeline
+def results_that_would_change_on_the_way() -> tuple[int, int]:
+    return plus_one(a_text_for_a_number()), value_of(a_cut_record())
+
+
+@pipeline
+def half_bad() -> int:
+    fails(1)
+    return good()
+
+
+@pipeline
+def a_failure_beside_what_is_taken() -> int:
+    taken = half_bad()
+    plus_one.with_options(name="waits", after=taken)(1)
+    return plus_one(taken)
+
+
 CASES = (
     Case(
         one_failure,
@@ -155,6 +199,21 @@ CASES = (
         "A timeout ends a child that ignores SIGTERM, and the retry runs without it.",
         {"note": "{folder}/pid"},
         returns=(True, 2),
+    ),
+    Case(
+        results_that_would_change_on_the_way,
+        "A subclass would be cut down to the declared fields, and a text would take a number's place, without a word.",
+        nodes={
+            "a_text_for_a_number": "failed",
+            "plus_one": "upstream_failed",
+            "a_cut_record": "failed",
+            "value_of": "upstream_failed",
+        },
+    ),
+    Case(
+        a_failure_beside_what_is_taken,
+        "Who takes a nested pipeline's result waits for what makes it; who comes after it, for all of it.",
+        nodes={"half_bad.fails": "failed", "waits": "upstream_failed"},
     ),
     Case(
         a_result_that_is_not_what_was_declared,

@@ -110,6 +110,72 @@ def metrics() -> int:
     return measured()
 
 
+class Predictor:
+    """What the consumer's annotation names; the value is of a class that it does not."""
+
+    def predict(self, x: float) -> float:
+        raise NotImplementedError
+
+
+class Scaled(Predictor):
+    def __init__(self, factor: float) -> None:
+        self.link = halved  # pickled by reference: the consumer must hold the function, too
+        self.factor = factor
+
+    def predict(self, x: float) -> float:
+        return self.link(self.factor * x)
+
+
+def halved(x: float) -> float:
+    return x / 2
+
+
+@dataclasses.dataclass
+class Area:
+    name: str
+
+    def size(self) -> float:
+        return 0.0
+
+
+@dataclasses.dataclass
+class Disc(Area):
+    radius: float = 2.0
+
+    def size(self) -> float:
+        return 3 * self.radius**2
+
+
+@step
+def fitted() -> Predictor:
+    return Scaled(5.0)
+
+
+@step
+def passed_on(model: Predictor) -> list[Predictor]:
+    return [model]
+
+
+@step
+def predicted(models: list[Predictor], x: float) -> float:
+    return models[0].predict(x)
+
+
+@step
+def areas() -> list[Area]:
+    return [Disc("d"), Area("a")]
+
+
+@step
+def sizes(given: list[Area]) -> list[float]:
+    return [each.size() for each in given]
+
+
+@pipeline
+def objects_of_subclasses() -> tuple[float, list[float]]:
+    return predicted(passed_on(fitted()), 3.0), sizes(areas())
+
+
 CASES = (
     Case(
         thirty_lines,
@@ -120,5 +186,9 @@ CASES = (
         "Packages import relatively, re-export, and form cycles; all of it must travel, nothing more.",
     ),
     Case(decorated_and_shared, "Decorators of the author run; Penstock's are gone where Penstock is not installed."),
+    Case(
+        objects_of_subclasses,
+        "A value may be of a class that only the step which made it names; whoever takes it must hold that class.",
+    ),
     Case(metrics, "A step may use Penstock's own run-time functions where Penstock is not installed."),
 )

@@ -1,4 +1,4 @@
-# timezones: made by Penstock from pipeline.py, spec ef8257d906c39226.
+# timezones: made by Penstock from pipeline.py, spec ffd3d506b3c3d4f9.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:timezones --to airflow --airflow 2
 #
@@ -294,28 +294,65 @@ STEPS = {
                 "Clocks",
                 "NOON",
                 "NamedTuple",
+                "TABLES",
                 "Zone",
                 "ZoneInfo",
                 "clocks_on",
+                "csv",
                 "date",
                 "datetime",
                 "defaultdict",
+                "importlib",
+                "table",
                 "time",
                 "timedelta",
+                "tzdata",
             ],
         },
         "outputs": [{"name": "output", "text": "list[Clocks]"}],
         "returns": {"kind": "value"},
+        "requirements": ["tzdata==2026.6"],
     },
     "pipeline:changing": {
-        "reach": {"pipeline": ["Clocks", "NamedTuple", "changing", "timedelta"]},
+        "reach": {
+            "pipeline": [
+                "Clocks",
+                "NamedTuple",
+                "TABLES",
+                "Zone",
+                "changing",
+                "csv",
+                "importlib",
+                "table",
+                "timedelta",
+                "tzdata",
+            ],
+        },
         "outputs": [{"name": "output", "text": "list[str]"}],
         "returns": {"kind": "value"},
+        "requirements": ["tzdata==2026.6"],
     },
     "pipeline:write": {
-        "reach": {"pipeline": ["Clocks", "NamedTuple", "Path", "Report", "hours", "timedelta", "write"]},
+        "reach": {
+            "pipeline": [
+                "Clocks",
+                "NamedTuple",
+                "Path",
+                "Report",
+                "TABLES",
+                "Zone",
+                "csv",
+                "hours",
+                "importlib",
+                "table",
+                "timedelta",
+                "tzdata",
+                "write",
+            ],
+        },
         "outputs": [{"name": "output", "text": "Report[Path]", "artifact": True, "serializer": "path"}],
         "returns": {"kind": "value"},
+        "requirements": ["tzdata==2026.6"],
     },
 }
 
@@ -591,9 +628,11 @@ def encode(value: object, name_of: Callable[[type], str] = type_name) -> Json:
         return {"$enum": [name_of(cls), value.name]}
     if cls in _ENCODERS:
         return _ENCODERS[cls](value, name_of)
-    if cls.__module__ == "numpy" and callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
-        return encode(value.item(), name_of)  # type: ignore[attr-defined]  # a NumPy scalar, told apart without importing NumPy
+    plain = _plain_number(value)
+    if plain is not value:
+        return encode(plain, name_of)
     if dataclasses.is_dataclass(value):
+        _refuse_extras(value)
         return {
             "$dataclass": [
                 name_of(cls),
@@ -604,7 +643,24 @@ def encode(value: object, name_of: Callable[[type], str] = type_name) -> Json:
         return {"$namedtuple": [name_of(cls), [encode(item, name_of) for item in value]]}
     if hasattr(cls, "__pydantic_validator__"):
         return {"$pydantic": [name_of(cls), _encode_pydantic(value, name_of)]}
-    raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no exact JSON form")
+    base = next((each.__name__ for each in cls.__mro__[1:] if each in _ENCODERS or each is str), "")
+    hint = f"; make a plain {base} of it" if base else ""
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no exact JSON form{hint}")
+
+
+def _plain_number(value: typing.Any) -> typing.Any:
+    """The Python number in a NumPy scalar, told apart without importing NumPy; anything else as it is."""
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_scalar else value
+
+
+def _refuse_extras(value: object) -> None:
+    """Raises `TypeError` for a dataclass's instance that has more than its fields, which would be lost."""
+    cls = type(value)
+    known = {each.name for each in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set(vars(cls))
+    for name in vars(value) if hasattr(value, "__dict__") else ():
+        if name not in known and not isinstance(getattr(cls, name, None), functools.cached_property):
+            raise TypeError(f"this {cls.__qualname__} has `{name}` beside its fields, which would be lost")
 
 
 def _encode_int(value: int, _: object) -> Json:
@@ -1232,7 +1288,7 @@ def _access(value: typing.Any, access: Json) -> typing.Any:
     return getattr(value, access["key"]) if access["kind"] == "attribute" else value[access["key"]]
 
 
-def divide(value: typing.Any, job: Json) -> dict[str, typing.Any]:
+def divide(value: typing.Any, job: Json, find: Find = find_type) -> dict[str, typing.Any]:
     """The named outputs that a returned value holds, as the job's ``returns`` says."""
     kind, names = job["returns"]["kind"], [output["name"] for output in job["outputs"]]
     if kind == "none":
@@ -1240,11 +1296,17 @@ def divide(value: typing.Any, job: Json) -> dict[str, typing.Any]:
     if kind == "value":
         return {names[0]: value}
     if kind == "tuple":
-        if not isinstance(value, tuple) or len(value) != len(names):
+        if type(value) is not tuple or len(value) != len(names):
             raise StepError(f"the step must return a tuple of {len(names)}, not {_short(value)}")
         return dict(zip(names, value))
-    if not all(hasattr(value, name) for name in names):
-        raise StepError(f"the step must return a {job['returns']['type'].partition(':')[2]}, not {_short(value)}")
+    declared = find(job["returns"]["type"])
+    if type(value) is not declared:
+        # A subclass would be cut down to the declared fields.
+        raise StepError(f"the step must return a {declared.__qualname__} itself, not {_short(value)}")
+    try:
+        _refuse_extras(value)
+    except TypeError as error:
+        raise StepError(f"what the step returned cannot be kept: {error}") from None
     return {name: getattr(value, name) for name in names}
 
 
@@ -1253,10 +1315,23 @@ def _short(value: object) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
+# What a step annotated with one of these may return; all else would be another value, or another type, elsewhere.
+_SCALARS: dict[str, set[type]] = {
+    "bool": {bool},
+    "int": {bool, int},
+    "float": {bool, int, float},
+    "str": {str},
+    "bytes": {bytes},
+}
+
+
 def to_wire(name: str, value: object, kind: Json, folder: Path, find: Find = find_type) -> Json:
     """An output as a wire; an artifact's bytes go below ``folder``."""
     if kind.get("artifact"):
         return save_artifact(value, kind.get("serializer") or "any", folder, name, find)
+    value = _plain_number(value)
+    if kind.get("kind") in _SCALARS and type(value) not in _SCALARS[kind["kind"]]:
+        raise StepError(f"output `{name}` is declared as {kind['text']}, but the step returned {_short(value)}")
     try:
         return encode(value)
     except TypeError as error:
@@ -1289,7 +1364,8 @@ def perform(
         _ATTEMPTS.pop()
     kinds = {output["name"]: output for output in job["outputs"]}
     wires = {
-        name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in divide(returned, job).items()
+        name: to_wire(name, value, kinds[name], folder, inputs.find)
+        for name, value in divide(returned, job, inputs.find).items()
     }
     return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
 
