@@ -17,7 +17,11 @@ from penstock.values import encode
 
 
 class Unbindable(Exception):  # noqa: N818  # says what a constant is, not that something failed
-    """A constant that cannot be written into a pipeline; the message says why."""
+    """A constant that cannot be written into a pipeline; the message says why, ``fix`` what to write instead."""
+
+    def __init__(self, message: str, fix: str = "make it in a step, and pass what the step returns") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ def _parts(value: object) -> Iterator[object]:
 
 
 def _constant(value: object, names: Names) -> Bound:
+    if type(value).__module__ == "penstock.authoring":
+        kind, name = type(value).__name__.lower(), getattr(value, "__name__", "it")
+        raise Unbindable(f"this is the {kind} `{name}` itself, not its result", f"call it: `{name}(...)`")
     try:
         binding = LiteralBinding(value=encode(value, names.of))
     except TypeError as error:

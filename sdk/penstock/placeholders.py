@@ -190,7 +190,10 @@ _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
         {"int": "int()", "float": "float()", "complex": "complex()", "bytes": "bytes()"},
     ),
     (_IN_A_STEP.format("measure it"), {"len": "len()"}),
-    ("do in a step what needs the number; an index may be a constant", {"index": "[]"}),
+    (
+        "how many nodes there are is fixed when the pipeline is defined: write a constant (`range(3)`), or loop in a step",
+        {"index": "[]"},
+    ),
     (
         "pass on its path, and open that in the step that works with it",
         {"enter": "with", "exit": "with", "aenter": "async with", "aexit": "async with"},

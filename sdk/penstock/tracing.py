@@ -330,7 +330,9 @@ class Trace:
             given = inspect.signature(callee.function).bind(*args, **kwargs).arguments
         except TypeError as error:
             shown = ", ".join(_shown(each) for each in declaration.parameters)
-            message = f"`{callee.name}({shown})` cannot be called like this: {error}"
+            unknown = [f"`{name}`" for name in kwargs if name not in {each.name for each in declaration.parameters}]
+            said = f"it takes no {', '.join(unknown)}" if unknown else str(error)
+            message = f"`{callee.name}({shown})` cannot be called like this: {said}"
             fix = _call_fix([each.name for each in declaration.parameters], kwargs)
             self.problems.append(Diagnostic("P205", message, site.location(), fix))
             given = {
@@ -347,10 +349,8 @@ class Trace:
         try:
             made, reason = bound(value, parameter.type, self.names)
         except Unbindable as error:
-            message = f"{what} is given a constant that cannot be written into a pipeline: {error}"
-            self.problems.append(
-                Diagnostic("P203", message, location, "make it in a step, and pass what the step returns")
-            )
+            message = f"{what} is given what cannot be written into a pipeline: {error}"
+            self.problems.append(Diagnostic("P203", message, location, error.fix))
             return Bound(LiteralBinding(value=None), ANY, repr(value))
         if reason:
             message = f"{what} takes {parameter.type.text}, but {_contrast(made, value, reason)}"

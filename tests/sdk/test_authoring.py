@@ -337,6 +337,16 @@ def test_a_constant_that_has_no_json_form_is_refused_with_its_place():
     assert problems(caught) == ["P203"]
 
 
+def test_a_forgotten_call_is_named_as_such():
+    with pytest.raises(
+        DefinitionError, match=r"the step `load` itself, not its result(.|\n)*fix: call it: `load\(\.\.\.\)`"
+    ):
+
+        @pipeline
+        def bad() -> int:
+            return total(load)  # type: ignore[arg-type]
+
+
 def test_a_pipeline_that_takes_a_file_can_be_nested_but_not_run_by_itself():
     @step
     def write() -> Path:
