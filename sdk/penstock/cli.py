@@ -6,7 +6,9 @@ Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wron
 from __future__ import annotations
 
 import difflib
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,7 +101,7 @@ def run(
     with _errors():
         definition = load_definition(target)
         given = parameters.encode_parameters(
-            definition, parameters.parse_parameters(definition, _pairs(parameter or []))
+            definition, parameters.parse_parameters(definition, _pairs(parameter or [], "-p"))
         )
         budget = {"cpu": cpu, "memory": memory, "gpu": gpu}
         finished = compiler.runner().run(
@@ -122,13 +124,20 @@ def _result(finished: Run) -> Iterator[str]:
     return terminal.result(value)
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
-    lone = [text for text in texts if "=" not in text]
-    if lone:
+def _pairs(texts: list[str], flag: str) -> dict[str, str]:
+    parts = [text.partition("=") for text in texts]
+    names = [name for name, _, _ in parts]
+    lone = [name for name, equals, _ in parts if not equals]
+    problems = [("has no value", each, f"write {flag} {each}=VALUE") for each in lone] or [
+        (f"is given {names.count(each)} times", each, "give it once")
+        for each in dict.fromkeys(names)
+        if names.count(each) > 1
+    ]
+    if problems:
         raise ConfigurationError(
-            [Diagnostic("P604", f"`-p {text}` has no value", fix=f"write -p {text}=VALUE") for text in lone]
+            [Diagnostic("P604", f"`{flag} {name}` {said}", fix=fix) for said, name, fix in problems]
         )
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+    return {name: value for name, _, value in parts}
 
 
 @app.command(name="compile")
@@ -152,12 +161,15 @@ def compile_(
         raise typer.Exit(1)
     folders = {name: output if len(names) == 1 else output / name for name in names}
     written = {folders[name] / path: text for name, files in emitted.items() for path, text in files.items()}
-    raise typer.Exit(_compare(written) if check else _write(written))
+    if check:
+        raise typer.Exit(_compare(written))
+    with _errors():
+        _write(written)
 
 
 def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, text in _pairs(texts).items():
+    for name, text in _pairs(texts, "--option").items():
         try:
             options[name] = json.loads(text)
         except ValueError:
@@ -166,7 +178,7 @@ def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
 
 
 def _targets(to: str) -> tuple[str, ...]:
-    return compiler.targets() if to == "all" else tuple(dict.fromkeys(to.split(",")))
+    return compiler.targets() if to == "all" else tuple(dict.fromkeys(each.strip() for each in to.split(",")))
 
 
 def _compiled(
@@ -192,19 +204,39 @@ def _print_refusals(refused: Mapping[str, tuple[Diagnostic, ...]], names: tuple[
         err.print(f"fix: mend it, or compile for the others: --to {','.join(others)}")
 
 
-def _write(files: Mapping[Path, str]) -> int:
+def _write(files: Mapping[Path, str]) -> None:
+    problems = [problem for place in files for problem in _in_the_way(place)]
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
     for place, text in files.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8", newline="\n")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ConfigurationError(_unwritable(place, error.strerror or str(error))) from None
         out.print(f"wrote {escape(str(place))}")
-    return 0
+
+
+def _in_the_way(place: Path) -> Iterator[Diagnostic]:
+    """What keeps a file from being written, as far as that can be told before any is."""
+    there = next((each for each in place.parents if each.exists()), Path())
+    if place.is_dir():
+        yield _unwritable(place, "it is a folder")
+    elif not there.is_dir():
+        yield _unwritable(place, f"{there} is a file, not a folder")
+    elif not os.access(place if place.exists() else there, os.W_OK):
+        yield _unwritable(place, os.strerror(errno.EACCES))
+
+
+def _unwritable(place: Path, reason: str) -> Diagnostic:
+    return Diagnostic("P716", f"{place} cannot be written: {reason}", fix="give a folder that can be: -o FOLDER")
 
 
 def _compare(files: Mapping[Path, str]) -> int:
     """Prints how files on disk differ from what would be written; 1 if they do."""
     differing = 0
     for path, text in files.items():
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         if path.is_file() and before == text:
             continue
         differing += 1

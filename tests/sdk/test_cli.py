@@ -178,6 +178,13 @@ def test_where_one_target_refuses_it_is_named_and_nothing_is_written(project):
         (["run", "flow.py", "-p", "lable=3"], "did you mean `label`?"),
         (["run", "flow.py", "-p", "n=many"], '"many" is not int'),
         (["run", "flow.py", "-p", "n"], "write -p n=VALUE"),
+        (["run", "flow.py", "-p", "n=1", "-p", "n=2"], "P604: `-p n` is given 2 times"),
+        (
+            ["compile", "flow.py", "--to", "local", "--option", "x=1", "--option", "x=1"],
+            "`--option x` is given 2 times",
+        ),
+        (["compile", "flow.py", "--to", "local", "-o", "beside.py"], "beside.py is a file, not a folder"),
+        (["compile", "flow.py", "--to", "all", "-o", "/proc/x"], "P716: /proc/x/airflow/sums.py cannot be written"),
         (["run", "beside.py"], "decorate a function in it with `@pipeline`"),
         (["compile", "flow.py", "--to", "airlow"], "did you mean `airflow`?"),
         (["compile", "flow.py", "--to", "local", "--option", "x=1"], "has no option `x`"),
@@ -322,6 +329,20 @@ def test_all_targets_are_written_side_by_side_and_then_checked(project):
         "airflow/sums.py is missing"
         in penstock(project, "compile", "flow.py", "--to", "airflow", "-o", "out/airflow", "--check").stderr
     )
+
+
+def test_nothing_is_written_where_one_file_cannot_be(project):
+    Path(project, "out", "local", "sums.py").mkdir(parents=True)
+    done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
+    assert done.returncode == 2
+    assert "P716: out/local/sums.py cannot be written: it is a folder" in done.stderr
+    assert [each.name for each in Path(project, "out").iterdir()] == ["local"]
+
+
+def test_targets_may_be_written_with_spaces(project):
+    done = penstock(project, "compile", "flow.py", "--to", "airflow, local", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert sorted(each.name for each in Path(project, "out").iterdir()) == ["airflow", "local"]
 
 
 def test_options_come_from_pyproject_and_the_command_line_goes_before(project):
