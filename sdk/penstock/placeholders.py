@@ -191,7 +191,7 @@ _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     (_IN_A_STEP.format("measure it"), {"len": "len()"}),
     (
-        "how many nodes there are is fixed when the pipeline is defined: write a constant (`range(3)`), or loop in a step",
+        "the number of nodes is fixed when the pipeline is defined: write a constant (`range(3)`), or loop in a step",
         {"index": "[]"},
     ),
     (
