@@ -373,7 +373,7 @@ class Search:
             changed = {each for unit in functions for each in home.references(unit).changes}
             if any(self._is_reached(home, each) for each in changed):
                 return True
-            if rest and not functions and name in self.names.get(home.name, ()):
+            if rest and name in self.names.get(home.name, ()):
                 return True
         return False
 
