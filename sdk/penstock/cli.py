@@ -1,6 +1,6 @@
 """The command line. The only place that prints, and that writes emitted files.
 
-Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wrong.
+Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wrong; 128 + N signal N stopped a run.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import difflib
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +26,7 @@ from penstock.backend import Definition, Files
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
 from penstock.graph import mermaid
 from penstock.loading import load_definition
-from penstock.results import Event, Run
+from penstock.results import Event, Run, State
 from penstock.spec import PipelineSpec, tasks
 
 app = typer.Typer(
@@ -95,10 +97,11 @@ def run(
     progress = terminal.Progress()
 
     def show(event: Event) -> None:
-        for line in progress.lines(event):
-            out.print(line)
+        with suppress(OSError):  # a terminal that is gone: the run goes on, or is about to be stopped in order
+            for line in progress.lines(event):
+                out.print(line)
 
-    with _errors():
+    with _errors(), _interrupts() as received:
         definition = load_definition(target)
         given = parameters.encode_parameters(
             definition, parameters.parse_parameters(definition, _pairs(parameter or [], "-p"))
@@ -113,7 +116,27 @@ def run(
         for line in _result(finished):
             out.print(line)
     out.print(terminal.ending(finished))
+    if finished.state is State.CANCELLED:
+        raise typer.Exit(128 + (received[0] if received else signal.SIGINT))
     raise typer.Exit(0 if finished.state.is_good else 1)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Has a request to end, or a terminal that is closed, stop a run as Ctrl-C does; the signals that came."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # `nohup` has it ignored
+            signal.signal(number, interrupt)
+    try:
+        yield received
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + received[0]) from None
 
 
 def _result(finished: Run) -> Iterator[str]:

@@ -48,6 +48,8 @@ class Progress:
         facts = [f"{node.seconds:6.2f} s" if node.attempts else node.state.value.replace("_", " ")]
         if node.state is State.CACHED:
             facts = ["cached"]
+        if node.state is State.CANCELLED and node.attempts:
+            facts.append("cancelled")
         if node.attempts > 1:
             facts.append(f"{node.attempts} attempts")
         facts.extend(f"{escape(name)}={value:g}" for name, value in node.metrics.items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,73 @@ def test_what_does_not_fit_is_told_at_the_authors_line_and_can_be_allowed(projec
     refused = penstock(project, "run", "inner/flow.py", "--memory", "plenty")
     assert refused.returncode == 2
     assert "P727: memory 'plenty' is not a size" in refused.stderr
+
+
+SLOW = """
+import subprocess
+import time
+from penstock import pipeline, step
+
+@step
+def slow() -> int:
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    with open({pid!r}, "w") as file:
+        file.write(str(child.pid))
+    time.sleep(600)
+    return 1
+
+@step
+def after(n: int) -> int:
+    return n
+
+@pipeline
+def flow() -> int:
+    return after(slow())
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float = 30.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+@pytest.mark.parametrize("mode", [(), ("--inline",)], ids=["workers", "inline"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_is_recorded_and_leaves_no_process(project, number, mode):
+    started = Path(project, "child.pid")
+    Path(project, "slow.py").write_text(SLOW.format(pid=str(started)))
+    command = [sys.executable, "-m", "penstock", "run", "slow.py", *mode]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
+        assert wait_for(lambda: started.exists() and started.read_text())
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "cancelled" in said.splitlines()[-1]
+    (folder,) = Path(project, ".penstock", "runs").iterdir()
+    summary = json.loads((folder / "run.json").read_text())
+    assert summary["state"] == "cancelled"
+    assert {name: (node["state"], node["attempts"]) for name, node in summary["nodes"].items()} == {
+        "slow": ("cancelled", 1),
+        "after": ("cancelled", 0),
+    }
+    assert summary["nodes"]["slow"]["seconds"] > 0
+    assert '"run_ended"' in (folder / "events.jsonl").read_text().splitlines()[-1]
+    assert wait_for(lambda: not is_running(int(started.read_text())))
+
+
+def test_a_run_goes_on_where_the_signal_was_to_be_ignored(project):
+    command = f"trap '' HUP; {sys.executable} -m penstock run flow.py & sleep 0.5; kill -HUP $!; wait $!"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=project, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_option_that_no_target_knows_is_refused_and_others_go_to_those_that_know_them(project):

@@ -60,6 +60,7 @@ class Execution:
         self._seconds: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._asked: dict[str, int] = {}
+        self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
         self._journal = os.open(self.folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -104,6 +105,7 @@ class Execution:
     def started(self, node: PlannedNode) -> int:
         """Notes that a node is tried; the number of the attempt."""
         attempt = self.attempts_of(node) + 1
+        self._under_way[node.id] = time.monotonic()
         self._note("attempt_started", node=node.id, attempt=attempt)
         self._tell(AttemptStarted(node.id, attempt))
         return attempt
@@ -130,8 +132,12 @@ class Execution:
         return None
 
     def cancel(self) -> None:
-        """Ends every node that has not ended."""
+        """Ends every node that has not ended; the attempts that were under way count."""
         for node in self.plan.values():
+            began = self._under_way.get(node.id)
+            if began is not None:
+                self._failures[node.id] = self.attempts_of(node) + 1
+                self._spend(node, {"seconds": time.monotonic() - began})
             if node.id not in self._nodes:
                 self._end(node, State.CANCELLED, attempts=self.attempts_of(node))
 
@@ -205,6 +211,7 @@ class Execution:
         self._tell(NodeEnded(ended))
 
     def _spend(self, node: PlannedNode, answer: Json) -> None:
+        self._under_way.pop(node.id, None)
         self._seconds[node.id] = self._seconds.get(node.id, 0.0) + answer.get("seconds", 0.0)
 
     def _planned(self, ids: list[str]) -> list[PlannedNode]:

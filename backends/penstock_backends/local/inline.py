@@ -30,7 +30,8 @@ _OURS = (__file__, harness.__file__)
 
 
 def run_inline(execution: Execution) -> None:
-    """Brings every node of an execution to its end; Ctrl-C cancels what is left."""
+    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what the step has started."""
+    others = harness.descendants([os.getpid()])
     ready: list[tuple[int, PlannedNode]] = []
     folder = AttemptFolder(execution.store.objects)
 
@@ -43,6 +44,7 @@ def run_inline(execution: Execution) -> None:
         while ready:
             add(_brought_to_its_end(execution, heapq.heappop(ready)[1], folder))
     except KeyboardInterrupt:
+        _end_processes_since(others)
         execution.cancel()
     finally:
         folder.remove()

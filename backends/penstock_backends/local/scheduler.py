@@ -25,20 +25,21 @@ from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
 NOTHING = ResourcesSpec()
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_in_workers(execution: Execution, budget: Budget, max_workers: int) -> None:
     """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what is under way."""
     scheduler = Scheduler(execution, budget, max_workers)
-    try:
-        with _stopping_on_interrupt(scheduler):
+    with _stopping_on_interrupt(scheduler):
+        try:
             scheduler.run()
-    except KeyboardInterrupt:  # from a handler that is not ours
-        scheduler.is_stopped = True
-    finally:
-        scheduler.close()
-    if scheduler.is_stopped:
-        execution.cancel()
+        except KeyboardInterrupt:  # from a handler that was set meanwhile
+            scheduler.is_stopped = True
+        finally:
+            scheduler.close()
+        if scheduler.is_stopped:
+            execution.cancel()
 
 
 @dataclass(frozen=True)
@@ -198,17 +199,26 @@ class Scheduler:
 
 @contextmanager
 def _stopping_on_interrupt(scheduler: Scheduler) -> Iterator[None]:
-    """Ctrl-C stops the scheduler between two events, for its duration, where Python's own handler would have raised."""
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    """For its duration, what would have raised `KeyboardInterrupt` (Ctrl-C) stops the scheduler between two events.
+
+    That is asked of the handlers that are there: whoever starts a run may have SIGTERM interrupt it, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handlers = {int(number): signal.getsignal(number) for number in INTERRUPTING}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        scheduler.stop()
+    def stop(number: int, frame: FrameType | None) -> None:
+        try:
+            before[number](number, frame)
+        except KeyboardInterrupt:
+            scheduler.stop()
 
-    signal.signal(signal.SIGINT, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
