@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from penstock.harness import running
+from penstock.harness import bound_names, running
 from penstock.modules import Definition, Unit
 from penstock.references import Imported, dotted
 
 _BLOCKS = (ast.Try, ast.If, ast.With, ast.For, ast.While)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A call, change or decorator that runs with a statement.
+
+    ``path`` is what it acts on: ``COLORS.update(x=1)`` acts on ``COLORS.update``, ``COLORS["x"] = 1`` on ``COLORS.=``.
+    ``given`` holds the arguments that are names, by position or keyword (-1 for starred ones). It is ``alone`` if
+    nothing takes its result, so that it stands there for what it does; ``chained`` if the result is acted on in turn.
+    """
+
+    path: tuple[str, ...]
+    given: tuple[tuple[int | str, tuple[str, ...]], ...] = ()
+    alone: bool = True
+    chained: bool = False
+    decorates: bool = False
 
 
 @functools.lru_cache(maxsize=4096)
@@ -24,30 +42,71 @@ def imports_in(unit: Unit) -> tuple[Imported, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def effects(unit: Unit) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """For each call, change or decorator: the name to reach so that it runs, and the path that it acts on.
+def effects(unit: Unit) -> tuple[Effect, ...]:
+    """The calls, changes and decorators that run with a statement, those in the bodies of classes included."""
+    return tuple(dict.fromkeys(_effects(unit.node, frozenset()))) if unit.imports is None else ()
 
-    ``COLORS.update(x=1)`` acts on ``COLORS.update``, ``COLORS["x"] = 1`` on ``COLORS.=``.
-    """
+
+def name_of(unit: Unit, effect: Effect) -> str:
+    """The name to reach so that a statement with this effect runs; '' if there is none."""
     if isinstance(unit.node, Definition):
-        paths = (_acted_on(each) for each in unit.node.decorator_list)
-        return tuple((unit.node.name, path) for path in paths if path)
-    if not unit.roots:
-        return ()
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for part in running(unit.node):
-        path: tuple[str, ...] = ()
-        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
-            path = _acted_on(part.value)
+        return unit.node.name
+    return effect.path[0] if effect.path[0] in unit.names else min(unit.names, default="")
+
+
+def _effects(statement: ast.stmt, local: frozenset[str]) -> Iterator[Effect]:
+    alone: set[int] = set()
+    chained: set[int] = set()
+    for part in running(statement):
+        if isinstance(part, ast.Expr):
+            alone.add(id(part.value))
+            chained |= _inner_calls(part.value)
         elif isinstance(part, (ast.Attribute, ast.Subscript)) and not isinstance(part.ctx, ast.Load):
-            path = _acted_on(part)
-            path = (*path, "=") if path else ()
-        if path:
-            found.append((path[0], path))
-    return tuple(found)
+            chained |= _inner_calls(part)
+            yield from _unless(local, Effect((*root_path(part), "=")))
+        elif isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
+            yield from _unless(local, Effect((part.target.id, "=")))
+        elif isinstance(part, Definition):
+            for each in part.decorator_list:
+                alone.add(id(each))
+                yield from _unless(local, Effect(root_path(each), decorates=True))
+        if isinstance(part, ast.Call):
+            yield from _unless(local, _of_call(part, id(part) in alone, id(part) in chained))
+        elif isinstance(part, ast.ClassDef):
+            inner = frozenset(name for each in part.body for name in bound_names(each))
+            for inside in part.body:
+                yield from _effects(inside, inner)
 
 
-def _acted_on(node: ast.expr) -> tuple[str, ...]:
+def _of_call(call: ast.Call, alone: bool, chained: bool) -> Effect:
+    arguments: list[tuple[int | str, ast.expr]] = []
+    for position, each in enumerate(call.args):
+        starred = isinstance(each, ast.Starred)
+        arguments.append((-1, each.value) if isinstance(each, ast.Starred) else (position, each))
+        if starred:
+            break
+    arguments += [(each.arg or -1, each.value) for each in call.keywords]
+    given = tuple((where, dotted(each)) for where, each in arguments if dotted(each)) if dotted(call.func) else ()
+    return Effect(root_path(call), given, alone, chained)
+
+
+def _unless(local: frozenset[str], effect: Effect) -> Iterator[Effect]:
+    if effect.path and effect.path != ("=",) and effect.path[0] not in local:
+        yield effect
+
+
+def _inner_calls(node: ast.expr) -> set[int]:
+    """The calls whose results an expression acts on: ``vars(x)`` in ``vars(x)["y"].append(1)``."""
+    found = set()
+    while isinstance(node, (ast.Call, ast.Subscript, ast.Attribute)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(node, ast.Call):
+            found.add(id(node))
+    return found
+
+
+def root_path(node: ast.expr) -> tuple[str, ...]:
+    """The names at the root of a chain of attributes, items and calls: ``a.b`` of ``a.b["x"].c()``."""
     while isinstance(node, (ast.Call, ast.Subscript)) or (isinstance(node, ast.Attribute) and not dotted(node)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return dotted(node)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.changes import Changes
 from penstock.diagnostics import Diagnostic, Location
-from penstock.effects import effects, imports_in
+from penstock.effects import effects, imports_in, name_of
 from penstock.harness import RUNTIME_NAMES
 from penstock.liveness import built_live, is_live
 from penstock.modules import Function, Library, Module, Unit, absolute, find_module, is_from_penstock
@@ -60,6 +61,7 @@ class Search:
         self._units: set[Unit] = set()
         self._found: dict[tuple[str, Path], Module | Library | None] = {}
         self._used: set[tuple[str, tuple[str, ...]]] = set()
+        self._changes = Changes(self._find, self.names)
         self.include(entry)
 
     # results
@@ -329,11 +331,26 @@ class Search:
     # statements elsewhere that change what is reached
 
     def _reach_changes(self, module: Module) -> bool:
-        """Reaches the module-level calls and decorated definitions that change something reached: registrations."""
-        reached = self.names.get(module.name, set())
-        pairs = [(name, path) for unit in module.units for name, path in effects(unit) if name not in reached]
-        bound = [self.bind(module, name) for name, path in pairs if self._changes(module, path)]
-        return any(bound)
+        """Reaches the module-level statements that change something reached: registrations."""
+        found = [
+            self._run(module, name_of(unit, effect))
+            for unit in module.units
+            if unit.names.isdisjoint(self.names.get(module.name, ()))
+            for effect in effects(unit)
+            if self._changes.made_by(module, effect)
+        ]
+        return any(found)
+
+    def _run(self, module: Module, name: str) -> bool:
+        """Reaches a name for the statements that it belongs to: a module needn't bind it (``setattr(C, "x", 1)``)."""
+        if name in self.names.get(module.name, ()) or name not in module.by_name:
+            return False
+        if self.bind(module, name):
+            return True
+        self.include(module)
+        self.names[module.name].add(name)
+        self._waiting.append(lambda: self._follow_name(module, name))
+        return True
 
     def _reach_distant_changes(self) -> bool:
         """As `_reach_changes`, in modules that are imported but otherwise not reached: plug-ins that register."""
@@ -365,44 +382,6 @@ class Search:
         if (name, root) not in self._found:
             self._found[name, root] = find_module(name, root)
         return self._found[name, root]
-
-    def _changes(self, module: Module, path: tuple[str, ...]) -> bool:
-        """Whether acting on a path changes what is reached: the object itself, or one that the called function does."""
-        for home, (name, *rest) in self._origins(module, path, frozenset()):
-            functions = [unit for unit in home.by_name[name] if isinstance(unit.node, Function)]
-            changed = {each for unit in functions for each in home.references(unit).changes}
-            if any(self._is_reached(home, each) for each in changed):
-                return True
-            if rest and name in self.names.get(home.name, ()):
-                return True
-        return False
-
-    def _is_reached(self, module: Module, name: str) -> bool:
-        origins = self._origins(module, (name,), frozenset())
-        return any(path[0] in self.names.get(home.name, ()) for home, path in origins)
-
-    def _origins(
-        self, module: Module, path: tuple[str, ...], seen: frozenset[tuple[str, str]]
-    ) -> Iterator[tuple[Module, tuple[str, ...]]]:
-        """Where what a path leads to is bound other than by an import: the module, and the path from there."""
-        if not path or (module.name, path[0]) in seen:
-            return
-        seen |= {(module.name, path[0])}
-        units = [unit for unit in module.by_name.get(path[0], ()) if path[0] in unit.bound]
-        imports = [each for unit in units for each in imports_in(unit) if each.binds == path[0]]
-        if units and not imports:
-            yield module, path
-        for each in imports:
-            target = self._find(module.absolute(each.module, each.level), module.root)
-            if isinstance(target, Module):
-                yield from self._origins(target, (*each.path, *path[1:]), seen)
-        for each in (each for star in module.stars for each in imports_in(star) if not units):
-            target = self._find(module.absolute(each.module, each.level), module.root)
-            if isinstance(target, Module) and (path[0] in target.public or target.stars):
-                yield from self._origins(target, path, seen)
-        inner = self._find(f"{module.name}.{path[0]}", module.root) if not units else None
-        if isinstance(inner, Module):
-            yield from self._origins(inner, path[1:], seen)
 
     # what can't be carried
 

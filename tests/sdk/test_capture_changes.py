@@ -51,3 +51,106 @@ def test_the_overloads_of_a_generic_function_are_reached_through_it(project: Pro
         """
     )
     assert "unreached" not in check(project)
+
+
+REGISTRY = "REG = {}\n\ndef train():\n    return sorted(REG.items(), key=str)\n\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "def fill(target):\n    target['filled'] = 1\nfill(REG)",
+        "def fill(*, target):\n    target.update(filled=1)\nfill(target=REG)",
+        "def fill(first, *rest):\n    for each in rest:\n        each['filled'] = 1\nfill(0, REG)",
+        "def fill(target):\n    inner(1, target)\ndef inner(n, other):\n    same = other\n    same[n] = n\nfill(REG)",
+        "def fill(target):\n    return target.setdefault('x', 1)\nx = fill(REG)",
+        "class Filler:\n    def __init__(self, target):\n        target['x'] = 1\nfiller = Filler(REG)",
+        "class Filler:\n    @staticmethod\n    def fill(target):\n        target['x'] = 1\nFiller.fill(REG)",
+        "class Filler:\n    def fill(self, target):\n        target['x'] = 1\nfiller = Filler()\nfiller.fill(REG)",
+        "_ = REG.setdefault('x', 1)",
+        "x = y = REG.setdefault('x', 1)",
+        "x: int = REG.setdefault('x', 1)",
+        "x = 0\nx += REG.setdefault('x', 1)",
+        "print(REG.setdefault('x', 1))",
+        "list(map(REG.__setitem__, ['a'], [1]))",
+        "done = [REG.setdefault(i, i) for i in range(3)]",
+        "import functools\nfunctools.partial(REG.update, part=1)()",
+        "ALIAS = REG\nALIAS['x'] = 1",
+        "ALIAS = REG\nALIAS |= {'x': 1}",
+        "ALIAS = REG\nOTHER = ALIAS\nOTHER.update(x=1)",
+        "REG['inner'] = {}\ninner = REG['inner']\ninner['x'] = 1",
+        "def fill():\n    REG['x'] = 1\n    return 2\nx = fill()",
+        (
+            "def deco(k):\n    def wrap(f):\n        REG[k] = f.__name__\n        return f\n    return wrap\n"
+            "def f():\n    pass\nF2 = deco('F2')(f)"
+        ),
+        (
+            "def deco(target):\n    def wrap(f):\n        target[f.__name__] = 1\n        return f\n    return wrap\n"
+            "@deco(REG)\ndef f():\n    pass"
+        ),
+        "import operator\noperator.setitem(REG, 'x', 1)",
+        "getattr(REG, 'update')(x=1)",
+    ],
+)
+def test_a_statement_that_changes_what_is_reached_is_taken_along(project: Project, change: str) -> None:
+    project.write(pipeline=REGISTRY + change + "\n")
+    check(project)
+    project.write(table="REG = {}\n", pipeline="from table import REG\n" + REGISTRY.split("\n", 1)[1] + change + "\n")
+    check(project)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "setattr(Tree, 'extra', 1)",
+        "vars(Tree)['kids'].append(1)",
+        "kids = Tree.kids\nkids.append(1)",
+        "class Leaf:\n    Tree.kids.append(1)",
+        "class Leaf:\n    Tree.extra = 1",
+        "class Leaf:\n    class Inner:\n        size = len(Tree.kids.append(1) or [])",
+        "class Node(Tree):\n    def __init__(self):\n        Tree.kids.append(1)\nnode = Node()",
+    ],
+)
+def test_a_statement_that_changes_a_reached_class_is_taken_along(project: Project, change: str) -> None:
+    project.write(
+        pipeline="class Tree:\n    kids = []\n\n"
+        "def train():\n    return Tree.kids, getattr(Tree, 'extra', 0)\n\n" + change + "\n"
+    )
+    check(project)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "print(CONFIG)",
+        "print('loaded', CONFIG['a'], CONFIG)",
+        "def main():\n    print(train())\nmain()",
+        "class App:\n    def __init__(self, config):\n        self.config = config\napp = App(CONFIG)",
+        "from dataclasses import dataclass\n@dataclass\nclass App:\n    config: dict\napp = App(CONFIG)",
+        (
+            "def compute(table):\n    out = []\n    for key in table:\n        out.append(key)\n    return len(out)\n"
+            "result = compute(CONFIG)"
+        ),
+        "def show(table):\n    for key, value in sorted(table.items()):\n        print(key, value)\nshow(CONFIG)",
+        "result = sorted(CONFIG)",
+        "result = [key.upper() for key in CONFIG]",
+        "value = CONFIG.get('a')",
+        "import pandas as pd\nframe = pd.DataFrame({'a': list(CONFIG)})",
+        "import pandas as pd\nframe = pd.Series(CONFIG)",
+        "import json\nimport sys\njson.dump(CONFIG, sys.stdout)",
+        "import logging\nlogging.getLogger('x').info('%s', CONFIG)",
+        "import os\nos.environ.update(CONFIG)",
+        "import random\nrandom.seed(LIMIT)",
+        "OTHER = {}\nOTHER.update(CONFIG)",
+        "OTHER = []\nOTHER.append(CONFIG)",
+        "TOTAL = LIMIT\nTOTAL += 1",
+        "COPY = dict(CONFIG)\nCOPY['x'] = 1",
+        "def fill(target):\n    target['x'] = 1\nif __name__ == '__main__':\n    fill(CONFIG)\n    x = CONFIG.pop('a')",
+    ],
+)
+def test_a_statement_that_only_reads_what_is_reached_is_left_out(project: Project, reading: str) -> None:
+    base = "CONFIG = {'a': 'b'}\nLIMIT = 3\n\ndef train():\n    return sorted(CONFIG), LIMIT\n\n"
+    project.write(pipeline=base)
+    alone = check(project)
+    project.write(pipeline=base + reading + "\n")
+    assert check(project) == alone
