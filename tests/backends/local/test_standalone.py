@@ -171,7 +171,9 @@ def test_as_many_nodes_run_at_once_as_jobs_allow(emitted):
     assert time.monotonic() - began > 1.26 > together - 0.8
 
 
-def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(tmp_path):
+@pytest.fixture
+def asleep(tmp_path):
+    """An emitted file that runs, two of its steps asleep, and the processes of these."""
     ((name, text),) = pipelines.sleeping.compile("local").items()
     (tmp_path / name).write_text(text)
     note = tmp_path / "note"
@@ -182,10 +184,26 @@ def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(tmp_path):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 10
-    while not (note.exists() and len(note.read_text().split()) == 4) and time.monotonic() < deadline:
+
+    def is_asleep() -> bool:
+        one = list(tmp_path.glob("sleeping-runs/*/one/outputs/result.json"))
+        return bool(one) and note.exists() and len(note.read_text().split()) == 4
+
+    assert waited_for(is_asleep)
+    time.sleep(0.2)  # for the runner to collect the node that has ended
+    with process:
+        yield process, [int(pid) for pid in note.read_text().split()]
+
+
+def waited_for(condition) -> bool:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
-    pids = [int(pid) for pid in note.read_text().split()]
+    return condition()
+
+
+def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(asleep):
+    process, pids = asleep
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=10)
     assert process.returncode == 1
@@ -197,6 +215,13 @@ def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(tmp_path):
     }
     time.sleep(0.1)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_runner_that_is_killed_leaves_no_process(asleep):
+    process, pids = asleep
+    process.kill()
+    process.wait(10)
+    assert waited_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
 def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):

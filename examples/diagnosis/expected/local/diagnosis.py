@@ -1463,6 +1463,7 @@ def located(wire: Json, folder: Path) -> Json:
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import functools
 import heapq
@@ -1548,9 +1549,10 @@ class Run:
     def start_node(self, node: str) -> None:
         outputs = {other: self.outputs[other] for other in NODES[node]["waits_for"]}
         sys.stdout.flush()
-        child = os.fork()
+        runner, child = os.getpid(), os.fork()
         if child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            end_with(runner)
             run_node(node, self.parameters, outputs, self.folder / quote(node, safe=""))
         self.running[child] = (node, time.monotonic())
 
@@ -1607,6 +1609,14 @@ class Run:
             return encode(value)
         except TypeError:
             return repr(value)
+
+
+def end_with(parent: int) -> None:
+    """Has this process asked to end, and so its attempt, when its parent is killed (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def indented(text: str) -> str:
