@@ -53,3 +53,9 @@ def test_a_pipeline_means_the_same_on_every_engine(engine: Engine, case: Case, i
 def test_each_case_says_why_it_exists() -> None:
     assert len(set(IDS)) == len(IDS)
     assert all(case.why.endswith((".", "!", "?")) for case in CASES)
+
+
+def test_the_matrix_names_every_case() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert [name for name in IDS if f"| `{name}` |" not in page] == []
+    assert "✗" not in page
