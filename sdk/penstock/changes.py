@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from penstock.effects import Effect, imports_in, root_path
-from penstock.modules import Function, Library, Module, Unit
-from penstock.references import dotted, local_names, references_of
+from penstock.effects import Effect, calls_of, imports_in, root_path
+from penstock.modules import Function, Library, Module, Unit, is_from_penstock
+from penstock.references import REPORTING, dotted, local_names, references_of
 
 _Found = tuple[Module, tuple[str, ...]]
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -27,40 +27,70 @@ _CHANGING_FUNCTIONS = {
 }
 # What is called for what it tells others: its arguments stay as they are.
 _TELLING = {
-    *("basicConfig", "critical", "debug", "dictConfig", "dump", "error", "exception", "info", "len", "log", "pp"),
-    *("pprint", "print", "repr", "sorted", "str", "warn", "warning", "write", "writelines"),
+    *("basicConfig", "dictConfig", "dump", "len", "pp", "pprint", "print", "repr", "sorted", "str", "warn", "write"),
+    *("writelines", *REPORTING),
 }
 _CONSTANT_CALLS = {
     *("Decimal", "Fraction", "NewType", "Path", "PurePath", "TypeVar", "abs", "bool", "bytes", "compile", "date"),
     *("datetime", "float", "frozenset", "getLogger", "getenv", "int", "len", "round", "str", "timedelta"),
 }
+# Functions that are given a class to look at.
+_LOOKING = {*("dir", "getattr", "hasattr", "hash", "id", "isabstract", "isinstance", "issubclass", "vars"), *_TELLING}
 _MAKERS = ("__init__", "__new__", "__post_init__")
 
 
 class Changes:
-    """Tells whether an effect changes an object that one of ``names``, by module, stands for."""
+    """Tells what changes an object that one of ``names``, by module, stands for.
 
-    def __init__(self, find: Callable[[str, Path], Module | Library | None], names: Mapping[str, set[str]]) -> None:
+    ``libraries`` are the modules of distributions that are reached. ``lists_subclasses`` is whether something reached
+    asks for ``__subclasses__``: then it is changed by every class that derives from one reached.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str, Path], Module | Library | None],
+        names: Mapping[str, set[str]],
+        libraries: Collection[str],
+    ) -> None:
         self.find = find
         self.names = names
+        self.libraries = libraries
+        self.lists_subclasses = False
 
-    def made_by(self, module: Module, effect: Effect) -> bool:
+    def made_by(self, module: Module, effect: Effect, seen: set[int] | None = None) -> bool:
         """Whether the effect changes what is reached: the object itself, an argument, or what the function does."""
-        return self._acts(module, effect) or any(
-            self._changes_argument(module, effect, where, path) for where, path in effect.given
+        return (
+            self._acts(module, effect, set() if seen is None else seen)
+            or any(self._changes_argument(module, effect, where, path) for where, path in effect.given)
+            or (effect.decorates and self._registers_in_library(module, effect.path))
         )
 
-    def _acts(self, module: Module, effect: Effect) -> bool:
+    def _acts(self, module: Module, effect: Effect, seen: set[int]) -> bool:
         for home, (name, *rest) in self.origins(module, effect.path):
-            for function in self._functions(home, (name,)):
-                if any(self._is_reached(home, each) for each in _changed_by(function)):
-                    return True
+            if any(self._does(home, each, seen) for each in self._functions(home, (name, *rest))):
+                return True
             if rest == ["="] and not self._is_mutable(home, name):
                 continue  # a number, counted up under another name
             direct = effect.alone or effect.chained or not _CHANGING.isdisjoint(rest[-1:])
             if rest and direct and name in self.names.get(home.name, ()):
                 return True
         return False
+
+    def _does(self, home: Module, function: _FunctionNode, seen: set[int]) -> bool:
+        """Whether a function changes what is reached, or calls one that does."""
+        if id(function) in seen:
+            return False
+        seen.add(id(function))
+        if any(self._is_reached(home, each) for each in _changed_by(function)):
+            return True
+        return any(self.made_by(home, each, seen) for each in calls_of(function, local_names(function)))
+
+    def _registers_in_library(self, module: Module, path: tuple[str, ...]) -> bool:
+        """Whether a library that is reached is told of a definition: ``@pd.api.extensions.register_...``."""
+        if not path[-1].startswith("register"):
+            return False
+        tops = {each.module.partition(".")[0] for each in module.aliases.get(path[0], ()) if not each.level}
+        return not tops.isdisjoint(each.partition(".")[0] for each in self.libraries)
 
     def _changes_argument(self, module: Module, effect: Effect, where: int | str, path: tuple[str, ...]) -> bool:
         if not self._is_reached(module, path[0]):
@@ -77,7 +107,7 @@ class Changes:
             return False
         functions = [(home, each) for home, inner in known for each in self._functions(home, inner)]
         if functions:
-            return effect.chained or any(self._may_change(*each, where, frozenset()) for each in functions)
+            return effect.chained or any(self._may_change(*each, where, set()) for each in functions)
         if any(isinstance(unit.node, ast.ClassDef) for home, inner in known for unit in home.by_name[inner[0]]):
             return False  # one without a constructor of its own: it keeps what it is given
         if effect.chained:
@@ -89,19 +119,20 @@ class Changes:
     def _functions(self, home: Module, path: tuple[str, ...]) -> Iterator[_FunctionNode]:
         """The functions that calling a path runs: the function itself, or what makes a class's objects."""
         for unit in home.by_name.get(path[0], ()):
-            if isinstance(unit.node, Function) and len(path) == 1 and path[0] in unit.bound:
-                yield unit.node
+            if isinstance(unit.node, Function) and len(path) == 1:
+                if not any(is_from_penstock(home, each, "pipeline") for each in unit.node.decorator_list):
+                    yield unit.node
             elif isinstance(unit.node, ast.ClassDef) and len(path) <= 2:
                 for _, each in self.ancestry(home, unit.node):
-                    yield from (method for method in methods(each) if method.name in (path[1:] or _MAKERS))
+                    yield from methods(each, *(path[1:] or _MAKERS))
 
     def _may_change(
-        self, home: Module, function: _FunctionNode, where: int | str, seen: frozenset[tuple[int, int | str]]
+        self, home: Module, function: _FunctionNode, where: int | str, seen: set[tuple[int, int | str]]
     ) -> bool:
         """Whether a function may change the argument that it is given at a position or by a keyword."""
         if (id(function), where) in seen:
             return False
-        seen |= {(id(function), where)}
+        seen.add((id(function), where))
         names = _known_as(function, _parameter(function, where))
         parts = [part for each in function.body for part in ast.walk(each)]
         if any(_stores_into(part, names) for part in parts):
@@ -116,7 +147,7 @@ class Changes:
         function: _FunctionNode,
         call: ast.Call,
         names: set[str],
-        seen: frozenset[tuple[int, int | str]],
+        seen: set[tuple[int, int | str]],
     ) -> bool:
         if isinstance(call.func, ast.Attribute) and call.func.attr in _CHANGING and names & {*root_path(call)[:1]}:
             return True
@@ -136,6 +167,31 @@ class Changes:
         return path[-1] in _CHANGING_FUNCTIONS or (local and len(path) == 1)
 
     # classes
+
+    def made_by_class(self, module: Module, node: ast.ClassDef) -> bool:
+        """Whether defining a class changes what is reached: by what its bases, metaclass and attributes do then."""
+        family = list(self.ancestry(module, node))
+        metaclasses = [found for home, each in family for found in self._metaclasses(home, each)]
+        kin = [*family[1:], *metaclasses]
+        reached = any(each.name in self.names.get(home.name, ()) for home, each in kin)
+        if reached and self.lists_subclasses:
+            return True
+        hooks = [(home, each) for home, base in family[1:] for each in methods(base, "__init_subclass__")]
+        hooks += [(home, each) for home, meta in metaclasses for each in methods(meta, "__new__", "__init__")]
+        if reached and not all(_minds_itself(hook) for _, hook in hooks):
+            return True
+        calls = [part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Call)]
+        parts = [found for call in calls for found in self._classes(module, root_path(call))]
+        for place, part in parts:
+            for home, each in self.ancestry(place, part):
+                hooks += [(home, hook) for hook in methods(each, "__set_name__")]
+        return any(self._does(home, hook, set()) for home, hook in hooks)
+
+    def _metaclasses(self, home: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.ClassDef]]:
+        for keyword in node.keywords:
+            if keyword.arg == "metaclass":
+                for module, each in self._classes(home, root_path(keyword.value)):
+                    yield from self.ancestry(module, each)
 
     def ancestry(self, home: Module, node: ast.ClassDef) -> Iterator[tuple[Module, ast.ClassDef]]:
         """A class and those of the author's that it derives from."""
@@ -210,9 +266,24 @@ def _changed_by(function: _FunctionNode) -> frozenset[str]:
     return frozenset(references_of(function, True, set()).changes)
 
 
-def methods(node: ast.ClassDef) -> Iterator[_FunctionNode]:
-    """The functions in the body of a class."""
-    yield from (each for each in node.body if isinstance(each, Function))
+def methods(node: ast.ClassDef, *names: str) -> Iterator[_FunctionNode]:
+    """The methods of these names in the body of a class."""
+    yield from (each for each in node.body if isinstance(each, Function) and each.name in names)
+
+
+def _minds_itself(hook: _FunctionNode) -> bool:
+    """Whether what runs for a new class does no more than to check it and to set attributes of its own."""
+    own = {each.arg for each in (*hook.args.posonlyargs, *hook.args.args)[:1]}
+    for part in (part for each in hook.body for part in ast.walk(each)):
+        if isinstance(part, (ast.Attribute, ast.Subscript)) and not isinstance(part.ctx, ast.Load):
+            if not (isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in own):
+                return False
+        elif isinstance(part, ast.Call) and root_path(part)[:1] not in (("super",), ("type",)):
+            path = root_path(part)
+            given = {name for each in (*part.args, *(k.value for k in part.keywords)) for name in dotted(each)[:1]}
+            if not path or path[-1] in _CHANGING or (given & own and path[-1] not in _LOOKING):
+                return False
+    return True
 
 
 def _other_names(unit: Unit) -> Iterator[tuple[str, ...]]:

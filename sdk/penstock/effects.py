@@ -71,14 +71,40 @@ def _effects(statement: ast.stmt, local: frozenset[str]) -> Iterator[Effect]:
                 alone.add(id(each))
                 yield from _unless(local, Effect(root_path(each), decorates=True))
         if isinstance(part, ast.Call):
-            yield from _unless(local, _of_call(part, id(part) in alone, id(part) in chained))
+            yield from _unless(local, _of_call(part, alone=id(part) in alone, chained=id(part) in chained))
         elif isinstance(part, ast.ClassDef):
             inner = frozenset(name for each in part.body for name in bound_names(each))
             for inside in part.body:
                 yield from _effects(inside, inner)
 
 
-def _of_call(call: ast.Call, alone: bool, chained: bool) -> Effect:
+@functools.lru_cache(maxsize=4096)
+def calls_of(function: ast.FunctionDef | ast.AsyncFunctionDef, local: frozenset[str]) -> tuple[Effect, ...]:
+    """The calls in the body of a function, other than those of its ``local`` names."""
+    calls = (part for each in function.body for part in ast.walk(each) if isinstance(part, ast.Call))
+    return tuple(effect for call in calls for effect in _unless(local, _of_call(call, alone=False, chained=False)))
+
+
+@functools.lru_cache(maxsize=4096)
+def classes_in(unit: Unit) -> tuple[ast.ClassDef, ...]:
+    """The classes that a statement defines, those within classes included."""
+    waiting: list[ast.stmt] = [unit.node]
+    found: list[ast.ClassDef] = []
+    while waiting:
+        for part in running(waiting.pop()):
+            if isinstance(part, ast.ClassDef):
+                found.append(part)
+                waiting += part.body
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def lists_subclasses(unit: Unit) -> bool:
+    """Whether a statement asks for ``__subclasses__``."""
+    return any(isinstance(part, ast.Attribute) and part.attr == "__subclasses__" for part in ast.walk(unit.node))
+
+
+def _of_call(call: ast.Call, *, alone: bool, chained: bool) -> Effect:
     arguments: list[tuple[int | str, ast.expr]] = []
     for position, each in enumerate(call.args):
         starred = isinstance(each, ast.Starred)

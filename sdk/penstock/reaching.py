@@ -12,7 +12,7 @@ from pathlib import Path
 
 from penstock.changes import Changes
 from penstock.diagnostics import Diagnostic, Location
-from penstock.effects import effects, imports_in, name_of
+from penstock.effects import classes_in, effects, imports_in, lists_subclasses, name_of
 from penstock.harness import RUNTIME_NAMES
 from penstock.liveness import built_live, is_live
 from penstock.modules import Function, Library, Module, Unit, absolute, find_module, is_from_penstock
@@ -61,7 +61,7 @@ class Search:
         self._units: set[Unit] = set()
         self._found: dict[tuple[str, Path], Module | Library | None] = {}
         self._used: set[tuple[str, tuple[str, ...]]] = set()
-        self._changes = Changes(self._find, self.names)
+        self._changes = Changes(self._find, self.names, self._needed)
         self.include(entry)
 
     # results
@@ -171,6 +171,7 @@ class Search:
         if unit in self._units:
             return
         self._units.add(unit)
+        self._changes.lists_subclasses |= lists_subclasses(unit)
         if self._is_pipeline(module, unit):
             name = getattr(unit.node, "name", "")
             self.problem("P110", f"`{name}` is a pipeline: a step can't call it", *_inner(module, unit))
@@ -338,6 +339,13 @@ class Search:
             if unit.names.isdisjoint(self.names.get(module.name, ()))
             for effect in effects(unit)
             if self._changes.made_by(module, effect)
+        ]
+        found += [
+            self._run(module, min(unit.bound))
+            for unit in module.units
+            if unit.names.isdisjoint(self.names.get(module.name, ()))
+            for node in classes_in(unit)
+            if self._changes.made_by_class(module, node)
         ]
         return any(found)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from penstock.harness import bound_names, never_holds, running
 
+# Methods that report; what they are called on stays as it is.
+REPORTING = frozenset(("critical", "debug", "error", "exception", "info", "log", "warning"))
+
 _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 _Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -151,8 +154,9 @@ class _Visitor(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            self._change(node.value)
+        called = node.value.func if isinstance(node.value, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr not in REPORTING:
+            self._change(called)
         self.generic_visit(node)
 
     def _read(self, path: tuple[str, ...], node: ast.expr) -> None:

@@ -154,3 +154,191 @@ def test_a_statement_that_only_reads_what_is_reached_is_left_out(project: Projec
     alone = check(project)
     project.write(pipeline=base + reading + "\n")
     assert check(project) == alone
+
+
+BASE = """
+class Base:
+    registry = {}
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        Base.registry[cls.__name__] = cls
+
+"""
+INHERITED = BASE.replace("Base.registry", "cls.registry")
+ELSEWHERE = """
+FOUND = {}
+
+def note(cls):
+    FOUND[cls.__name__] = cls
+
+class Base:
+    def __init_subclass__(cls):
+        note(cls)
+
+"""
+META = """
+class Meta(type):
+    registry = {}
+
+    def __new__(mcs, name, bases, body):
+        cls = super().__new__(mcs, name, bases, body)
+        mcs.registry[name] = cls
+        return cls
+
+class Base(metaclass=Meta):
+    pass
+
+"""
+META_INIT = """
+class Meta(type):
+    def __init__(cls, name, bases, body):
+        FOUND[name] = cls
+
+FOUND = {}
+
+class Base(metaclass=Meta):
+    pass
+
+"""
+LISTED = """
+class Base:
+    @classmethod
+    def all(cls):
+        return {each.__name__: each for each in cls.__subclasses__()}
+
+"""
+DERIVED = """
+class Leaf(Base):
+    pass
+
+class Twig(Leaf):
+    pass
+
+class Unrelated:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "read"),
+    [
+        (BASE, "Base.registry"),
+        (INHERITED, "Base.registry"),
+        (ELSEWHERE, "FOUND"),
+        (META, "Base.registry"),
+        (META, "Meta.registry"),
+        (META_INIT, "FOUND"),
+        (LISTED, "Base.all()"),
+    ],
+)
+def test_classes_that_register_when_they_are_defined_are_reached(project: Project, base: str, read: str) -> None:
+    train = f"\ndef train():\n    return sorted({read})\n"
+    project.write(pipeline=base + DERIVED + train)
+    assert "Unrelated" not in check(project)
+    project.write(
+        base=base, derived="from base import Base\n" + DERIVED, pipeline="import derived\nfrom base import *\n" + train
+    )
+    assert "Unrelated" not in check(project)
+
+
+def test_attributes_that_register_when_their_class_is_defined_are_reached(project: Project) -> None:
+    project.write(
+        pipeline="""
+        FIELDS = {}
+
+        class Field:
+            def __set_name__(self, owner, name):
+                FIELDS[owner.__name__] = name
+
+        class Text(Field):
+            pass
+
+        class Record:
+            title = Text()
+
+        class Unrelated:
+            title = str()
+
+        def train():
+            return FIELDS
+        """
+    )
+    assert "Unrelated" not in check(project)
+
+
+def test_definitions_that_a_library_is_told_of_are_reached_with_the_library(project: Project) -> None:
+    project.write(
+        accessors="""
+        import pandas as pd
+
+        @pd.api.extensions.register_dataframe_accessor("shop")
+        class Shop:
+            def __init__(self, frame):
+                self.frame = frame
+
+            def total(self):
+                return int(self.frame.a.sum())
+        """,
+        pipeline="""
+        import accessors
+        import pandas as pd
+
+        def train():
+            return pd.DataFrame({"a": [1, 2]}).shop.total()
+
+        def other():
+            return 1
+        """,
+    )
+    check(project)
+    assert "Shop" not in check(project, "pipeline:other")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "",
+        (
+            "    def __init_subclass__(cls, size=0):\n        cls.size = size\n        if not issubclass(cls, Base):\n"
+            "            raise TypeError(f'{cls.__name__} is wrong')\n        super().__init_subclass__()\n"
+        ),
+    ],
+)
+def test_subclasses_that_register_nowhere_are_left_out(project: Project, hook: str) -> None:
+    project.write(
+        pipeline=f"class Base:\n    kind = 1\n{hook}\n"
+        "class Leaf(Base):\n    pass\n\ndef train():\n    return Base.kind\n"
+    )
+    assert "Leaf" not in check(project)
+
+
+def test_functions_that_change_what_is_reached_through_others_are_run(project: Project) -> None:
+    project.write(
+        pipeline="""
+        import logging
+
+        LOG = logging.getLogger("x")
+        REG = {}
+
+        def fill(target, key):
+            target[key] = 1
+
+        def configure():
+            fill(REG, "configured")
+
+        def setup():
+            configure()
+
+        def main():
+            LOG.info("nothing to do")
+
+        setup()
+        main()
+
+        def train():
+            LOG.info("training")
+            return REG
+        """
+    )
+    assert "def main" not in check(project)
