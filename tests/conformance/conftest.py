@@ -75,6 +75,8 @@ def _page(cells: dict[tuple[str, str], tuple[str, str]]) -> str:
             outcome, reason = cells.get((name, engine), ("", ""))
             row.append(MARKS.get(outcome, ""))
             if reason:
-                reasons[f"- `{name}` on `{engine}`: {reason}"] = None
+                reasons[f"| `{name}` | {engine} | {reason} |"] = None
         lines.append(f"| `{name}` | {' | '.join(row)} | {case.why.replace('|', chr(92) + '|')} |")
-    return "\n".join([*lines, "", *reasons, ""])
+    if reasons:
+        lines += ["", "| does not apply | on | because |", "|---|---|---|", *reasons]
+    return "\n".join([*lines, ""])
