@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -59,9 +59,13 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except PenstockError as error:
-        for problem in error.diagnostics:
-            err.print(terminal.problem(problem))
+        _print_problems(error.diagnostics)
         raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
+
+
+def _print_problems(problems: Sequence[Diagnostic]) -> None:
+    for index, problem in enumerate(problems):
+        err.print(("\n" if index else "") + terminal.problem(problem))
 
 
 @app.callback(invoke_without_command=True)
@@ -219,8 +223,8 @@ def _compiled(
 
 
 def _print_refusals(refused: Mapping[str, tuple[Diagnostic, ...]], names: tuple[str, ...]) -> None:
-    for problem in (each for problems in refused.values() for each in problems):
-        err.print(terminal.problem(problem))
+    _print_problems([each for problems in refused.values() for each in problems])
+    err.print()
     err.print(f"[red]refused by {', '.join(refused)}: nothing was written[/]")
     others = [name for name in names if name not in refused]
     if others:
@@ -288,8 +292,7 @@ def check(
     for name in names:
         problems = refused.get(name, ())
         out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
-        for problem in problems:
-            err.print(terminal.problem(problem))
+        _print_problems(problems)
     raise typer.Exit(1 if refused else 0)
 
 

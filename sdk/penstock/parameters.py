@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from penstock.assignability import accepts
 from penstock.backend import Definition
 from penstock.declarations import Names
-from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, with_article
+from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, plain_reason, with_article
 from penstock.harness import StepError
-from penstock.spec import ParameterSpec, PipelineSpec
+from penstock.spec import ParameterSpec, PipelineSpec, TypeKind, TypeSpec
 from penstock.values import Json, coerce, encode, parse
+
+_SAID: Mapping[TypeKind, str] = {
+    TypeKind.INT: "a whole number: -p {}=3",
+    TypeKind.FLOAT: "a number: -p {}=0.5",
+    TypeKind.BOOL: "one of: true, false",
+    TypeKind.DATE: "a date as YYYY-MM-DD: -p {}=2026-01-31",
+    TypeKind.DATETIME: "a time as YYYY-MM-DDTHH:MM:SS: -p {}=2026-01-31T12:00:00",
+    TypeKind.TIME: "a time as HH:MM:SS: -p {}=12:00:00",
+    TypeKind.UUID: "a UUID: -p {}=123e4567-e89b-12d3-a456-426614174000",
+    TypeKind.DECIMAL: "a decimal number: -p {}=0.10",
+    TypeKind.NONE: "null: -p {}=null",
+}
 
 
 class _NotHereError(Exception):
@@ -34,16 +49,15 @@ def parse_parameters(definition: Definition, texts: Mapping[str, str]) -> dict[s
         except (ImportError, AttributeError):
             raise _NotHereError(class_name.partition(":")[2]) from None
 
-    for name in parameters.keys() & texts.keys():
+    for name in (each for each in texts if each in parameters):
         kind = parameters[name].type.model_dump(mode="json", exclude_defaults=True)
         try:
             values[name] = coerce(parse(texts[name], kind), kind, find)
         except _NotHereError as error:
             problems.append(_not_here(definition.spec, name, str(error)))
         except StepError as error:
-            problems.append(
-                Diagnostic("P603", f"parameter `{name}`: {error}", fix=f"write it as JSON: -p {name}='...'")
-            )
+            message = "".join([f"parameter `{name}`: {error}", *_validators_reasons(error)])
+            problems.append(Diagnostic("P603", message, fix=_how_to_write(name, parameters[name].type)))
     if problems:
         raise ParameterError(problems)
     return values
@@ -75,6 +89,36 @@ def encode_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[
     if problems:
         raise ParameterError(problems)
     return wires
+
+
+def _how_to_write(name: str, kind: TypeSpec) -> str:
+    """What of a type fits on a command line."""
+    choices = [each for each in kind.args if each.kind is not TypeKind.NONE]
+    if kind.kind is TypeKind.UNION and len(choices) == 1:
+        return f"{_how_to_write(name, choices[0])}, or null"
+    if kind.kind in _SAID:
+        return f"give {_SAID[kind.kind].format(name)}"
+    if kind.kind in (TypeKind.ENUM, TypeKind.LITERAL):
+        texts = [each if isinstance(each, str) else json.dumps(each) for each in kind.values]
+        return f"give one of: {', '.join(texts if kind.kind is TypeKind.LITERAL else _members(kind, texts))}"
+    if kind.fields:
+        fields = ", ".join(f'"{each.name}": ...' for each in kind.fields)
+        return f"write it as JSON: -p {name}='{{{fields}}}'"
+    return f"write it as JSON: -p {name}='...'"
+
+
+def _members(kind: TypeSpec, texts: list[str]) -> list[str]:
+    """How an enum's members may be given: by their values where these are texts, else by their names."""
+    return texts if texts and all(isinstance(each, str) for each in kind.values) else list(kind.members)
+
+
+def _validators_reasons(error: BaseException | None) -> Iterator[str]:
+    """What the author's pydantic model said of the value."""
+    while error is not None and not isinstance(error, ValidationError):
+        error = error.__context__
+    for each in error.errors() if error is not None else ():
+        where = ".".join(map(str, each["loc"]))
+        yield f"\n  {where or 'the value'}: {plain_reason(each['msg'])}"
 
 
 def _unknown(pipeline: PipelineSpec, given: Mapping[str, object]) -> list[Diagnostic]:

@@ -76,13 +76,22 @@ def failures(run: Run) -> Iterator[str]:
 
 def result(value: Any) -> Iterator[str]:
     """What a pipeline returned: a line for each of several named outputs."""
-    fields = value._asdict() if hasattr(value, "_asdict") else None
+    fields = value._asdict() if hasattr(value, "_asdict") else value if _is_named(value) else None
     if not fields:
-        yield f"[bold]result[/] {escape(_shown(value))}"
+        shown = _shown(value)
+        between = "\n" if "\n" in shown else " "
+        yield f"[bold]result[/]{between}{escape(shown)}"
         return
     yield "[bold]result[/]"
     width = max(map(len, fields))
-    yield from (f"  {escape(name.ljust(width))}  {escape(_shown(item))}" for name, item in fields.items())
+    for name, item in fields.items():
+        shown = _shown(item).replace("\n", "\n" + " " * (width + 4))
+        yield f"  {escape(name.ljust(width))}  {escape(shown)}"
+
+
+def _is_named(value: object) -> bool:
+    """Whether something is a dictionary whose keys read like the names of outputs."""
+    return type(value) is dict and all(isinstance(key, str) and key.isprintable() for key in value)
 
 
 def kept(run: Run, error: Exception) -> Iterator[str]:
@@ -91,10 +100,11 @@ def kept(run: Run, error: Exception) -> Iterator[str]:
     yield f"[bold]result[/] kept in {escape(shown_path(str(run.folder)))}, but it cannot be read here: {escape(said)}"
 
 
-def _shown(value: object) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, Path):
         return shown_path(str(value))
-    lines = pprint.pformat(value, width=100, compact=True).splitlines()
+    is_text = isinstance(value, str) and "\n" in value.strip("\n")
+    lines = value.strip("\n").splitlines() if is_text else pprint.pformat(value, width=100, compact=True).splitlines()
     if len(lines) > _RESULT_LINES:
         lines = [*lines[:_RESULT_LINES], f"... ({len(lines) - _RESULT_LINES} more lines)"]
     return "\n".join(lines)
@@ -103,12 +113,12 @@ def _shown(value: object) -> str:
 def ending(run: Run) -> str:
     """The last line of a run: how it ended, after how long, where it is kept."""
     colour, _ = _MARKS[run.state]
-    where = f" [dim]{escape(shown_path(str(run.folder)))}[/]" if run.folder else ""
-    return f"[{colour}]{run.state.value}[/] after {run.seconds:.2f} s{where}"
+    where = f", kept in [dim]{escape(shown_path(str(run.folder)))}[/]" if run.folder else ""
+    return f"[{colour}]{run.state.value}[/] in {run.seconds:.2f} s{where}"
 
 
 def problem(diagnostic: Diagnostic) -> str:
     """A diagnostic, its code and message set off."""
     first, _, rest = diagnostic.render().partition("\n")
     code, _, message = first.partition(": ")
-    return f"[bold red]{code}[/]: [bold]{escape(message)}[/]" + (f"\n{escape(rest)}" if rest else "") + "\n"
+    return f"[bold red]{code}[/]: [bold]{escape(message)}[/]" + (f"\n{escape(rest)}" if rest else "")

@@ -61,7 +61,7 @@ def test_a_run_shows_its_nodes_its_result_and_where_it_is_kept(project):
     lines = done.stdout.splitlines()
     assert any("✓ make" in line and "made=4" in line for line in lines)
     assert "result 4" in lines
-    assert lines[-1].startswith("succeeded after")
+    assert lines[-1].startswith("succeeded in")
     assert Path(project, lines[-1].split()[-1]).is_dir()
 
 
@@ -71,7 +71,7 @@ def test_a_failed_run_shows_the_authors_own_lines_and_ends_with_1(project):
     assert "ValueError: too many" in done.stderr
     assert f'File "{project / "flow.py"}", line 14, in total' in done.stderr
     assert "penstock/" not in done.stderr.replace(".penstock/", "")
-    assert done.stdout.splitlines()[-1].startswith("failed after")
+    assert done.stdout.splitlines()[-1].startswith("failed in")
 
 
 def test_a_spec_in_json_runs_as_well(project):
@@ -215,6 +215,61 @@ def test_a_run_goes_on_where_the_signal_was_to_be_ignored(project):
     command = f"trap '' HUP; {sys.executable} -m penstock run flow.py & sleep 0.5; kill -HUP $!; wait $!"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=project, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+TYPED = """
+import datetime as dt
+import enum
+from typing import Literal
+from penstock import pipeline, step
+from pydantic import BaseModel, Field
+
+class Mode(enum.Enum):
+    LEAST = "min"
+    MOST = "max"
+
+class Limits(BaseModel):
+    most: int = Field(ge=1)
+
+@step
+def report(n: int, day: dt.date, mode: Mode, size: Literal["s", 1], most: int | None, limits: Limits) -> dict[str, str]:
+    return {"title": str(n), "text": "first\\nsecond"}
+
+@pipeline
+def typed(
+    n: int = 1,
+    day: dt.date = dt.date(2026, 1, 1),
+    mode: Mode = Mode.LEAST,
+    size: Literal["s", 1] = "s",
+    most: int | None = None,
+    limits: Limits = Limits(most=1),
+) -> dict[str, str]:
+    return report(n, day, mode, size, most, limits)
+"""
+
+
+def test_each_wrong_parameter_is_told_what_fits_its_type(project):
+    Path(project, "typed.py").write_text(TYPED)
+    given = ["n=x", "day=x", "mode=x", "size=x", "most=x", 'limits={"most": 0}']
+    done = penstock(project, "run", "typed.py", *(word for each in given for word in ("-p", each)))
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("fix: ")] == [
+        "fix: give a whole number: -p n=3",
+        "fix: give a date as YYYY-MM-DD: -p day=2026-01-31",
+        "fix: give one of: min, max",
+        "fix: give one of: s, 1",
+        "fix: give a whole number: -p most=3, or null",
+        "fix: write it as JSON: -p limits='{\"most\": ...}'",
+    ]
+    assert "  most: Input should be greater than or equal to 1" in done.stderr
+    assert not done.stderr.endswith("\n\n")
+
+
+def test_a_result_is_shown_in_tidy_lines_and_texts_as_they_are(project):
+    Path(project, "typed.py").write_text(TYPED)
+    done = penstock(project, "run", "typed.py")
+    assert "result\n  title  '1'\n  text   first\n         second\nsucceeded in" in done.stdout
+    assert ", kept in .penstock/runs/" in done.stdout.splitlines()[-1]
 
 
 def test_an_option_that_no_target_knows_is_refused_and_others_go_to_those_that_know_them(project):
