@@ -105,6 +105,8 @@ class Changes:
             return where == 0
         if not self._is_mutable(module, path[0]):
             return False
+        if any(_is_pipeline(home, unit) for home, inner in known for unit in home.by_name[inner[0]]):
+            return False  # running one is for the script, not for the steps
         functions = [(home, each) for home, inner in known for each in self._functions(home, inner)]
         if functions:
             return effect.chained or any(self._may_change(*each, where, set()) for each in functions)
@@ -120,7 +122,7 @@ class Changes:
         """The functions that calling a path runs: the function itself, or what makes a class's objects."""
         for unit in home.by_name.get(path[0], ()):
             if isinstance(unit.node, Function) and len(path) == 1:
-                if not any(is_from_penstock(home, each, "pipeline") for each in unit.node.decorator_list):
+                if not _is_pipeline(home, unit):
                     yield unit.node
             elif isinstance(unit.node, ast.ClassDef) and len(path) <= 2:
                 for _, each in self.ancestry(home, unit.node):
@@ -269,6 +271,11 @@ def _changed_by(function: _FunctionNode) -> frozenset[str]:
 def methods(node: ast.ClassDef, *names: str) -> Iterator[_FunctionNode]:
     """The methods of these names in the body of a class."""
     yield from (each for each in node.body if isinstance(each, Function) and each.name in names)
+
+
+def _is_pipeline(home: Module, unit: Unit) -> bool:
+    decorators = unit.node.decorator_list if isinstance(unit.node, Function) else ()
+    return any(is_from_penstock(home, each, "pipeline") for each in decorators)
 
 
 def _minds_itself(hook: _FunctionNode) -> bool:

@@ -342,3 +342,24 @@ def test_functions_that_change_what_is_reached_through_others_are_run(project: P
         """
     )
     assert "def main" not in check(project)
+
+
+def test_a_script_that_runs_its_pipeline_is_left_out(project: Project) -> None:
+    project.write(
+        pipeline="""
+        from penstock import pipeline, step
+
+        CONFIG = {"a": "b"}
+
+        def train():
+            return sorted(CONFIG)
+
+        @pipeline
+        def flow(config: dict[str, str] = CONFIG) -> None:
+            pass
+
+        flow(CONFIG)
+        """
+    )
+    text = "".join(each.text for each in project.capture("pipeline:train").modules)
+    assert "flow" not in text
