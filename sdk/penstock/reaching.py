@@ -72,7 +72,7 @@ class Search:
             while self._waiting:
                 self._waiting.popleft()()
             changed = [self._reach_changes(module) for module in self.included()]
-            if not any(changed) and not self._reach_distant_changes():
+            if not any(changed) and not self._reach_distant_changes() and not self._reach_order():
                 break
         for name, units in self.lifted.items():
             for each in sorted(units.keys() & self.names[name]):
@@ -377,6 +377,28 @@ class Search:
                         importers[found.name] = (module, imported)
                         waiting.append(found)
         return False
+
+    def _reach_order(self) -> bool:
+        """Reaches the imports of modules that change what another one holds: they say which changes come first."""
+        acting = {module.name for module in self.included() if self._acts_elsewhere(module)}
+        for module in self.included() if acting else ():
+            for unit in module.units:
+                if unit.imports is None or not unit.names.isdisjoint(self.names[module.name]):
+                    continue
+                for imported in imports_in(unit):
+                    loaded = {each.name for each in self._loaded(module, imported)} - {module.name}
+                    if not acting.isdisjoint(loaded) and self.bind(module, imported.binds):
+                        return True
+        return False
+
+    def _acts_elsewhere(self, module: Module) -> bool:
+        return any(
+            effect.alone and home is not module
+            for unit in module.units
+            if unit.imports is None and not unit.names.isdisjoint(self.names[module.name])
+            for effect in effects(unit)
+            for home, _ in self._changes.origins(module, effect.path)
+        )
 
     def _loaded(self, module: Module, imported: Imported) -> Iterator[Module]:
         """The author's modules that an import statement loads."""

@@ -363,3 +363,13 @@ def test_a_script_that_runs_its_pipeline_is_left_out(project: Project) -> None:
     )
     text = "".join(each.text for each in project.capture("pipeline:train").modules)
     assert "flow" not in text
+
+
+def test_changes_are_made_in_the_order_of_the_imports(project: Project) -> None:
+    project.write(
+        table="REG = {}\n",
+        pkg__init="import table\nimport pkg.inner\ntable.REG['last'] = 'package'\n",
+        pkg__inner="import table\ntable.REG['last'] = 'inner'\n\ndef read():\n    return table.REG\n",
+        pipeline="import pkg.inner\n\ndef train():\n    return pkg.inner.read()\n",
+    )
+    check(project)
