@@ -204,6 +204,7 @@ def test_pool_root_and_start_are_options() -> None:
         small.compile("airflow", artifact_root="s3://bucket")
 
 
+@pytest.mark.slow
 def test_the_same_source_gives_the_same_bytes_whatever_the_hash_seed() -> None:
     code = (
         "import sys; from penstock.compiler import compile_spec;"
@@ -397,6 +398,7 @@ def typed_values(draw: st.DrawFn) -> tuple[TypeSpec, Any]:
     return type_, draw(strategy)
 
 
+@pytest.mark.slow
 @given(typed_values())
 @settings(max_examples=500, deadline=None)
 def test_a_default_is_shown_plainly_passes_its_schema_and_is_read_back_exactly(typed: tuple[TypeSpec, Any]) -> None:
@@ -870,6 +872,7 @@ def packaged() -> str:
     return where.with_options(packages=["six==1.17.0"])()
 
 
+@pytest.mark.slow
 def test_explicit_packages_are_installed_once_into_an_environment_of_their_own(worker: Any, tmp_path: Path) -> None:
     at = worker(packaged)
     first = json.loads(at.run("where"))
@@ -881,6 +884,7 @@ def test_explicit_packages_are_installed_once_into_an_environment_of_their_own(w
     assert Path(prefix).parent == tmp_path / "home" / "environments"
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_installed_are_told(worker: Any) -> None:
     @pipeline
     def impossible() -> str:

@@ -228,6 +228,7 @@ def test_the_cache_key_holds_what_the_result_depends_on() -> None:
     assert command() == seen[0]
 
 
+@pytest.mark.slow
 def test_the_same_source_gives_the_same_bytes_whatever_the_hash_seed() -> None:
     program = (
         "from tests.backends.test_kubeflow import trained; import sys;"

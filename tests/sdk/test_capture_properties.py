@@ -121,6 +121,7 @@ def _write_statement(draw: st.DrawFn, writer: _Writer, name: str) -> None:
         writer.lines.append(f"{name}_noise = {value}")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs())
 def test_a_captured_program_gives_the_answer_of_the_original(files: dict[str, str]) -> None:

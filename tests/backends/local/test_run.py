@@ -127,6 +127,7 @@ def test_a_daemon_that_a_step_leaves_holding_its_log_ends_with_the_attempt(tmp_p
     assert wait_until(lambda: not is_alive(int(note.read_text())), 1)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_none_of_its_attempt(tmp_path):
     note = tmp_path / "pid"
     events = []
@@ -370,6 +371,7 @@ def test_runs_may_go_on_side_by_side_in_threads():
     assert len({run.id for run in runs}) == 3
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_installed_fail_their_step_with_what_the_installer_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PENSTOCK_ENVIRONMENTS", str(tmp_path / "environments"))
     run = pipelines.with_impossible_packages.run()

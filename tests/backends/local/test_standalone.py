@@ -162,6 +162,7 @@ def test_a_death_is_a_failed_attempt(emitted, how):
     assert "misbehaves: failed" in failed.stdout
 
 
+@pytest.mark.slow
 def test_as_many_nodes_run_at_once_as_jobs_allow(emitted):
     began = time.monotonic()
     emitted(pipelines.nap_together, "--jobs", "4")
@@ -240,6 +241,7 @@ os.symlink("{python}", sys.argv[-1] + "/bin/python")
 """
 
 
+@pytest.mark.slow
 def test_making_an_environment_takes_nothing_of_a_steps_timeout(emitted, tmp_path):
     uv = tmp_path / "tools" / "uv"
     uv.parent.mkdir()
@@ -250,6 +252,7 @@ def test_making_an_environment_takes_nothing_of_a_steps_timeout(emitted, tmp_pat
     assert (said["state"], said["result"]) == ("succeeded", 1), ran.stderr
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_fails_its_step_after_all_retries(emitted, tmp_path):
     ran = emitted(pipelines.with_impossible_packages)
     assert ran.returncode == 1
