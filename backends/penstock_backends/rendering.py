@@ -1,4 +1,4 @@
-"""Text from data: YAML through a dumper, Python through templates in which values pass `repr`."""
+"""What emitted text shares: headers, the harness, JSON, and Python in which values pass `repr`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Collection
 from typing import Any
 
 import jinja2
-import yaml
 
 from penstock import harness
 from penstock.backend import Options
@@ -121,20 +120,3 @@ def _reads_as(literal: str, text: str) -> bool:
 def compact_json(value: object) -> str:
     """JSON on one line, ASCII, keys in their order."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
-
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # the C one where it is built
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _represent_str(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent_str)
-
-
-def to_yaml(value: object) -> str:
-    """YAML in block style, keys in their order, texts of several lines as literal blocks."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
