@@ -14,9 +14,10 @@ from penstock.values import Json
 class Observed:
     """A run as an engine shows it.
 
-    ``state`` is ``succeeded`` or ``failed``; ``nodes`` maps a node's id to its state in the words of
-    `penstock.results.State`; ``outputs`` holds each succeeded node's outputs as wires, the ``file`` of an artifact an
-    absolute path that is there until the test's folder goes.
+    ``state`` is ``succeeded`` or ``failed``. ``nodes`` maps every instance (``train``, in a loop ``train[0]``; also
+    branches, loops, gates and what runs at the end) to its state in the words of `penstock.results.State`. ``outputs``
+    holds each succeeded instance's outputs as wires, the ``file`` of an artifact an absolute path that is there until
+    the test's folder goes.
     """
 
     state: str

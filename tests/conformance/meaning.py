@@ -1,36 +1,59 @@
-"""Whether an engine makes of a pipeline what the case says, and plain Python gives."""
+"""Whether an engine makes of a pipeline what the model predicts, and plain Python gives."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock import CompileError
-from penstock.harness import Inputs
-from penstock.spec import tasks
+from penstock.backend import Definition
+from penstock.harness import Inputs, Place, decode, load_artifact
+from penstock.spec import Loop, Node, PipelineSpec, bodies, walk
 from tests.conformance.case import REFERENCE, Case, difference
 from tests.conformance.engine import Engine, Observed
+from tests.conformance.model import Prediction, predict
 
 
 def assert_same_meaning(engine: Engine, case: Case, folder: Path) -> None:
-    """Runs the case on the engine, in ``folder``: states as the case says, the result as plain Python gives it."""
+    """Runs the case on the engine, in ``folder``: states as the model predicts, the result as plain Python gives it."""
     if engine.target in case.refused:
         _assert_refused(engine, case)
         return
-    parameters = {name: _placed(value, folder) for name, value in case.parameters.items()}
+    predicted = prediction(case, folder / "model")
+    parameters = _given(case, folder)
     seen = engine.run(case.pipeline, parameters, folder)
-    states = {task.id: "succeeded" for task in tasks(case.pipeline.spec.body)} | dict(case.nodes)
-    assert seen.nodes == states, seen.log[-6000:]
-    assert seen.state == case.state, seen.log[-6000:]
-    if case.state == "succeeded":
-        expected = case.pipeline(**parameters) if case.returns is REFERENCE else case.returns
+    assert seen.nodes == predicted.nodes, seen.log[-6000:]
+    assert seen.state == predicted.state, seen.log[-6000:]
+    if predicted.state == "succeeded":
+        expected = case.pipeline(**_given(case, folder / "plain")) if case.returns is REFERENCE else case.returns
         assert not difference(_result(case, parameters, seen), expected)
+        assert not difference(predicted.result, expected)
+    else:
+        # No result shows what became of those that succeeded: their outputs must.
+        assert not _differences(case.pipeline.define(), predicted, seen)
 
 
-def _placed(value: Any, folder: Path) -> Any:
-    return value.replace("{folder}", str(folder)) if isinstance(value, str) else value
+def prediction(case: Case, folder: Path) -> Prediction:
+    """What the model says of a case, which must be what the case itself says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    definition = case.pipeline.define()
+    given = inspect.signature(case.pipeline.function).bind(**_given(case, folder))
+    given.apply_defaults()
+    predicted = predict(definition, given.arguments, case.fails, case.gives)
+    assert {name: predicted.nodes.get(name) for name in case.nodes} == dict(case.nodes)
+    return predicted
+
+
+def _given(case: Case, folder: Path) -> dict[str, Any]:
+    """The parameters of a run of its own, which finds a folder of its own where the case asks for one."""
+    return {
+        name: value.replace("{folder}", str(folder)) if isinstance(value, str) else value
+        for name, value in case.parameters.items()
+    }
 
 
 def _assert_refused(engine: Engine, case: Case) -> None:
@@ -45,5 +68,37 @@ def _result(case: Case, parameters: dict[str, Any], seen: Observed) -> Any:
     definition = case.pipeline.define()
     spec = definition.spec
     kinds = {each.name: each.type.model_dump(mode="json", exclude_defaults=True) for each in spec.parameters}
-    inputs = Inputs(case.pipeline.encode_parameters(parameters), kinds, seen.outputs, definition.find)
+    wires, place = case.pipeline.encode_parameters(parameters), Place(states=seen.nodes)
+    inputs = Inputs(wires, kinds, seen.outputs, definition.find, _loops(spec), place)
     return None if spec.result is None else inputs.resolve(spec.result.model_dump(mode="json"))
+
+
+def _loops(spec: PipelineSpec) -> dict[str, Any]:
+    """How many loops stand around each node, and what stands in each, as `Inputs` reads them."""
+    depths: dict[str, int] = {}
+    members: dict[str, list[str]] = {}
+
+    def survey(body: tuple[Node, ...], depth: int) -> None:
+        for node in body:
+            depths[node.id] = depth
+            if isinstance(node, Loop):
+                members[node.id] = [each.id for each in walk(node.body)]
+            for inner in bodies(node):
+                survey(inner, depth + isinstance(node, Loop))
+
+    survey(spec.body, 0)
+    return {"depths": depths, "members": members}
+
+
+def _differences(definition: Definition, predicted: Prediction, seen: Observed) -> list[str]:
+    """Where instances that succeeded gave something else than they should have."""
+
+    def value(wire: Any) -> Any:
+        return decode(wire, definition.find, lambda reference: load_artifact(reference, definition.find))
+
+    found: list[str] = []
+    for name, ended in predicted.ended.items():
+        if ended.state == "succeeded":
+            given: Mapping[str, Any] = {output: value(wire) for output, wire in seen.outputs.get(name, {}).items()}
+            found += filter(None, [difference(given, dict(ended.values), name)])
+    return found

@@ -221,7 +221,12 @@ CASES = (
     Case(arrays, "Arrays keep dtype and shape; those of objects, which .npy cannot hold safely, still travel."),
     Case(files, "A directory keeps its names, hidden files and permissions on the way through each engine's store."),
     Case(models, "An instance of the author's class is unpickled by a step that holds the same class."),
-    Case(own_serializers, "An author's own serializer travels with the steps on both ends.", returns=[1.0, 2.0, 0.0]),
+    Case(
+        own_serializers,
+        "An author's own serializer travels with the steps on both ends.",
+        gives={"weights": [1.0, 2.0, 0.0]},
+        returns=[1.0, 2.0, 0.0],
+    ),
     Case(labels_and_any, "A label says what an artifact is, not what the step gets; `Any` takes what comes."),
     Case(named_outputs_whole_and_in_part, "Named outputs are put together again for a step that takes the whole."),
 )

@@ -187,7 +187,10 @@ CASES = (
         nodes={"never": "failed", "plus_one": "upstream_failed"},
     ),
     Case(
-        deaths_count_as_attempts, "An attempt whose process dies is retried like one that raises.", returns=[3, 3, 3, 3]
+        deaths_count_as_attempts,
+        "An attempt whose process dies is retried like one that raises.",
+        gives={"dies": 3, "dies_2": 3, "dies_3": 3, "dies_4": 3},
+        returns=[3, 3, 3, 3],
     ),
     Case(
         timed_out,
@@ -198,6 +201,7 @@ CASES = (
         a_timeout_ends_the_whole_attempt,
         "A timeout ends a child that ignores SIGTERM, and the retry runs without it.",
         {"note": "{folder}/pid"},
+        gives={"stubborn": 2, "is_gone": True},
         returns=(True, 2),
     ),
     Case(
