@@ -32,6 +32,12 @@ def header(pipeline: PipelineSpec, target: str, options: Options | None = None) 
     """
     words = [target, *(option_words(options) if options else ())]
     source = pipeline.span.file if pipeline.span else "a spec"
+    if source.startswith("<"):  # a notebook's cells: the command line can't be given these
+        return [
+            f"{pipeline.name}: made by Penstock from a notebook, spec {spec_hash(pipeline)}.",
+            "Change the pipeline, not this file; then make it again there, by the pipeline's `compile`. It was made",
+            f"    --to {' '.join(words)}",
+        ]
     return [
         f"{pipeline.name}: made by Penstock from {source}, spec {spec_hash(pipeline)}.",
         "Change the pipeline, not this file; then make it again with",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from penstock import compiler, parameters, tracing
+from penstock import cells, compiler, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
@@ -119,6 +119,7 @@ class Pipeline(Generic[P, R_co]):
         self._authored = authored
         self._heading = heading
         self._definition: Definition | None = None
+        self._age = 0
 
     @property
     def name(self) -> str:
@@ -145,9 +146,10 @@ class Pipeline(Generic[P, R_co]):
 
     def check(self) -> Definition:
         """As `define`, for a pipeline that may be there to be nested only: its parameters may be artifacts."""
-        if self._definition is None:
+        age = cells.age_of(self.function)  # in a notebook, what it calls may have been defined anew
+        if self._definition is None or age != self._age:
             _refuse_a_script_that_no_program_can_import(self.function)
-            self._definition = tracing.define(self._authored, self._heading, _is_step)
+            self._definition, self._age = tracing.define(self._authored, self._heading, _is_step), age
         return self._definition
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:

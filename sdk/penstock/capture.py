@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from penstock import cells
 from penstock.closures import Closures
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.functions import definition_of, plain_function, source_file
 from penstock.modules import Function, Module, Unit, canonical_module
 from penstock.reaching import Search, clash
-from penstock.sources import location_of
 from penstock.spec import ModuleSource, Reach, Span, Statement
 
 
@@ -117,8 +116,8 @@ def span_of(function: Callable[..., object]) -> Span:
     module, path = definition_of(plain_function(function))
     node = path[-1]
     assert isinstance(node, Function)
-    place = location_of(str(module.path), node, node.lineno)
-    return Span(file=module.file, line=node.lineno, column=place.column, end_column=place.end_column, text=place.text)
+    place = module.location(node)
+    return Span(file=module.file, line=place.line, column=place.column, end_column=place.end_column, text=place.text)
 
 
 def canonical_name(thing: Any) -> str:
@@ -127,8 +126,8 @@ def canonical_name(thing: Any) -> str:
     One that was defined inside a function stands at the top of its module in the program, and is called accordingly.
     """
     qualname = thing.__qualname__.rpartition("<locals>.")[2]
-    file = source_file(thing) or getattr(sys.modules.get(thing.__module__), "__file__", None)
-    if file is None or (source_file(thing) is None and thing.__module__ != "__main__"):
+    file = source_file(thing) or cells.module_file(thing)
+    if not file or (source_file(thing) is None and thing.__module__ != "__main__"):
         return f"{thing.__module__}:{qualname}"
     return f"{canonical_module(thing.__module__, file)[0]}:{qualname}"
 
@@ -173,7 +172,7 @@ def _statements(part: Part) -> Iterator[Statement]:
     for unit in sorted((*units, *part.lifted), key=lambda each: each.position):
         names = starred.get(unit, part.all_names)
         line, source = unit.text(names if unit.imports and not unit.is_future else None)
-        yield Statement(line=line, source=source)
+        yield Statement(line=part.module.origin(line)[1], source=source)
 
 
 def _clashes(one: Part, other: Part) -> Iterator[Diagnostic]:
@@ -191,7 +190,7 @@ def _meaning(part: Part, name: str) -> tuple[str, ...]:
 
 
 def _unsuitable(function: FunctionType, module: Module, node: ast.stmt) -> Iterator[Diagnostic]:
-    place = location_of(str(module.path), node, node.lineno)
+    place = module.location(node)
     name = f"`{function.__qualname__}`"
     if inspect.iscoroutinefunction(function):
         yield Diagnostic(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock import cells
 from penstock.assignability import accepts
 from penstock.diagnostics import Diagnostic, Location
 from penstock.modules import canonical_module, is_author_file
@@ -30,7 +31,7 @@ def canonical_name(thing: Any) -> str:
 
 def _author_file(thing: Any) -> str:
     """The author's file that a class or function is defined in; empty for what a library defines."""
-    file = getattr(sys.modules.get(thing.__module__), "__file__", None) or ""
+    file = cells.module_file(thing)
     return file if file and is_author_file(file) else ""
 
 
@@ -140,9 +141,9 @@ def definition_location(function: Callable[..., object]) -> Location:
     try:
         lines, start = inspect.getsourcelines(code)
     except (OSError, TypeError):
-        return Location(code.co_filename, code.co_firstlineno)
+        return Location(cells.shown(code.co_filename), code.co_firstlineno)
     offset = next((n for n, line in enumerate(lines) if line.lstrip().startswith(("def ", "async def "))), 0)
-    return Location(code.co_filename, start + offset, lines[offset].rstrip())
+    return Location(cells.shown(code.co_filename), start + offset, lines[offset].rstrip())
 
 
 def _diagnostic(function: Callable[..., object], problem: UnsupportedAnnotation, parameter: str = "") -> Diagnostic:

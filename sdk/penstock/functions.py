@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import sys
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from penstock import cells
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
 from penstock.modules import Module, absolute, canonical_module, first_line, is_author_file, read_module
+from penstock.notebooks import line_in, read_notebook
 from penstock.sources import location_of
 
 
@@ -62,7 +63,10 @@ def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
     """The module that a function was written in, and the syntax nodes that lead to its ``def``."""
     file = function.__code__.co_filename
     name = f"`{function.__qualname__}`"
-    fix = "put it in a module or a script of yours, and define the pipeline from there"
+    cell = cells.cell_of(file)
+    if cell is not None:
+        return _definition_in_cells(function, cell)
+    fix = "save it in a file, a module or a script of yours, and define the pipeline from there"
     if not is_author_file(file) or not Path(file).is_file():
         raise _refusal(function, "P103", f"{name} has no source file: it was typed or built at run time", fix)
     try:
@@ -82,25 +86,42 @@ def definition_of(function: FunctionType) -> tuple[Module, tuple[ast.AST, ...]]:
     return module, path
 
 
+def _definition_in_cells(function: FunctionType, cell: cells.Cell) -> tuple[Module, tuple[ast.AST, ...]]:
+    module, code = read_notebook(), function.__code__
+    line = line_in(module, cell, code.co_firstlineno)
+    named = (path for path in module.definitions if getattr(path[-1], "name", "") == code.co_name)
+    path = next((path for path in named if first_line(statement_at(path)) == line), None)
+    top = [unit.node for unit in module.by_name.get(code.co_name, ()) if unit.defines]
+    if path is None or path[-1] in top[:-1]:
+        message = f"`{function.__qualname__}` of {cell.name} is not what the name stands for now"
+        fix = "run the cells that use it again, after the one that defines it"
+        raise _refusal(function, "P103", message, fix)
+    if any(isinstance(each, ast.ClassDef) for each in path[:-1]):
+        raise _method(function)
+    return module, path
+
+
 def class_definition(cls: type) -> tuple[Module, tuple[ast.AST, ...]] | None:
     """The module that one of the author's classes was written in, and the syntax nodes that lead to it.
 
-    None if its file holds no such class, or several.
+    None if its file holds no such class, or several; of a notebook's cells, the last to define it counts.
     """
     file = source_file(cls)
     if file is None:
         return None
     name, _, root = canonical_module(cls.__module__, file)
-    module = read_module(name, absolute(file), root)
+    module = read_notebook() if file == cells.FILE else read_module(name, absolute(file), root)
     wanted = cls.__qualname__.replace("<locals>.", "").split(".")
     found = [path for path in module.definitions if _qualified(path) == wanted and isinstance(path[-1], ast.ClassDef)]
+    if module.cells and found:
+        return module, max(found, key=lambda path: statement_at(path).lineno)
     return (module, found[0]) if len(found) == 1 else None
 
 
 def source_file(thing: Any) -> str | None:
     """The author's file that a class or function was written in; None for those of libraries."""
     code = getattr(inspect.unwrap(thing), "__code__", None) if callable(thing) else None
-    file = code.co_filename if code else getattr(sys.modules.get(thing.__module__), "__file__", None)
+    file = code.co_filename if code else cells.module_file(thing)
     return file if file and is_author_file(file) else None
 
 

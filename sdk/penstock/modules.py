@@ -20,9 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from penstock.diagnostics import Diagnostic, shown_path
+from penstock import cells
+from penstock.diagnostics import Diagnostic, Location, shown_path
 from penstock.harness import bound_names, root_names
 from penstock.references import Imported, References, dotted, references_of
+from penstock.sources import marked
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _OWN_FOLDER = Path(__file__).parent
@@ -88,7 +90,8 @@ class Unit:
 class Module:
     """One of the author's modules, read from its file.
 
-    ``name`` is what the program imports it by, ``file`` is relative to ``root`` (see `canonical_module`).
+    ``name`` is what the program imports it by, ``file`` is relative to ``root`` (see `canonical_module`). A notebook
+    has ``cells``: how many lines are above each, and what messages call it.
     """
 
     name: str
@@ -98,6 +101,16 @@ class Module:
     text: str
     tree: ast.Module
     units: list[Unit] = field(default_factory=list)
+    cells: tuple[tuple[int, str], ...] = ()
+
+    def origin(self, line: int) -> tuple[str, int]:
+        """The file or the cell that a line was written in, and where there."""
+        above, name = max((each for each in self.cells if each[0] < line), default=(0, str(self.path)))
+        return name, line - above
+
+    def location(self, node: ast.expr | ast.stmt) -> Location:
+        """The place of a piece of its syntax, as messages show it."""
+        return marked(*self.origin(node.lineno), self.lines[node.lineno - 1], node)
 
     @functools.cached_property
     def lines(self) -> list[str]:
@@ -215,8 +228,11 @@ def canonical_module(module_name: str, file: str) -> tuple[str, str, Path]:
     """How a program names a module: its import name, its file relative to the source root (with ``/``), and that root.
 
     The source root is the folder that holds the top-level package or, for a plain module, the module. ``__main__`` and
-    modules that were loaded by path are called as if they had been imported from there.
+    modules that were loaded by path are called as if they had been imported from there. A notebook's cells are one
+    module, in the folder that its imports start from.
     """
+    if cells.is_cell(file):
+        return cells.MODULE, cells.FILE, Path.cwd()
     path = absolute(file)
     imported = module_name.split(".")
     is_package = path.name == "__init__.py"
@@ -262,9 +278,13 @@ def _holds(path: Path, parts: list[str]) -> bool:
     return list(where.parts[-len(parts) :]) == parts
 
 
-@functools.lru_cache(maxsize=4096)
 def is_author_file(file: str) -> bool:
     """Whether a source file is the author's own: not the standard library's, not installed, not Penstock's."""
+    return _is_author_file(file) or cells.is_cell(file)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_author_file(file: str) -> bool:
     path = absolute(file)
     if path.suffix != ".py" or _INSTALLED & set(path.parts) or _OWN_FOLDER in path.parents:
         return False
@@ -361,8 +381,13 @@ def read_module(name: str, path: Path, root: Path) -> Module:
 @functools.lru_cache(maxsize=512)
 def _read(name: str, path: Path, root: Path, _mtime: int, _size: int) -> Module:
     with tokenize.open(path) as stream:
-        text = stream.read()
-    module = Module(name, path.relative_to(root).as_posix(), root, path, text, ast.parse(text, str(path)))
+        return parsed_module(name, path, root, stream.read())
+
+
+def parsed_module(name: str, path: Path, root: Path, text: str, cells: tuple[tuple[int, str], ...] = ()) -> Module:
+    """A module of this text. Raises `SyntaxError` where it isn't Python."""
+    tree = ast.parse(text, str(path))
+    module = Module(name, path.relative_to(root).as_posix(), root, path, text, tree, cells=cells)
     module.units.extend(_unit(module, node) for node in module.tree.body)
     return module
 

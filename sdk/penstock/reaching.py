@@ -18,7 +18,6 @@ from penstock.liveness import built_live, is_live
 from penstock.modules import Function, Library, Module, Unit, absolute, find_module, is_from_penstock
 from penstock.references import Imported, Reference
 from penstock.requirements import needs_distribution, requirements_for
-from penstock.sources import location_of
 
 # What a module is given by the file system; where steps run there is none behind it.
 _FILE_BOUND = {"__file__", "__cached__", "__path__", "__doc__"}
@@ -36,7 +35,7 @@ class Place:
         """The place as messages show it."""
         node = self.node
         if isinstance(node, (ast.expr, ast.stmt)):
-            return location_of(str(self.module.path), node, node.lineno)
+            return self.module.location(node)
         return Location(str(self.module.path), 1)
 
 

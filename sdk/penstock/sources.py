@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 
+from penstock import cells
 from penstock.diagnostics import Location
 
 _OWN_FOLDER = str(Path(os.path.abspath(__file__)).parent) + os.sep
@@ -63,13 +64,18 @@ def operation_site() -> tuple[Location, ast.expr | None]:
 
 def location_of(path: str, node: ast.expr | ast.stmt | None, line: int) -> Location:
     """Where a piece of syntax stands. Without one, the line alone; carets mark what of it is on its first line."""
+    number = node.lineno if node is not None else line
+    return marked(cells.shown(path), number, linecache.getline(path, number).rstrip("\n"), node)
+
+
+def marked(path: str, line: int, text: str, node: ast.expr | ast.stmt | None) -> Location:
+    """A line as the place of a piece of syntax that begins on it."""
     if node is None:
-        return Location(path, line, linecache.getline(path, line).rstrip("\n"))
-    text = linecache.getline(path, node.lineno).rstrip("\n")
+        return Location(path, line, text)
     start = _characters(text, node.col_offset)
     same_line = node.end_lineno == node.lineno and node.end_col_offset is not None
     end = _characters(text, node.end_col_offset or 0) if same_line else len(text)
-    return Location(path, node.lineno, text, start, end)
+    return Location(path, line, text, start, end)
 
 
 def _author_frame() -> FrameType:
