@@ -21,20 +21,21 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.sources import location_of
-from penstock.syntax import Function, ask, assign, bound, load, own_nodes, place_of, placed
+from penstock.syntax import CONTROL, Function, ask, assign, bound, load, own_nodes, place_of, placed
 
 DONE = "__penstock_done"
 VALUE = "__penstock_value"
 LOST = "__penstock_lost_"
 """Begins the names that say whether a `with` swallowed an exception; ordinary values, whatever is deferred."""
 
-_FLAGS = "__penstock_"
+FLAG = "__penstock_"
+"""Begins the names of all flags."""
 _Jump = (ast.Return, ast.Break, ast.Continue)
 _Loop = (ast.For, ast.While)
 
@@ -168,7 +169,7 @@ class _Structure:
     def loop(self, statement: ast.For | ast.While, outer: _Flags | None) -> tuple[list[ast.stmt], frozenset[str]]:
         where = place_of(statement)
         number = next(self.numbers)
-        own = _Flags(f"{_FLAGS}brk_{number}", f"{_FLAGS}cont_{number}")
+        own = _Flags(f"{FLAG}brk_{number}", f"{FLAG}cont_{number}")
         afresh = _afresh(statement.body, where)
         body, flags = self.block(statement.body, own)
         if own.skipped in flags:
@@ -178,14 +179,21 @@ class _Structure:
             stop = ask("stops", [load(flag) for flag in sorted(stopping)], statement.target)
             body = [_guard(stopping, [*afresh, *body], statement.target), _stop(stop, statement.target)]
         elif stopping:
-            stop = ask("plain", [_either(stopping, where), ast.Constant("while")], where)
-            body = [*body, _stop(stop, where)]
+            known = [ask("plain", [load(flag), ast.Constant("while")], where) for flag in sorted(stopping)]
+            body = [*body, _stop(_either(known, where), where)]
         begin = [assign(own.broken, ast.Constant(False), where)] if own.broken in flags else []
         afresh = _afresh(statement.orelse, where)
         orelse, later = self.block(statement.orelse, outer)
         statement.body, statement.orelse = body, []
         end = [_guard(stopping, [*afresh, *orelse], where)] if stopping and orelse else orelse
         return [*begin, statement, *end], (flags & {DONE}) | later
+
+
+def flags_of(loop: ast.For) -> set[str]:
+    """The flags that say how a loop was left; those of loops inside it, or of one iteration, mean nothing after it."""
+    last = loop.body[-1]
+    flags = {each.id for each in ast.walk(last.test) if isinstance(each, ast.Name)} if isinstance(last, Stop) else set()
+    return flags - {CONTROL} | ({VALUE} if DONE in flags else set())
 
 
 def is_try(statement: ast.stmt) -> TypeGuard[ast.Try]:
@@ -247,14 +255,14 @@ def _unset(flags: frozenset[str], where: ast.AST) -> list[ast.stmt]:
     return [*value, *(assign(flag, ast.Constant(False), where) for flag in sorted(flags))]
 
 
-def _either(flags: frozenset[str], where: ast.AST) -> ast.expr:
-    names: list[ast.expr] = [load(flag) for flag in sorted(flags)]
-    return placed(ast.BoolOp(ast.Or(), names) if len(names) > 1 else names[0], where)
+def _either(tests: Sequence[ast.expr], where: ast.AST) -> ast.expr:
+    return placed(ast.BoolOp(ast.Or(), list(tests)) if len(tests) > 1 else tests[0], where)
 
 
 def _guard(flags: frozenset[str], body: list[ast.stmt], where: ast.AST) -> ast.If:
     kind = Rest if flags == {DONE} else ast.If
-    return placed(kind(ast.UnaryOp(ast.Not(), _either(flags, where)), body, []), where)
+    jumped = _either([load(flag) for flag in sorted(flags)], where)
+    return placed(kind(ast.UnaryOp(ast.Not(), jumped), body, []), where)
 
 
 def _stop(test: ast.expr, where: ast.AST) -> ast.stmt:
@@ -276,6 +284,6 @@ class _Unread(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> ast.AST:
         target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id.startswith(_FLAGS) and target.id not in self.read:
+        if isinstance(target, ast.Name) and target.id.startswith(FLAG) and target.id not in self.read:
             return ast.copy_location(ast.Pass(), node)
         return node if isinstance(node, ast.expr) else self.generic_visit(node)

@@ -32,7 +32,7 @@ from types import CellType, CodeType, FunctionType
 from typing import TypeAlias
 
 from penstock.diagnostics import DefinitionError, Diagnostic
-from penstock.jumps import LOST, Rest, Stop, is_try, without_jumps
+from penstock.jumps import FLAG, LOST, Rest, Stop, flags_of, is_try, without_jumps
 from penstock.modules import first_line
 from penstock.sources import location_of
 from penstock.syntax import (
@@ -259,9 +259,9 @@ class _Rewriting(ast.NodeTransformer):
     def _temporary(self) -> str:
         return f"__penstock_{next(self.numbers)}"
 
-    def _names(self, *roots: ast.AST) -> ast.expr:
-        names = sorted(name for name in (bound(*roots) | self.shared) - self.outside if not name.startswith(LOST))
-        return ast.Tuple([ast.Constant(name) for name in names], ast.Load())
+    def _names(self, *roots: ast.AST) -> list[str]:
+        """The names that a block may bind, those that functions inside this one may bind for it included."""
+        return sorted(name for name in (bound(*roots) | self.shared) - self.outside if not name.startswith(LOST))
 
     def _deferrable(self, statements: list[ast.stmt], keeps: bool = False) -> list[ast.stmt]:
         """A block that may run once in a trace for many times, or for none, later."""
@@ -282,7 +282,7 @@ class _Rewriting(ast.NodeTransformer):
     def _if(self, node: ast.If) -> list[ast.stmt]:
         where, keeps = node.test, isinstance(node, Rest)
         names, branch = self._names(*node.body, *node.orelse), self._temporary()
-        test = ask("branch", [self._value(node.test), names, _state()], where)
+        test = ask("branch", [self._value(node.test), _listed(names), _state()], where)
         then, otherwise = (self._deferrable(each, keeps) for each in (node.body, node.orelse))
         return [
             assign(branch, test, where),
@@ -294,8 +294,10 @@ class _Rewriting(ast.NodeTransformer):
 
     def _for(self, node: ast.For) -> list[ast.stmt]:
         where = node.iter
-        names, loop, item = self._names(node.target, *node.body), self._temporary(), self._temporary()
-        iterable = ask("loop", [self._value(where), names, _state()], where)
+        flags, bound_here = flags_of(node), self._names(node.target, *node.body)
+        names = [each for each in bound_here if each in flags or not each.startswith(FLAG)]
+        loop, item = self._temporary(), self._temporary()
+        iterable = ask("loop", [self._value(where), _listed(names), _state()], where)
         bind = placed(ast.Assign([node.target], load(item)), node.target)
         guarded = node.body[0] if isinstance(node.body[-1], Stop) else node
         assert isinstance(guarded, (ast.If, ast.For))
@@ -505,9 +507,11 @@ def _when(test: ast.expr, body: list[ast.stmt], where: ast.AST) -> ast.stmt:
     return placed(ast.If(test, body, []), where)
 
 
-def _hand_over(receiver: str, method: str, names: ast.expr, where: ast.AST) -> ast.stmt:
-    assert isinstance(names, ast.Tuple)
-    listed = [each.value for each in names.elts if isinstance(each, ast.Constant)]
-    targets = ast.List([ast.Name(str(name), ast.Store()) for name in listed], ast.Store())
+def _listed(names: list[str]) -> ast.expr:
+    return ast.Tuple([ast.Constant(name) for name in names], ast.Load())
+
+
+def _hand_over(receiver: str, method: str, names: list[str], where: ast.AST) -> ast.stmt:
+    targets = ast.List([ast.Name(name, ast.Store()) for name in names], ast.Store())
     handed = placed(ast.Assign([targets], call(receiver, method, [_state()], where)), where)
     return _when(attribute(receiver, "is_deferred", where), [handed], where)

@@ -405,6 +405,30 @@ def made(p, q):
     assert "'all'" in repr(result)
 
 
+def test_a_loop_hands_over_the_flags_that_say_how_it_was_left_and_no_others():
+    _, said = asked("""
+def made(p, q):
+    for each in p:
+        if each.x:
+            continue
+        for n in range(3):
+            if n == 1:
+                break
+        q.use(n) if False else 0
+    for each in p:
+        for n in q:
+            if n == each:
+                break
+        if q is None:
+            return n
+""")
+    assert [each[2] for each in said if each[0] == "loop"] == [
+        ("each", "n"),
+        ("__penstock_done", "__penstock_value", "each", "n"),
+        ("__penstock_brk_4", "n"),
+    ]
+
+
 def test_a_loop_while_a_deferred_condition_may_break_it_off_is_refused():
     with pytest.raises(TypeError, match="`while` on"):
         asked("def made(p, q):\n    while True:\n        if p:\n            break\n")
