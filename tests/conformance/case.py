@@ -23,9 +23,9 @@ class Case:
     """What must come of a pipeline.
 
     ``why`` says what would go unnoticed without it. The states of all instances come from the model (see `model`), and
-    the result from plain Python. By hand: ``nodes`` claims states, to which the model is held, except that it takes a
-    failure as given; ``gives`` holds what instances return whose functions only an engine can run; ``returns`` is the
-    result where plain Python gives another. ``refused`` maps a target that cannot keep the case to the codes of the
+    the result from plain Python. By hand: ``nodes`` claims states, to which the model is held as well; ``gives`` and
+    ``fails`` hold what instances return, or say, whose functions only an engine can run; ``returns`` is the result
+    where plain Python gives another. ``refused`` maps a target that cannot keep the case to the codes of the
     diagnostics with which it says so.
     """
 
@@ -34,6 +34,7 @@ class Case:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     nodes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gives: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    fails: Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: object = REFERENCE
     refused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
@@ -41,11 +42,6 @@ class Case:
     def name(self) -> str:
         """The pipeline's."""
         return self.pipeline.name
-
-    @property
-    def fails(self) -> tuple[str, ...]:
-        """The instances that fail, as far as the case says so itself."""
-        return tuple(node for node, state in self.nodes.items() if state == "failed")
 
 
 def difference(one: Any, other: Any, where: str = "result") -> str:

@@ -43,7 +43,7 @@ def prediction(case: Case, folder: Path) -> Prediction:
     definition = case.pipeline.define()
     given = inspect.signature(case.pipeline.function).bind(**_given(case, folder))
     given.apply_defaults()
-    predicted = predict(definition, given.arguments, case.fails, case.gives)
+    predicted = predict(definition, given.arguments, case.gives, case.fails)
     assert {name: predicted.nodes.get(name) for name in case.nodes} == dict(case.nodes)
     return predicted
 

@@ -93,25 +93,29 @@ class _Place:
 def predict(
     definition: Definition,
     parameters: Mapping[str, Any],
-    fails: Iterable[str] = (),
     gives: Mapping[str, Any] | None = None,
+    fails: Mapping[str, str] | None = None,
 ) -> Prediction:
     """What must come of a pipeline.
 
     Args:
         definition: the pipeline with its functions.
         parameters: the value of every parameter.
-        fails: the instances that fail, whatever their function would do here.
         gives: what instances return whose functions are not to be called here.
+        fails: what instances say that are to fail, whatever their functions would do here.
     """
-    return _Model(definition, parameters, frozenset(fails), gives or {}).run()
+    return _Model(definition, parameters, gives or {}, fails or {}).run()
 
 
 class _Model:
     def __init__(
-        self, definition: Definition, parameters: Mapping[str, Any], fails: frozenset[str], gives: Mapping[str, Any]
+        self,
+        definition: Definition,
+        parameters: Mapping[str, Any],
+        gives: Mapping[str, Any],
+        fails: Mapping[str, str],
     ) -> None:
-        self.definition, self.parameters, self.fails, self.gives = definition, parameters, fails, gives
+        self.definition, self.parameters, self.gives, self.fails = definition, parameters, gives, fails
         self.spec = definition.spec
         self.status: harness.RunStatus | None = None
         self.ended: dict[tuple[str, tuple[int, ...]], Ended] = {}
@@ -174,8 +178,11 @@ class _Model:
     def _undo(self, task: Task, failed: bool) -> None:
         assert task.rollback is not None
         for place in reversed(self.completed.get(task.id, [])):
-            state = self.ended[task.id, self._index(task.id, place.turns)].state
-            self._end(task.rollback, _Place(place.turns, "" if failed and state == "succeeded" else "skipped"))
+            index = self._index(task.id, place.turns)
+            if failed and self.ended[task.id, index].state == "succeeded":
+                self._end(task.rollback, _Place(place.turns))
+            else:
+                self.ended[task.rollback.id, index] = Ended("skipped")
 
     def _end(self, node: Task | Branch | Loop | Gate, place: _Place) -> Ended:
         """Brings an instance to its end, unless something holds it up."""
@@ -188,7 +195,7 @@ class _Model:
 
     def _ran(self, node: Task | Branch | Loop | Gate, turns: Mapping[str, int], name: str) -> Ended:
         if name in self.fails:
-            return Ended("failed", message="as the case says")
+            return Ended("failed", message=self.fails[name])
         attempts = 1
         if isinstance(node, Task) and node.settings.retry:
             attempts += node.settings.retry.max_retries

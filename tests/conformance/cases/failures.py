@@ -195,7 +195,8 @@ CASES = (
     Case(
         timed_out,
         "A step that takes too long fails, and nothing else does.",
-        nodes={"too_long": "failed", "plus_one": "upstream_failed"},
+        nodes={"plus_one": "upstream_failed"},
+        fails={"too_long": "exceeded its timeout"},
     ),
     Case(
         a_timeout_ends_the_whole_attempt,
@@ -213,6 +214,7 @@ CASES = (
             "a_cut_record": "failed",
             "value_of": "upstream_failed",
         },
+        fails={"a_text_for_a_number": "not an int", "a_cut_record": "not a Base"},
     ),
     Case(
         a_failure_beside_what_is_taken,
@@ -222,6 +224,7 @@ CASES = (
     Case(
         a_result_that_is_not_what_was_declared,
         "A result that cannot be what the annotation says fails its own step, not a later one.",
-        nodes={"wrong_type": "failed", "plus_one": "upstream_failed"},
+        nodes={"plus_one": "upstream_failed"},
+        fails={"wrong_type": "not an int"},
     ),
 )
