@@ -111,12 +111,13 @@ def _rewritten(code: CodeType, file: str, qualname: str) -> CodeType | None:
     node.body = without_jumps(node.body, file)
     body = _Rewriting(node, text).body(node.body)
     made = ast.copy_location(_function(code.co_name, _bare(node.args), body), node)
+    made.decorator_list = node.decorator_list[:1]  # never run: where the first one stands, the code begins
     compiled: CodeType = compile(
         _enclosed(made, code.co_freevars, qualname), file, "exec", code.co_flags & _FUTURE, True
     )
     for name in (*_around(qualname), code.co_name):
         compiled = next(each for each in compiled.co_consts if isinstance(each, CodeType) and each.co_name == name)
-    return compiled.replace(co_firstlineno=code.co_firstlineno)
+    return compiled
 
 
 def _definition(code: CodeType, text: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:

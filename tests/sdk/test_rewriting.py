@@ -251,7 +251,9 @@ def test_a_decorated_function_is_rewritten_without_its_decorators():
     made = written("@decorate\ndef made(x):\n    def inner(): pass\n    return inner, not x\n", decorate=decorate)
     inner, value = under(made)(0)
     assert (inner.__qualname__, value, seen) == ("made.<locals>.inner", True, [made])
-    assert under(made).__code__.co_firstlineno == made.__code__.co_firstlineno
+    again = under(made).__code__
+    assert again.co_firstlineno == made.__code__.co_firstlineno == 1
+    assert {line for _, _, line in again.co_lines() if line} == {1, 3, 4}
 
 
 def test_a_recursive_inner_function_finds_itself():
