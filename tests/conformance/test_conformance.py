@@ -7,6 +7,7 @@ returns, to the type and the bit.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,36 @@ from typing import Any
 import pytest
 
 from tests.conformance.case import Case
-from tests.conformance.cases import artifacts, failures, graphs, sources, values
+from tests.conformance.cases import (
+    artifacts,
+    conditions,
+    endings,
+    failures,
+    gates,
+    graphs,
+    loops,
+    sources,
+    values,
+)
 from tests.conformance.engine import Engine
 from tests.conformance.engines import ENGINES
-from tests.conformance.meaning import assert_same_meaning
+from tests.conformance.meaning import assert_same_meaning, assert_the_model_agrees
 
-CASES = [*values.CASES, *artifacts.CASES, *sources.CASES, *graphs.CASES, *failures.CASES]
-IDS = [case.name + ("-given" if case.parameters else "") for case in CASES]
+MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings)
+CASES = [case for module in MODULES for case in module.CASES]
+
+
+def _ids() -> Iterator[str]:
+    """The pipelines' names, and which of several is meant where parameters are given."""
+    given: Counter[str] = Counter()
+    for case in CASES:
+        if case.parameters:
+            given[case.name] += 1
+        number = given[case.name]
+        yield case.name + ("" if not case.parameters else "-given" if number == 1 else f"-given-{number}")
+
+
+IDS = list(_ids())
 # Starting Airflow's services takes as long as all the other cases together.
 SCHEDULED = ("thirty_lines", "one_failure", "retried")
 
@@ -48,6 +72,11 @@ def _pairs() -> Iterator[Any]:
 @pytest.mark.parametrize(("engine", "case"), list(_pairs()))
 def test_a_pipeline_means_the_same_on_every_engine(engine: Engine, case: Case, in_folder: Path) -> None:
     assert_same_meaning(engine, case, in_folder)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_model_agrees_with_the_case_and_with_plain_python(case: Case, in_folder: Path) -> None:
+    assert_the_model_agrees(case, in_folder)
 
 
 def test_each_case_says_why_it_exists() -> None:

@@ -338,7 +338,8 @@ def ordered(before: list[float], after: list[float]) -> bool:
 
 @pipeline
 def after_across_loops() -> tuple[bool, int]:
-    first, second = [], []
+    first = []
+    second = []
     for value in upto(2):
         one = moment(value)
         first.append(one)

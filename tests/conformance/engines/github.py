@@ -10,16 +10,17 @@ from typing import Any
 import yaml
 
 from penstock import Pipeline
-from penstock.harness import read_outputs
-from penstock.spec import TypeKind, tasks
+from penstock.harness import FAILURES, Inputs, Place, instance, located
+from penstock.spec import TypeKind
 from penstock.values import Json
+from penstock_backends.github.jobs import START, every_unit
 from penstock_backends.github.names import input_ids, job_id
-from penstock_backends.lowering import flatten_groups
+from penstock_backends.lowering import Program, Unit, job_of, program_of
 from tests.conformance.engine import Observed
 from tests.engines.environments import PYTHON
-from tests.engines.github import github
+from tests.engines.github import ActRun, github
 
-STATES = {"success": "succeeded", "failure": "failed", "skipped": "upstream_failed"}
+STATES = {"success": "succeeded", "failure": "failed"}
 
 
 class Act:
@@ -33,15 +34,70 @@ class Act:
         workflow = next(path for path in files if path.endswith(".yml"))
         ran = github().run(files, workflow, typed_inputs(pipeline, parameters), folder=folder)
         assert not ran.crash, ran.crash
-        jobs = {task.id: job_id(task.id) for task in tasks(flatten_groups(pipeline.spec).body)}
-        assert set(yaml.safe_load(files[workflow])["jobs"]) == set(jobs.values())
-        nodes = {node: STATES[ran.jobs[job]] for node, job in jobs.items()}
-        outputs = {
-            node: unpacked(ran.artifacts[job] / f"{job}.tar", folder / "outputs" / job) if job in ran.artifacts else {}
-            for node, job in jobs.items()
-            if nodes[node] == "succeeded"
+        program = program_of(pipeline.spec)
+        jobs = {job_id(unit.id) for unit in every_unit(program)} | ({START} if pipeline.spec.timeout else set())
+        assert set(yaml.safe_load(files[workflow])["jobs"]) == jobs
+        seen = _Seen(program, ran, folder / "outputs")
+        return Observed(STATES[ran.state], seen.states, seen.outputs, ran.log)
+
+
+class _Seen:
+    """The state of each instance, by the result of its job, and in loops by what the job kept of each item.
+
+    A job that was not started has one result, whatever the reason: that follows from the states of those before it.
+    """
+
+    def __init__(self, program: Program, ran: ActRun, folder: Path) -> None:
+        self.program, self.ran = program, ran
+        self.states: dict[str, str] = {}
+        self.outputs: dict[str, dict[str, Json]] = {}
+        self.kept = {
+            archive.stem: unpacked(archive, folder / archive.stem)
+            for artifact in ran.artifacts.values()
+            for archive in artifact.glob("*.tar")
         }
-        return Observed(STATES[ran.state], nodes, outputs, ran.log)
+        for unit in every_unit(program):
+            for index in self.places(unit.loops):
+                self.see(unit, index)
+            self.compare(unit)
+
+    def places(self, loops: tuple[str, ...]) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = [()]
+        for loop in loops:
+            sizes = {index: len(self.outputs.get(instance(loop, index), {}).get("items", ())) for index in found}
+            found = [(*index, number) for index in found for number in range(sizes[index])]
+        return found
+
+    def see(self, unit: Unit, index: tuple[int, ...]) -> None:
+        name, job = instance(unit.id, index), job_id(unit.id)
+        kept = ".".join([job, *map(str, index)])
+        result = self.ran.jobs[job]
+        if result == "skipped":
+            self.states[name] = self.why_not(unit, index)
+        elif unit.loops:
+            endings = {"": "succeeded", ".failed": "failed", ".skipped": "skipped"}
+            ended = [(state, self.kept[kept + end]) for end, state in endings.items() if kept + end in self.kept]
+            self.states[name] = ended[0][1].get("state", ended[0][0]) if len(ended) == 1 else "not kept once"
+        else:
+            self.states[name] = STATES[result]
+        if self.states[name] == "succeeded":
+            self.outputs[name] = self.kept[kept]["outputs"] if kept in self.kept else {}
+
+    def why_not(self, unit: Unit, index: tuple[int, ...]) -> str:
+        if unit.role != "main":
+            return "skipped"
+        job = job_of(self.program, unit)
+        found = Inputs({}, {}, self.outputs, job=job, place=Place(index, self.states)).obstacle(job)
+        return found or "not started, for no reason"
+
+    def compare(self, unit: Unit) -> None:
+        """The jobs of a matrix, each by its own result, failed where what they kept says so."""
+        for each in self.ran.instances:
+            if each.job == job_id(unit.id) and each.matrix:
+                first = tuple(map(int, each.matrix["index"].split("~")[0].split(".")))
+                if "~" not in each.matrix["index"]:
+                    failed = self.states[instance(unit.id, first)] in FAILURES
+                    assert failed == (each.result == "failure"), (each, self.states)
 
 
 def typed_inputs(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> dict[str, str]:
@@ -53,10 +109,11 @@ def typed_inputs(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> di
 
 
 def unpacked(archive: Path, folder: Path) -> dict[str, Json]:
-    """The outputs in an artifact of a job."""
+    """The result in an archive that a job kept, its outputs' files there."""
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="fully_trusted")
-    return read_outputs(folder)
+    result = json.loads((folder / "result.json").read_text(encoding="ascii"))
+    return {**result, "outputs": {name: located(wire, folder) for name, wire in result["outputs"].items()}}
 
 
 ENGINES = (Act(),)

@@ -1,29 +1,27 @@
 """Kubeflow Pipelines: the emitted YAML, executed by kfp.local's SubprocessRunner.
 
-kfp.local stops at the first task that fails and says nothing of those it did not start, where a cluster goes on with
-what does not depend on the failure. To see what becomes of those, what has failed and all that depends on it is cut
-from the file, and the rest is run again, until all of it has been seen. So a node is `upstream_failed` because it
-depends on a task that was seen to fail and was itself never started; everything else is what kfp.local showed.
+A task that failed is seen to fail; what was never started, though its loop has such an item, is `upstream_failed`, as
+on a cluster, and only where something that it waits for is. A task that was started and did not run its step wrote so
+itself, as did those of a run whose end must see failures: Kubeflow shows their output ``outcome``.
 """
 
 from __future__ import annotations
 
 import json
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from penstock import Pipeline
-from penstock.spec import PipelineSpec, tasks
+from penstock.harness import FAILURES, instance, parts_of
 from penstock.values import Json
 from penstock_backends.kubeflow import arguments_for
 from penstock_backends.kubeflow.channels import identifier, task_name
 from penstock_backends.kubeflow.entry import read_input
-from penstock_backends.lowering import flatten_groups, predecessors
+from penstock_backends.lowering import Program, Unit, program_of
 from tests.conformance.engine import Observed
-from tests.engines.kfp import kfp
+from tests.engines.kfp import Execution, KfpRun, kfp
 
 
 class KfpLocal:
@@ -33,81 +31,92 @@ class KfpLocal:
     target = "kubeflow"
 
     def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
-        spec = flatten_groups(pipeline.spec)
         (text,) = pipeline.compile("kubeflow").values()
-        given = arguments_for(spec.parameters, pipeline.encode_parameters(parameters))
+        given = arguments_for(pipeline.spec.parameters, pipeline.encode_parameters(parameters))
         given = {name: given[name] for name in parameters}
-        seen = _Seen(spec)
-        while left := seen.unseen():
-            part = folder / f"part-{len(seen.logs)}"
-            part.mkdir()
-            ran = kfp().run(_cut(text, left, whole=not seen.logs), given, folder=part, environ=_with_pip(part))
-            assert not ran.crash, f"{ran.crash}\n{ran.log}"
-            assert {each.state for each in ran.executions} <= {"success", "failure"}, ran.executions
-            assert ran.executions, ran.log
-            seen.add(ran.tasks, {each.task: each.outputs for each in ran.executions}, ran.log)
-        return Observed(seen.state, seen.nodes, seen.outputs(folder), "\n".join(seen.logs))
+        ran = kfp().run(text, given, folder=folder, environ=_with_pip(folder))
+        assert not ran.crash, f"{ran.crash}\n{ran.log}"
+        assert {each.state for each in ran.executions} <= {"success", "failure"}, ran.executions
+        seen = _Seen(program_of(pipeline.spec), ran)
+        state = {"success": "succeeded", "failed": "failed"}[ran.state]
+        return Observed(state, seen.nodes(), seen.outputs(folder), ran.log)
 
 
 class _Seen:
-    """What has been seen of a pipeline's tasks so far."""
+    """What has been seen of a pipeline's units."""
 
-    def __init__(self, spec: PipelineSpec) -> None:
-        self.spec = spec
-        self.ids = {task_name(task.id): task.id for task in tasks(spec.body)}
-        self.states: dict[str, str] = {}
-        self.raw: dict[str, dict[str, Any]] = {}
-        self.logs: list[str] = []
+    def __init__(self, program: Program, ran: KfpRun) -> None:
+        self.program = program
+        self.executions = {(each.task, each.place): each for each in ran.executions}
+        assert len(self.executions) == len(ran.executions), ran.executions
 
-    def add(self, states: dict[str, str], outputs: dict[str, dict[str, Any]], log: str) -> None:
-        words = {"success": "succeeded", "failure": "failed"}
-        self.states |= {self.ids[name]: words[state] for name, state in states.items()}
-        self.raw |= {self.ids[name]: found for name, found in outputs.items()}
-        self.logs.append(log)
+    def of(self, unit: Unit) -> Iterator[Execution]:
+        name = task_name(unit.id)
+        return (each for (task, _), each in self.executions.items() if task == name)
 
-    @property
     def nodes(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for task in tasks(self.spec.body):
-            is_below = any(found[node] in ("failed", "upstream_failed") for node in predecessors(task))
-            assert not (is_below and task.id in self.states), f"{task.id} was started though it depends on a failure"
-            found[task.id] = "upstream_failed" if is_below else self.states.get(task.id, "")
+        for unit in self.program.by_id.values():
+            for execution in self.of(unit):
+                found |= self._states(unit, execution)
+        for unit in self.program.units:
+            for at in self._places(unit.loops, found):
+                if (name := instance(unit.id, at)) not in found:
+                    ended = {parts_of(other)[0] for other, state in found.items() if state in FAILURES}
+                    assert ended & set(self.program.waits_for(unit)), f"{name} was not started"
+                    found[name] = "upstream_failed"
         return found
 
-    @property
-    def state(self) -> str:
-        return "failed" if "failed" in self.states.values() else "succeeded"
+    def _states(self, unit: Unit, execution: Execution) -> dict[str, str]:
+        name = instance(unit.id, execution.place)
+        if execution.state == "failure":
+            return {name: "failed"}
+        told = json.loads(execution.outputs.get("outcome") or "null") if _is_text(execution) else _outcome(execution)
+        if told is None:
+            return {name: "succeeded"}
+        guard = self.executions.get((task_name(f"{unit.id}.passed"), execution.place))
+        if guard is not None and told:
+            assert (guard.state == "failure") is (told[name][0] == "failed")
+        return {each: state for each, (state, _) in told.items()}
 
-    def unseen(self) -> set[str]:
-        """The names of the tasks to run, if any of them has not been seen yet."""
-        left = {node for node, state in self.nodes.items() if state not in ("failed", "upstream_failed")}
-        return {task_name(node) for node in left} if left - set(self.states) else set()
+    def _places(self, loops: tuple[str, ...], found: dict[str, str]) -> list[tuple[int, ...]]:
+        """Where the instances of a unit in these loops stand."""
+        places: list[tuple[int, ...]] = [()]
+        for loop in loops:
+            counts = [(at, self._count(loop, at)) for at in places if found.get(instance(loop, at)) == "succeeded"]
+            places = [(*at, number) for at, count in counts for number in range(count)]
+        return places
+
+    def _count(self, loop: str, at: tuple[int, ...]) -> int:
+        listed = self.executions[task_name(loop), at].outputs["Output"]
+        return len([each for each in listed if -1 not in json.loads(each)])
 
     def outputs(self, folder: Path) -> dict[str, dict[str, Json]]:
         found: dict[str, dict[str, Json]] = {}
-        for task in tasks(self.spec.body):
-            if self.nodes[task.id] == "succeeded":
-                names = [output.name for output in self.spec.step(task).outputs]
-                found[task.id] = {name: _wire(self.raw[task.id][identifier(name)], folder) for name in names}
+        nodes = self.nodes()
+        for unit in self.program.by_id.values():
+            for execution in self.of(unit):
+                name = instance(unit.id, execution.place)
+                if nodes.get(name) == "succeeded":
+                    raw = {each.name: execution.outputs[identifier(each.name)] for each in unit.outputs}
+                    found[name] = {output: _wire(value, folder) for output, value in raw.items()}
         return found
+
+
+def _is_text(execution: Execution) -> bool:
+    return isinstance(execution.outputs.get("outcome"), str)
+
+
+def _outcome(execution: Execution) -> Any:
+    artifact = execution.outputs.get("outcome")
+    return json.loads(Path(artifact["uri"]).read_text()) if artifact else None
 
 
 def _wire(value: Any, folder: Path) -> Json:
     """A parameter's text, or what is behind an artifact."""
-    return json.loads(value) if isinstance(value, str) else read_input(value, folder)
-
-
-def _cut(text: str, left: set[str], *, whole: bool) -> str:
-    """The file with these tasks only."""
-    if whole:
-        return text
-    pipeline, *platforms = yaml.safe_load_all(text)
-    root = pipeline["root"]
-    root["dag"] = {"tasks": {name: task for name, task in root["dag"]["tasks"].items() if name in left}}
-    root.pop("outputDefinitions", None)
-    used = {task["componentRef"]["name"] for task in root["dag"]["tasks"].values()}
-    pipeline["components"] = {name: each for name, each in pipeline["components"].items() if name in used}
-    return yaml.safe_dump_all([pipeline, *platforms], sort_keys=False)
+    wire = json.loads(value) if isinstance(value, str) else read_input(value, folder)
+    is_marked = isinstance(wire, dict) and list(wire) == ["$instance"]
+    return wire["$instance"][2] if is_marked else wire
 
 
 def _with_pip(folder: Path) -> dict[str, str]:
@@ -116,9 +125,6 @@ def _with_pip(folder: Path) -> dict[str, str]:
     packages.mkdir()
     (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib")) / "pip")
     return {"PYTHONPATH": str(packages), "PIP_TARGET": str(packages)}
-
-
-ENGINES = (KfpLocal(),)
 
 
 ENGINES = (KfpLocal(),)
