@@ -63,15 +63,15 @@ def without_jumps(body: list[ast.stmt], file: str) -> list[ast.stmt]:
         DefinitionError: a ``finally`` block is left by a jump, which would swallow an exception.
     """
     names = bound(*body)
-    first = 1 if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and len(body) > 1 else 0
-    where = place_of(body[first])
+    first = 1 if len(body) > 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) else 0
+    where = place_of(next(filter(_runs, body), body[0]))
     nested = _jumps(each for each in body if not isinstance(each, _Jump))
     returns = any(isinstance(jump, ast.Return) for jump in nested)
     written, _ = _Structure(file, returns).block(body, None)
     if returns:
         begin = [assign(DONE, ast.Constant(False), where), assign(VALUE, ast.Constant(None), where)]
         written[first:first] = begin
-        written.append(placed(ast.Return(load(VALUE)), where))
+        written.append(placed(ast.Return(ask("returned", [load(DONE), load(VALUE)], where)), where))
     written = _without_unread(written)
     lost = [assign(name, ast.Constant(None), where) for name in sorted(names - bound(*written))]
     if lost:  # what can't be reached still says which names are the function's own
@@ -215,6 +215,14 @@ def _with_rest(statement: ast.If, rest: list[ast.stmt]) -> tuple[ast.If, list[as
             kind = Rest if all(isinstance(jump, ast.Return) for jump in jumps) else ast.If
             return ast.copy_location(kind(statement.test, body, orelse), statement), []
     return statement, rest
+
+
+def _runs(statement: ast.stmt) -> bool:
+    """Whether anything is carried out on its line."""
+    value = getattr(statement, "value", None)
+    is_declaration = isinstance(statement, ast.AnnAssign) and value is None
+    is_text = isinstance(statement, ast.Expr) and isinstance(value, ast.Constant)
+    return not is_declaration and not is_text and not isinstance(statement, (ast.Global, ast.Nonlocal))
 
 
 def _ends(statements: list[ast.stmt]) -> bool:

@@ -141,6 +141,9 @@ class Control:
         self.note("builtin", function)
         return function
 
+    def returned(self, done: Any, value: Any) -> Any:
+        return value if isinstance(done, Deferred) or done else None
+
     def stops(self, *flags: Any) -> bool:
         return any(flag is True for flag in flags)
 

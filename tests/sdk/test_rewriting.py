@@ -178,6 +178,56 @@ def test_for_ordinary_values_a_function_does_what_it_says(body, xs, a):
     assert touched <= ran
 
 
+ODD_FORMS = """
+from __future__ import annotations
+def made(xs, d={}):
+    "Doc."
+    global G
+    G = 1
+    try:
+        raise KeyError("a") from ValueError("b")
+    except KeyError as e:
+        text = f"{e!s:{'>'}8}"
+        if xs:
+            try:
+                raise
+            except KeyError as again:
+                pass
+    class C:
+        y = [x for x in xs if not x]
+        def m(self):
+            return (self.y and 1) or 2
+    if (n := len(xs)) > 1 and (m := n):
+        text += str(m)
+    del n
+    while True:
+        for i in xs:
+            for j in xs:
+                if j == 2:
+                    break
+                if j == 3:
+                    return i, j, text, C().m(), [(p, q) for p in xs if p for q in range(p) if q < p < 9]
+            else:
+                continue
+            break
+        else:
+            least = sorted((x for x in xs), key=lambda x: not x)
+            return "else", {k: {v for v in xs} for k in xs}, next(x for x in xs), least
+        break
+    a, *b = xs
+    return a, b, text, any(x is None for x in xs), (lambda *, z=xs is not None: z)()
+"""
+
+
+@pytest.mark.parametrize("xs", [[], [1], [2], [3], [1, 2], [2, 1, 3], [3, 0], [1, 1]], ids=str)
+def test_odd_forms_mean_what_they_say(xs):
+    made = written(ODD_FORMS)
+    expected, _, ran = outcome(made, [], xs)
+    found, _, touched = outcome(under(made), [], xs)
+    assert found == expected
+    assert touched <= ran
+
+
 def test_an_iterator_is_left_where_a_break_left_it():
     made = written("""
 def made(xs):
