@@ -27,9 +27,9 @@ from penstock.diagnostics import (
     RunError,
     SpecError,
 )
-from penstock.harness import Dataset, Metrics, Model, Report, Serializer, current_attempt, log_metric
+from penstock.harness import Dataset, Metrics, Model, Report, RunStatus, Serializer, current_attempt, log_metric
 from penstock.results import NodeRun, Run, State
-from penstock.settings import Resources, Retry, Schedule
+from penstock.settings import Gate, Resources, Retry, Schedule
 from penstock.spec import PipelineSpec
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "Dataset",
     "DefinitionError",
     "Diagnostic",
+    "Gate",
     "Metrics",
     "Model",
     "NodeRun",
@@ -52,6 +53,7 @@ __all__ = [
     "Retry",
     "Run",
     "RunError",
+    "RunStatus",
     "Schedule",
     "Serializer",
     "SpecError",

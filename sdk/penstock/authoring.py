@@ -16,9 +16,9 @@ from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
-from penstock.settings import Resources, Retry, Schedule, schedule_of, settings_of
+from penstock.settings import Gate, Resources, Retry, Schedule, schedule_of, seconds_of, settings_of
 from penstock.sources import call_site
-from penstock.spec import PipelineSpec, ScheduleSpec, Settings
+from penstock.spec import PipelineSpec, Settings
 from penstock.values import Json
 
 if TYPE_CHECKING:
@@ -27,29 +27,25 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class Step(Generic[P, R_co]):
     """A function that is one step of a pipeline. Made by `step`; called outside of a pipeline, it is the function."""
 
-    def __init__(
-        self, authored: tracing.Authored, settings: Settings, name: str = "", after: tuple[object, ...] = ()
-    ) -> None:
-        functools.update_wrapper(self, authored.function)
-        self._authored = authored
-        self._settings = settings
-        self._name = name
-        self._after = after
+    def __init__(self, call: tracing.Call) -> None:
+        functools.update_wrapper(self, call.step.function)
+        self._call = call
 
     @property
     def function(self) -> Callable[P, R_co]:
         """The author's function."""
-        return self._authored.function
+        return self._call.step.function
 
     @property
     def settings(self) -> Settings:
         """How the step runs."""
-        return self._settings
+        return self._call.settings
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """What the function returns; in a pipeline, a stand-in for it, and the step becomes a task."""
@@ -57,10 +53,10 @@ class Step(Generic[P, R_co]):
         if trace is None:
             return self.function(*args, **kwargs)
         # A placeholder stands in for the result, so that type checkers see the values that will flow.
-        return trace.call(self._authored, self._settings, self._name, self._after, args, kwargs)  # type: ignore[return-value]
+        return trace.call(self._call, args, kwargs)  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        return f"<step {self._authored.name}>"
+        return f"<step {self._call.step.name}>"
 
     def with_options(
         self,
@@ -75,16 +71,19 @@ class Step(Generic[P, R_co]):
         image: str | None = None,
         cache: bool | None = None,
         cache_version: str | None = None,
+        gates: Sequence[Gate] | None = None,
+        rollback: Step[..., Any] | None = None,
     ) -> Step[P, R_co]:
         """The same step, to be called in another way.
 
         ``name`` is what the node is called; by default the function's name, numbered where it is called more than once.
         ``after`` holds results of other steps or pipelines to wait for, though nothing of them is taken. The others
-        mean what they do in `step` and take the place of what it was given, except that ``env`` adds to it.
+        mean what they do in `step` and take the place of what it was given, except that ``env`` adds to it. The bounds
+        of ``gates`` may be parameters of the pipeline and outputs of other steps.
         """
         settings = _checked_settings(
-            self._authored,
-            self._settings,
+            self._call.step,
+            self._call.settings,
             retry=retry,
             timeout=timeout,
             resources=resources,
@@ -95,8 +94,25 @@ class Step(Generic[P, R_co]):
             cache_version=cache_version,
         )
         return Step(
-            self._authored, settings, name if name is not None else self._name, (*self._after, *_several(after))
+            replace(
+                self._call,
+                settings=settings,
+                name=name if name is not None else self._call.name,
+                after=(*self._call.after, *_several(after)),
+                gates=tuple(gates) if gates is not None else self._call.gates,
+                undo=_call_of(rollback) if rollback is not None else self._call.undo,
+            )
         )
+
+
+def _call_of(step: Any) -> tracing.Call:
+    """A step as it is to be called by an engine rather than in a pipeline function."""
+    if not _is_step(step):
+        here = call_site().location()
+        message = f"{step!r:.60} is not a step"
+        raise DefinitionError(Diagnostic("P214", message, here, "give a function that `@step` made a step"))
+    found: tracing.Call = step._call  # noqa: SLF001  # of the class above
+    return found
 
 
 class Pipeline(Generic[P, R_co]):
@@ -149,7 +165,7 @@ class Pipeline(Generic[P, R_co]):
         age = cells.age_of(self.function)  # in a notebook, what it calls may have been defined anew
         if self._definition is None or age != self._age:
             _refuse_a_script_that_no_program_can_import(self.function)
-            self._definition, self._age = tracing.define(self._authored, self._heading, _is_step), age
+            self._definition, self._age = tracing.define(self._authored, self._heading), age
         return self._definition
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -241,6 +257,8 @@ def step(
     image: str | None = ...,
     cache: bool | None = ...,
     cache_version: str | None = ...,
+    gates: Sequence[Gate] = ...,
+    rollback: Step[..., Any] | None = ...,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
@@ -255,6 +273,8 @@ def step(
     image: str | None = None,
     cache: bool | None = None,
     cache_version: str | None = None,
+    gates: Sequence[Gate] = (),
+    rollback: Step[..., Any] | None = None,
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Makes a typed function a step.
 
@@ -272,6 +292,9 @@ def step(
         image: the container image it runs in, where the engine runs containers.
         cache: whether an earlier result for the same code and inputs may be used again; True by default.
         cache_version: a text that makes earlier results unusable when it changes.
+        gates: what its metrics and outputs must satisfy, or it fails (see `Gate`).
+        rollback: a step that undoes it, run where it completed and the run fails. Its parameters take the inputs and
+            the outputs of the same names; a single parameter left over takes the unnamed output.
 
     Raises:
         DefinitionError: the function cannot be a step, or an option makes no sense.
@@ -292,7 +315,8 @@ def step(
             cache=cache,
             cache_version=cache_version,
         )
-        return Step(authored, settings)
+        undo = _call_of(rollback) if rollback is not None else None
+        return Step(tracing.Call(authored, settings, gates=tuple(gates), undo=undo))
 
     if function is None:
         return lambda function: make(function, 2)
@@ -350,6 +374,9 @@ def pipeline(
     schedule: Schedule | str | None = ...,
     tags: Sequence[str] = ...,
     owner: str = ...,
+    on_failure: Step[..., Any] | Sequence[Step[..., Any]] = ...,
+    on_exit: Step[..., Any] | Sequence[Step[..., Any]] = ...,
+    timeout: float | dt.timedelta | None = ...,
 ) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
 def pipeline(
     function: Callable[P, R] | None = None,
@@ -360,6 +387,9 @@ def pipeline(
     schedule: Schedule | str | None = None,
     tags: Sequence[str] = (),
     owner: str = "",
+    on_failure: Step[..., Any] | Sequence[Step[..., Any]] = (),
+    on_exit: Step[..., Any] | Sequence[Step[..., Any]] = (),
+    timeout: float | dt.timedelta | None = None,
 ) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Makes a function that calls steps a pipeline, and checks it at once.
 
@@ -370,6 +400,11 @@ def pipeline(
         schedule: when it runs by itself; a plain text is a cron expression in UTC.
         tags: words to find it by.
         owner: who is responsible for it.
+        on_failure: steps that run, one after the other, once a run has failed. A parameter annotated `RunStatus` takes
+            how the run went, others the pipeline's parameters of the same names.
+        on_exit: steps that run at the end of every run, after those; their parameters as for ``on_failure``. What goes
+            wrong in either is reported, and hides nothing.
+        timeout: seconds (or a timedelta) that a run may take, apart from these steps; what runs then is ended.
 
     Raises:
         DefinitionError: with everything that is wrong with it: edges whose types do not fit, placeholders used as
@@ -378,7 +413,15 @@ def pipeline(
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
         authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
-        heading = tracing.Heading(_checked_schedule(function, schedule), tuple(tags), owner, description)
+        heading = tracing.Heading(
+            _checked(function, schedule_of, schedule),
+            tuple(tags),
+            owner,
+            description,
+            tuple(_call_of(each) for each in _several(on_failure)),
+            tuple(_call_of(each) for each in _several(on_exit)),
+            _checked(function, seconds_of, timeout),
+        )
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
             made.check()
@@ -392,9 +435,9 @@ def pipeline(
     return make(function, 2)
 
 
-def _checked_schedule(function: Callable[..., object], schedule: Schedule | str | None) -> ScheduleSpec | None:
+def _checked(function: Callable[..., object], read: Callable[[Any], T], given: object) -> T:
     try:
-        return schedule_of(schedule)
+        return read(given)
     except ValueError as error:
         raise DefinitionError(Diagnostic("P212", str(error), definition_location(function))) from None
 

@@ -3,17 +3,175 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn, SupportsIndex
 
 from penstock.assignability import accepts, why_not
 from penstock.declarations import ANY, Names
-from penstock.diagnostics import with_article
-from penstock.placeholders import Placeholder
+from penstock.diagnostics import DefinitionError, Diagnostic, Location, with_article
+from penstock.placeholders import Placeholder, list_of
 from penstock.signatures import UnsupportedAnnotation
-from penstock.spec import Binding, LiteralBinding, MappingBinding, RecordBinding, SequenceBinding, TypeKind, TypeSpec
+from penstock.sources import operation_site
+from penstock.spec import (
+    Arm,
+    Binding,
+    CollectBinding,
+    Entry,
+    LiteralBinding,
+    MappingBinding,
+    OperationBinding,
+    Operator,
+    RecordBinding,
+    SequenceBinding,
+    TypeKind,
+    TypeSpec,
+)
 from penstock.types import type_of
 from penstock.values import encode
+
+
+class Turn(NamedTuple):
+    """Being in the body of a loop (its full id), at one item."""
+
+    loop: str
+
+
+Scope = tuple[Turn | Arm, ...]
+"""The loops and the arms of branches around a place in a pipeline, outermost first."""
+
+
+class Missing:
+    """Stands for a name that has no value where it is read: bound in one branch only, or in the body of a loop."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        self.diagnostic = (message, fix)
+
+    def refuse(self, at: object = None, *_: object, **__: object) -> NoReturn:
+        """Raises `DefinitionError` at a location; by default at the place in the author's code that reads it."""
+        message, fix = self.diagnostic
+        location = at if isinstance(at, Location) else operation_site()[0]
+        raise DefinitionError(Diagnostic("P312", message, location, fix))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        self.refuse()
+
+    __bool__ = __iter__ = __call__ = __getitem__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
+    __add__ = __radd__ = __iadd__ = __sub__ = __mul__ = __contains__ = __len__ = __format__ = __str__ = refuse
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True)
+class Added:
+    """An item of a `BuiltList` that is added in some scope; with ``spread``, each item of it is."""
+
+    value: object
+    scope: Scope
+    spread: bool = False
+
+
+class BuiltList(list[Any]):
+    """A list of the pipeline function's that grows in branches and loops which are decided when the pipeline runs.
+
+    As long as it does not, it is a list like any other.
+    """
+
+    def __init__(self, items: Iterable[Any], scope: Callable[[], Scope]) -> None:
+        super().__init__(items)
+        self._scope = scope
+        self.made_in = scope()
+        self.read_in: set[Turn] = set()
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether its items are known only when the pipeline runs."""
+        return any(isinstance(each, Added) for each in list.__iter__(self))
+
+    def append(self, item: Any, /) -> None:
+        """Adds an item where the pipeline function is now."""
+        self._add(item, spread=False)
+
+    def extend(self, items: Iterable[Any], /) -> None:
+        """Adds the items of a list where the pipeline function is now."""
+        if isinstance(items, Placeholder) or (isinstance(items, BuiltList) and items.is_deferred):
+            self._add(items, spread=True)
+        else:
+            for each in items:
+                self._add(each, spread=False)
+
+    def __iadd__(self, items: Iterable[Any]) -> BuiltList:  # type: ignore[misc]  # noqa: PYI034  # no `Self` in 3.10
+        self.extend(items)
+        return self
+
+    def _add(self, item: Any, *, spread: bool) -> None:
+        scope = self._scope()
+        if self.read_in.intersection(scope):
+            message = "the list is read in the loop that adds to it, whose items run independently of each other"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
+        super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)
+
+    def _refuse(self, what: str) -> None:
+        message = f"{what} of a list that grows in a branch or loop which is decided when the pipeline runs"
+        if self.is_deferred or self._scope() != self.made_in:
+            fix = "use `append` and `extend` only, pass the list whole to a step, or go through it with `for`"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
+
+    def __getitem__(self, index: Any) -> Any:
+        self._refuse("an item is taken")
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse("the items are gone through in code that is not the pipeline's own function,")
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._refuse("the length is asked")
+        return super().__len__()
+
+    def __bool__(self) -> bool:
+        self._refuse("the truth value is asked")
+        return super().__len__() > 0
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._refuse("an item is set")
+        super().__setitem__(index, value)
+
+    def __delitem__(self, index: Any) -> None:
+        self._refuse("an item is deleted")
+        super().__delitem__(index)
+
+    def insert(self, index: SupportsIndex, item: Any, /) -> None:
+        """Refused where the list is not an ordinary one any more, as is all that follows."""
+        self._refuse("an item is inserted,")
+        super().insert(index, item)
+
+    def pop(self, index: SupportsIndex = -1, /) -> Any:
+        """As `insert`."""
+        self._refuse("an item is popped")
+        return super().pop(index)
+
+    def remove(self, item: Any, /) -> None:
+        """As `insert`."""
+        self._refuse("an item is removed,")
+        super().remove(item)
+
+    def sort(self, *, key: Any = None, reverse: bool = False) -> None:
+        """As `insert`."""
+        self._refuse("the order is changed")
+        super().sort(key=key, reverse=reverse)
+
+    def reverse(self) -> None:
+        """As `insert`."""
+        self._refuse("the order is changed")
+        super().reverse()
+
+    def clear(self) -> None:
+        """As `insert`."""
+        self._refuse("the items are removed,")
+        super().clear()
 
 
 class Unbindable(Exception):  # noqa: N818  # says what a constant is, not that something failed
@@ -37,27 +195,108 @@ class Bound:
     nodes: tuple[str, ...] = ()
 
 
-def bound(value: object, target: TypeSpec, names: Names) -> tuple[Bound, str]:
-    """The value as a binding, and why it is not of the type ``target`` (empty if it is).
+def bound(value: object, target: TypeSpec, names: Names, scope: Scope = ()) -> tuple[Bound, str]:
+    """The value as a binding in a scope, and why it is not of the type ``target`` (empty if it is).
 
     Raises:
         Unbindable: a part of it can be neither encoded nor referred to.
     """
+    _note_reading(value, scope)
     if not _holds_placeholder(value):
+        value = _plain(value)
         made = _constant(value, names)
         return made, accepts(target, value, names.of)
-    made = _Binder(names).bind(value)
+    made = _Binder(names, scope).bind(value)
     return made, why_not(made.type, target)
 
 
+def list_binding(entries: Sequence[tuple[Scope, Bound, bool]]) -> Binding:
+    """The list to which each entry, in its scope relative to the list's own, adds a value or the items of one."""
+    if not any(scope or spread for scope, _, spread in entries):
+        return SequenceBinding(kind="list", items=tuple(made.binding for _, made, _ in entries))
+    found = _entries(entries)
+    if len(found) == 1 and found[0].spread and not found[0].when:
+        return found[0].value
+    return CollectBinding(entries=found)
+
+
+def _entries(entries: Sequence[tuple[Scope, Bound, bool]]) -> tuple[Entry, ...]:
+    """What is added in the same turns of a loop stands together, so that it keeps its order item by item."""
+    found: list[Entry] = []
+    for prefix, group in itertools.groupby(entries, key=lambda entry: _up_to_a_loop(entry[0])):
+        arms = tuple(each for each in prefix if isinstance(each, Arm))
+        if prefix and isinstance(prefix[-1], Turn):
+            inner = _entries([(scope[len(prefix) :], made, spread) for scope, made, spread in group])
+            found.append(Entry(value=CollectBinding(loop=prefix[-1].loop, entries=inner), spread=True, when=arms))
+        else:
+            found.extend(Entry(value=made.binding, spread=spread, when=arms) for _, made, spread in group)
+    return tuple(found)
+
+
+def _up_to_a_loop(scope: Scope) -> Scope:
+    turn = next((number for number, each in enumerate(scope, 1) if isinstance(each, Turn)), len(scope))
+    return scope[:turn]
+
+
+def relative(scope: Scope, to: Scope) -> Scope | None:
+    """What of a scope lies inside another one; None where one excludes the other: two arms of one branch."""
+    excluded = {Arm(branch=each.branch, holds=not each.holds) for each in to if isinstance(each, Arm)}
+    if excluded.intersection(each for each in scope if isinstance(each, Arm)):
+        return None
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(scope, to, strict=False))
+    return scope[len(list(shared)) :]
+
+
+def known_values(condition: Binding, *, holds: bool) -> Iterator[Binding]:
+    """The values that are not None where a condition is true, or is not."""
+    if isinstance(condition, OperationBinding):
+        operator, operands = condition.operator, condition.operands
+        none = [each for each in operands if not (isinstance(each, LiteralBinding) and each.value is None)]
+        if operator is (Operator.IS_NOT if holds else Operator.IS) and len(none) == 1:
+            yield none[0]
+        elif operator is Operator.NOT:
+            yield from known_values(operands[0], holds=not holds)
+        elif operator is (Operator.AND if holds else Operator.OR):
+            for each in operands:
+                yield from known_values(each, holds=holds)
+    elif holds:
+        yield condition
+
+
+def merged_type(types: Iterable[TypeSpec]) -> TypeSpec:
+    """The type of a value that is of any of several types."""
+    return _union(tuple(types))
+
+
+def _plain(value: object) -> Any:
+    """A constant with ordinary lists in it."""
+    if isinstance(value, BuiltList):
+        return [_plain(each) for each in list.__iter__(value)]
+    if type(value) is list:
+        return [_plain(each) for each in value]
+    if type(value) is tuple:
+        return tuple(_plain(each) for each in value)
+    return {key: _plain(each) for key, each in value.items()} if type(value) is dict else value
+
+
+def _note_reading(value: object, scope: Scope) -> None:
+    """Notes the loops in whose bodies lists from outside of them are read."""
+    if isinstance(value, BuiltList):
+        value.read_in.update(each for each in scope if isinstance(each, Turn) and each not in value.made_in)
+    for part in _parts(value):
+        _note_reading(part, scope)
+
+
 def _holds_placeholder(value: object) -> bool:
-    if isinstance(value, Placeholder):
+    if isinstance(value, (Placeholder, Added, Missing)):
         return True
     return any(_holds_placeholder(part) for part in _parts(value))
 
 
 def _parts(value: object) -> Iterator[object]:
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, list):
+        yield from list.__iter__(value)
+    elif isinstance(value, (tuple, set, frozenset)):
         yield from value
     elif isinstance(value, dict):
         yield from value
@@ -87,14 +326,22 @@ def _type(annotation: object, names: Names) -> TypeSpec:
 @dataclass(frozen=True)
 class _Binder:
     names: Names
+    scope: Scope
 
     def bind(self, value: object) -> Bound:
         if isinstance(value, Placeholder):
             traced = value.__penstock__
+            arms = {each.branch: each.holds for each in self.scope if isinstance(each, Arm)}
+            if traced.either is not None and traced.either.branch in arms:
+                return self.bind(traced.either.then if arms[traced.either.branch] else traced.either.otherwise)
             waits = (traced.node,) if traced.type.kind is TypeKind.NONE and traced.node else ()
             return Bound(traced.binding, traced.type, traced.said, waits)
+        if isinstance(value, Missing):
+            value.refuse()
         if not _holds_placeholder(value):
             return _constant(value, self.names)
+        if isinstance(value, BuiltList):
+            return self._built(value)
         if isinstance(value, list):
             return self._sequence("list", value, "a list")
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -120,6 +367,27 @@ class _Binder:
         )
         return Bound(binding, type_, said, _nodes(items))
 
+    def _built(self, value: BuiltList) -> Bound:
+        entries: list[tuple[Scope, Bound, bool]] = []
+        for each in list.__iter__(value):
+            added = each if isinstance(each, Added) else Added(each, value.made_in)
+            scope = relative(added.scope, self.scope)
+            if scope is not None:
+                self._refuse_unfinished(value, added)
+                entries.append((scope, _Binder(self.names, (*self.scope, *scope)).bind(added.value), added.spread))
+        items = [_item_of(made.type) if spread else made.type for _, made, spread in entries]
+        item = _union(tuple(items)) if items else TypeSpec(kind=TypeKind.ANY, text="Any")
+        return Bound(list_binding(entries), list_of(item), "a list", _nodes([made for _, made, _ in entries]))
+
+    def _refuse_unfinished(self, value: BuiltList, added: Added) -> None:
+        """Refuses a list that the loop around this place still adds to, as its other items do."""
+        outside = {each for each in added.scope if isinstance(each, Turn)} - set(value.made_in)
+        if outside.intersection(self.scope):
+            raise Unbindable(
+                "the list is read in the loop that adds to it, whose items run independently of each other",
+                "read it after the loop",
+            )
+
     def _mapping(self, value: dict[object, object]) -> Bound:
         if not all(isinstance(key, str) for key in value):
             raise Unbindable("a dict that holds a step's output must have strings as keys")
@@ -142,12 +410,17 @@ class _Binder:
         return Bound(binding, type_, with_article(type_.text), _nodes(list(items.values())))
 
 
+def _item_of(type_: TypeSpec) -> TypeSpec:
+    return type_.args[0] if type_.kind is TypeKind.LIST and type_.args else ANY
+
+
 def _nodes(items: list[Bound]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node for item in items for node in item.nodes))
 
 
 def _union(types: tuple[TypeSpec, ...]) -> TypeSpec:
-    distinct = tuple({each.text: each for each in types}.values())
+    members = (each for type_ in types for each in (type_.args if type_.kind is TypeKind.UNION else (type_,)))
+    distinct = tuple({each.text: each for each in members}.values())
     if len(distinct) == 1:
         return distinct[0]
     return TypeSpec(kind=TypeKind.UNION, args=distinct, text=" | ".join(each.text for each in distinct))

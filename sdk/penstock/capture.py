@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -17,7 +18,7 @@ from typing import Any
 from penstock import cells
 from penstock.closures import Closures
 from penstock.diagnostics import DefinitionError, Diagnostic
-from penstock.functions import definition_of, plain_function, source_file
+from penstock.functions import class_definition, definition_of, plain_function, source_file
 from penstock.modules import Function, Module, Unit, canonical_module
 from penstock.reaching import Search, clash
 from penstock.spec import ModuleSource, Reach, Span, Statement
@@ -44,14 +45,14 @@ class Captured:
 
     ``entry`` is the function as ``module:name``. ``modules`` holds the statements it reaches, ``reach`` their names,
     ``requirements`` the pinned distributions that it imports (``numpy==2.4.6``), ``span`` its ``def`` line. ``parts``
-    is what `merge` needs.
+    is what `merge` needs. Definitions alone have neither an entry nor a span.
     """
 
     entry: str
     modules: tuple[ModuleSource, ...]
     reach: tuple[Reach, ...]
     requirements: tuple[str, ...]
-    span: Span
+    span: Span | None
     parts: tuple[Part, ...] = field(repr=False, compare=False)
 
 
@@ -80,13 +81,35 @@ def capture(
     closures.enter(plain, path)
     for each in also:
         closures.add(each)
+    return _captured(search, f"{module.name}:{node.name}", span_of(plain), find_requirements=find_requirements)
+
+
+def capture_definitions(things: Iterable[Any]) -> Captured:
+    """The program that holds classes and functions of the author's, so that values which refer to them can be read."""
+    found = [(each, path) for each in things if is_authored(each) and (path := _definition(each)) is not None]
+    if not found:
+        return Captured("", (), (), (), None, ())
+    first, module = found[0]
+    search = Search(module, getattr(first, "__globals__", None) or vars(sys.modules[first.__module__]))
+    closures = Closures(search)
+    for each, _ in found:
+        closures.add(each)
+    return _captured(search, "", None, find_requirements=True)
+
+
+def _definition(thing: Any) -> Module | None:
+    found = class_definition(thing) if isinstance(thing, type) else definition_of(plain_function(thing))
+    return found[0] if found else None
+
+
+def _captured(search: Search, entry: str, span: Span | None, *, find_requirements: bool) -> Captured:
     search.run()
     requirements = search.requirements() if find_requirements else ()
     if search.problems:
         raise DefinitionError(dict.fromkeys(search.problems))
     parts = tuple(_part(search, each) for each in search.included())
     modules, reach = _sources(parts)
-    return Captured(f"{module.name}:{node.name}", modules, reach, requirements, span_of(plain), parts)
+    return Captured(entry, modules, reach, requirements, span, parts)
 
 
 def merge(captured: Iterable[Captured]) -> tuple[ModuleSource, ...]:

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from penstock.diagnostics import Location
 from penstock.spec import (
     Binding,
+    Branch,
+    CollectBinding,
     Feature,
+    Gate,
+    Group,
+    Loop,
     MappingBinding,
+    Node,
     OutputBinding,
     ParameterBinding,
     PipelineSpec,
@@ -17,10 +23,10 @@ from penstock.spec import (
     Settings,
     StepSpec,
     Task,
+    bindings_of,
+    bodies,
     location_of,
-    references,
-    tasks,
-    walk,
+    within,
 )
 
 
@@ -40,21 +46,46 @@ def features_of(pipeline: PipelineSpec) -> Iterator[Use]:
         yield Use(Feature.PARAMETERS, f"parameter `{parameter.name}`", top)
     if pipeline.schedule is not None:
         yield Use(Feature.SCHEDULE, f"the schedule `{pipeline.schedule.cron}`", top)
-    for node in walk(pipeline.body):
+    if pipeline.timeout is not None:
+        yield Use(Feature.PIPELINE_TIMEOUT, f"the pipeline's timeout of {pipeline.timeout:g} s", top)
+    for feature, ending in ((Feature.ON_FAILURE, pipeline.on_failure), (Feature.ON_EXIT, pipeline.on_exit)):
+        for task in ending:
+            yield Use(feature, f"`{task.id}`", location_of(task.span))
+            yield from _of_task(task, pipeline.step(task))
+    yield from _of_body(pipeline, pipeline.body, in_loop=False)
+
+
+def _of_body(pipeline: PipelineSpec, body: tuple[Node, ...], *, in_loop: bool) -> Iterator[Use]:
+    for node in body:
         where = location_of(node.span)
         if node.after:
             yield Use(Feature.AFTER, f"`after` of `{node.id}`", where)
-        if not isinstance(node, Task):
+        if isinstance(node, Group):
             yield Use(Feature.NESTED_PIPELINES, f"nested pipeline `{node.id}`", where)
-    for task in tasks(pipeline.body):
-        yield from _of_task(task, pipeline.step(task))
+        elif isinstance(node, Branch):
+            yield Use(Feature.CONDITIONS, f"the condition `{node.text}`", where)
+        elif isinstance(node, Gate):
+            yield Use(Feature.GATES, f"the gate `{node.text}`", where)
+        elif isinstance(node, Loop):
+            yield Use(Feature.NESTED_LOOPS if in_loop else Feature.LOOPS, f"the loop over `{node.text}`", where)
+            if node.parallelism is not None:
+                yield Use(Feature.LOOP_PARALLELISM, f"the bound on the loop over `{node.text}`", where)
+        else:
+            yield from _of_task(node, pipeline.step(node))
+            if node.rollback is not None:
+                yield Use(Feature.ROLLBACK, f"the rollback of `{node.id}`", where)
+                yield from _of_task(node.rollback, pipeline.step(node.rollback))
+        for inner in bodies(node):
+            yield from _of_body(pipeline, inner, in_loop=in_loop or isinstance(node, Loop))
 
 
 def _of_task(task: Task, step: StepSpec) -> Iterator[Use]:
     where = location_of(task.span)
-    for name, binding in task.inputs:
+    for name, binding in bindings_of(task):
         for feature in _of_binding(binding):
-            yield Use(feature, f"input `{name}` of `{task.id}`", where)
+            yield Use(feature, f"input `{name}` of `{task.id}`" if name else f"a gate of `{task.id}`", where)
+    if task.checks:
+        yield Use(Feature.GATES, f"the gates of `{task.id}`", where)
     if len(step.outputs) > 1 or step.returns.kind in ("namedtuple", "dataclass", "tuple"):
         yield Use(Feature.NAMED_OUTPUTS, f"the outputs of `{task.id}`", where)
     for output in step.outputs:
@@ -67,15 +98,15 @@ def _of_task(task: Task, step: StepSpec) -> Iterator[Use]:
 
 
 def _of_binding(binding: Binding) -> Iterator[Feature]:
-    for ref in references(binding):
-        if isinstance(ref, OutputBinding):
+    for each in within(binding):
+        if isinstance(each, OutputBinding):
             yield Feature.DATA_EDGES
-        if isinstance(ref, ParameterBinding):
+        if isinstance(each, ParameterBinding):
             yield Feature.PARAMETERS
-        if ref.path:
+        if getattr(each, "path", ()):
             yield Feature.FIELD_ACCESS
-    if isinstance(binding, (SequenceBinding, MappingBinding)):
-        yield Feature.COLLECTED_INPUTS
+        if isinstance(each, (SequenceBinding, MappingBinding, CollectBinding)):
+            yield Feature.COLLECTED_INPUTS
 
 
 def _of_settings(settings: Settings) -> Iterator[tuple[Feature, str]]:

@@ -3,33 +3,76 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from penstock.spec import Group, Node, OutputBinding, PipelineSpec, references, walk
+from penstock.spec import (
+    Branch,
+    Gate,
+    Group,
+    Loop,
+    Node,
+    OutputBinding,
+    PipelineSpec,
+    bindings_of,
+    bodies,
+    structures,
+    walk,
+    within,
+)
 
 
 def mermaid(pipeline: PipelineSpec) -> str:
-    """A flowchart: parameters are not drawn, data flows along full arrows, ``after`` along dotted ones."""
+    """A flowchart: parameters are not drawn, data flows along full arrows, ``after`` along dotted ones.
+
+    Conditions are rhombs with an arrow to the first nodes of each arm; loops and nested pipelines are boxes around what
+    they hold, gates hexagons.
+    """
     marks = {node.id: f"n{number}" for number, node in enumerate(walk(pipeline.body))}
-    lines = ["flowchart TD", *_nodes(pipeline.body, marks, "    "), *_edges(pipeline, marks)]
+    lines = ["flowchart TD", *_nodes(pipeline.body, marks, "    "), *_edges(pipeline.body, marks, frozenset())]
     return "\n".join(lines) + "\n"
 
 
 def _nodes(body: tuple[Node, ...], marks: dict[str, str], indent: str) -> Iterator[str]:
     for node in body:
-        label = html.escape(node.id.rpartition(".")[2])
-        if isinstance(node, Group):
-            yield f'{indent}subgraph {marks[node.id]}["{label}"]'
+        mark = marks[node.id]
+        if isinstance(node, (Group, Loop)):
+            label = f"for each of {node.text}" if isinstance(node, Loop) else node.id.rpartition(".")[2]
+            yield f'{indent}subgraph {mark}["{html.escape(label)}"]'
             yield from _nodes(node.body, marks, indent + "    ")
             yield f"{indent}end"
+        elif isinstance(node, Branch):
+            yield f'{indent}{mark}{{"{html.escape(node.text)}"}}'
+            for inner in bodies(node):
+                yield from _nodes(inner, marks, indent)
+        elif isinstance(node, Gate):
+            yield f'{indent}{mark}{{{{"{html.escape(node.text)}"}}}}'
         else:
-            yield f'{indent}{marks[node.id]}["{label}"]'
+            yield f'{indent}{mark}["{html.escape(node.id.rpartition(".")[2])}"]'
 
 
-def _edges(pipeline: PipelineSpec, marks: dict[str, str]) -> Iterator[str]:
-    for node in walk(pipeline.body):
-        if not isinstance(node, Group):
-            found = (ref for _, binding in node.inputs for ref in references(binding))
-            sources = dict.fromkeys(ref.node for ref in found if isinstance(ref, OutputBinding))
-            yield from (f"    {marks[source]} --> {marks[node.id]}" for source in sources)
-        yield from (f"    {marks[other]} -.-> {marks[node.id]}" for other in node.after)
+def _edges(body: tuple[Node, ...], marks: dict[str, str], around: frozenset[str]) -> Iterator[str]:
+    for node in body:
+        sources = dict.fromkeys(source for source in _sources(node) if source not in around)
+        yield from (f"    {marks[source]} --> {marks[node.id]}" for source in sources)
+        yield from (f"    {marks[other]} -.-> {marks[node.id]}" for other in node.after if other not in sources)
+        if isinstance(node, Branch):
+            yield from _arm(node, node.then, "yes", marks)
+            yield from _arm(node, node.otherwise, "no", marks)
+        inside = around | {node.id} if isinstance(node, Loop) else around
+        for inner in bodies(node):
+            yield from _edges(inner, marks, inside)
+
+
+def _sources(node: Node) -> Iterator[str]:
+    """The nodes that a node's values come from: a collected loop stands for what is in it."""
+    for _, binding in bindings_of(node):
+        loops = set(structures(binding))
+        yield from (each.node for each in within(binding) if isinstance(each, OutputBinding) and each.node not in loops)
+
+
+def _arm(branch: Branch, body: Iterable[Node], label: str, marks: dict[str, str]) -> Iterator[str]:
+    """An arrow to each node of an arm that waits for no other one of it."""
+    inside = {each.id for each in walk(tuple(body))}
+    for node in body:
+        if not inside.intersection((*_sources(node), *node.after)):
+            yield f"    {marks[branch.id]} -- {label} --> {marks[node.id]}"

@@ -1,14 +1,15 @@
 """What a step's call returns while a pipeline is being traced: a value that is not there yet.
 
-A placeholder stands for a value of a known type. It can be passed on, and its fields can be taken; what needs the value
-itself is refused, with what to write instead.
+A placeholder stands for a value of a known type. It can be passed on, its fields can be taken, and it can be compared,
+which gives a placeholder again; what needs the value itself is refused, with what to write instead.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
@@ -16,17 +17,32 @@ from penstock.sources import operation_site
 from penstock.spec import (
     Access,
     Binding,
+    ChoiceBinding,
+    CollectBinding,
+    OperationBinding,
+    Operator,
     OutputBinding,
-    ParameterBinding,
     RecordBinding,
     SequenceBinding,
     TypeKind,
     TypeSpec,
-    references,
+    within,
 )
 
 _RECORDS = (TypeKind.DATACLASS, TypeKind.NAMEDTUPLE, TypeKind.PYDANTIC)
 _ANY = TypeSpec(kind=TypeKind.ANY, text="Any")
+BOOL = TypeSpec(kind=TypeKind.BOOL, text="bool")
+INT = TypeSpec(kind=TypeKind.INT, text="int")
+STR = TypeSpec(kind=TypeKind.STR, text="str")
+
+
+@dataclass(frozen=True)
+class Either:
+    """The two values between which a branch decides, as the author's code had them."""
+
+    branch: str
+    then: object
+    otherwise: object
 
 
 @dataclass(frozen=True)
@@ -34,20 +50,54 @@ class Traced:
     """What a placeholder stands for: where its value comes from, its type, and how messages name it.
 
     ``node`` is the node to wait for where that is more than those the binding refers to: a nested pipeline, or a step
-    that returns nothing.
+    that returns nothing. ``either`` is what it was merged from, ``parallelism`` how many of its items may be under way
+    at a time where it is gone through.
     """
 
     binding: Binding
     type: TypeSpec
     said: str
     node: str = ""
+    either: Either | None = None
+    parallelism: int | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The ids of the nodes that this value comes from."""
+        """The ids of the nodes that this value comes from; a branch or a loop stands for all that is in it."""
         if self.node:
             return (self.node,)
-        return tuple(dict.fromkeys(ref.node for ref in references(self.binding) if isinstance(ref, OutputBinding)))
+        found: dict[str, None] = {}
+        for each in within(self.binding):
+            if isinstance(each, OutputBinding):
+                found[each.node] = None
+            elif isinstance(each, ChoiceBinding):
+                found[each.branch] = None
+            elif isinstance(each, CollectBinding):
+                found |= dict.fromkeys(
+                    (each.loop,) if each.loop else (arm.branch for e in each.entries for arm in e.when)
+                )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value that an operator is applied to, as a binding; ``said`` is how messages name it."""
+
+    binding: Binding
+    type: TypeSpec
+    said: str = field(compare=False)
+
+
+# Turns what stands in the author's code into an operand; set while a pipeline is traced.
+OPERANDS: ContextVar[Callable[[object], Operand]] = ContextVar("penstock_operands")
+
+
+def operation(operator: Operator, type_: TypeSpec, *values: object) -> Placeholder:
+    """What an operator gives for values of which some are placeholders."""
+    operands = [OPERANDS.get()(value) for value in values]
+    binding = OperationBinding(operator=operator, operands=tuple(each.binding for each in operands))
+    said = f" {operator.value} ".join(each.said for each in operands) if len(operands) == 2 else operator.value
+    return Placeholder(binding, type_, said)
 
 
 class Placeholder:
@@ -56,8 +106,16 @@ class Placeholder:
     __slots__ = ("__penstock__",)
     __penstock__: Traced
 
-    def __init__(self, binding: Binding, type_: TypeSpec, said: str, node: str = "") -> None:
-        object.__setattr__(self, "__penstock__", Traced(binding, type_, said, node))
+    def __init__(
+        self,
+        binding: Binding,
+        type_: TypeSpec,
+        said: str,
+        node: str = "",
+        either: Either | None = None,
+        parallelism: int | None = None,
+    ) -> None:
+        object.__setattr__(self, "__penstock__", Traced(binding, type_, said, node, either, parallelism))
 
     def __repr__(self) -> str:
         traced = self.__penstock__
@@ -67,18 +125,21 @@ class Placeholder:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         traced = self.__penstock__
-        if traced.type.kind in _RECORDS:
-            for field in traced.type.fields:
-                if field.name == name:
-                    return _part(traced, Access(kind="attribute", key=name), field.type)
-            known = ", ".join(f"`{field.name}`" for field in traced.type.fields) or "none"
+        type_ = _without_none(traced.type)
+        if type_.kind in _RECORDS:
+            for each in type_.fields:
+                if each.name == name:
+                    return _part(traced, Access(kind="attribute", key=name), each.type)
+            known = ", ".join(f"`{each.name}`" for each in type_.fields) or "none"
             raise _refused(
                 "P302",
                 f"{traced.said} is {with_article(traced.type.text)}, which has no field `{name}`",
                 f"its fields: {known}",
             )
-        if traced.type.kind is TypeKind.ANY:
+        if type_.kind is TypeKind.ANY:
             return _part(traced, Access(kind="attribute", key=name), _ANY)
+        if type_.kind is TypeKind.DICT and name in _VIEWS:
+            return _View(self, name)  # type: ignore[return-value]  # called at once: `rows.items()`
         raise _refused(
             "P302",
             f"`.{name}` is taken of {traced.said}, {with_article(traced.type.text)} only when the pipeline runs",
@@ -100,25 +161,25 @@ class Placeholder:
         if traced.type.kind is TypeKind.TUPLE and not traced.type.variadic:
             return iter([self[index] for index in range(len(traced.type.args))])
         if traced.type.kind is TypeKind.NAMEDTUPLE:
-            return iter([getattr(self, field.name) for field in traced.type.fields])
+            return iter([getattr(self, each.name) for each in traced.type.fields])
         raise _refused(
             "P304",
             f"{traced.said} is iterated over, but its items are known only when the pipeline runs",
-            "pass it whole to a step that goes through it",
+            "write the `for` in the pipeline's own function, or `with penstock.flow.ForEach(...) as item:`",
         )
 
     def __bool__(self) -> bool:
         raise _refused(
             "P301",
             f"{self.__penstock__.said} is used as a truth value, but it is known only when the pipeline runs",
-            "decide inside a step that takes it as an input",
+            "write the `if` in the pipeline's own function, or `with penstock.flow.If(...):`",
         )
 
     def __str__(self) -> str:
         raise _refused(
             "P305",
             f"{self.__penstock__.said} is turned into text, but it is known only when the pipeline runs",
-            "format it inside a step (`repr()` shows the placeholder itself)",
+            "write an f-string in the pipeline's own function, or format it inside a step",
         )
 
     def __format__(self, specification: str) -> str:
@@ -135,6 +196,20 @@ class Placeholder:
         raise _refused(
             "P306",
             f"an item of {self.__penstock__.said} is set",
+            "a value cannot be changed between steps; make a new one in a step",
+        )
+
+    def __delitem__(self, key: object) -> None:
+        raise _refused(
+            "P306",
+            f"an item of {self.__penstock__.said} is deleted",
+            "a value cannot be changed between steps; make a new one in a step",
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise _refused(
+            "P306",
+            f"`.{name}` of {self.__penstock__.said} is deleted",
             "a value cannot be changed between steps; make a new one in a step",
         )
 
@@ -156,28 +231,74 @@ def _refusing(operator: str, fix: str) -> Any:
 
 
 def _operator_in(expression: ast.expr | None) -> str:
-    """The operator as its author wrote it: `3 > x` asks `x` whether it is less, `max(x, y)` whether it is greater."""
-    if isinstance(expression, ast.Compare) and len(expression.ops) == 1:
-        return _COMPARISONS.get(type(expression.ops[0]), "")
+    """A call that asks for the operator, as its author wrote it: `max(x, y)` asks `x` whether it is greater."""
     return f"{ast.unparse(expression.func)}()" if isinstance(expression, ast.Call) else ""
 
 
-_COMPARISONS = {
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.In: "in",
-    ast.NotIn: "not in",
-}
+def _comparing(operator: Operator) -> Any:
+    def compare(self: Placeholder, other: object) -> Placeholder:
+        if operator not in (Operator.EQ, Operator.NE):
+            _refuse_unordered(self, other, operator)
+        return operation(operator, BOOL, self, other)
+
+    return compare
+
+
+_NUMBERS = (TypeKind.BOOL, TypeKind.INT, TypeKind.FLOAT, TypeKind.DECIMAL)
+_UNORDERED = (TypeKind.NONE, TypeKind.DICT, TypeKind.DATACLASS, TypeKind.PYDANTIC, TypeKind.TYPEDDICT, TypeKind.PATH)
+
+
+def _refuse_unordered(one: Placeholder, other: object, operator: Operator) -> None:
+    """Refuses an order between a number and what never is one: most often a field that was left out."""
+    operands = [OPERANDS.get()(each) for each in (one, other)]
+    for this, that in (operands, operands[::-1]):
+        if this.type.kind in _NUMBERS and that.type.kind in (*_UNORDERED, TypeKind.STR, TypeKind.BYTES, TypeKind.LIST):
+            raise _refused(
+                "P311",
+                f"`{operator.value}` compares {this.said}, {with_article(this.type.text)}, with {that.said}, "
+                f"{with_article(that.type.text)}",
+                "compare values that have an order: a field of it, or what a step makes of it",
+            )
+
+
+for _name, _comparison in {
+    "eq": Operator.EQ,
+    "ne": Operator.NE,
+    "lt": Operator.LT,
+    "le": Operator.LE,
+    "gt": Operator.GT,
+    "ge": Operator.GE,
+}.items():
+    setattr(Placeholder, f"__{_name}__", _comparing(_comparison))
+
+_VIEWS = {"keys": Operator.KEYS, "values": Operator.VALUES, "items": Operator.ITEMS}
+
+
+@dataclass(frozen=True)
+class _View:
+    """The method `keys`, `values` or `items` of a dict that is not there yet."""
+
+    mapping: Placeholder
+    name: str
+
+    def __call__(self) -> Placeholder:
+        key, value = self.mapping.__penstock__.type.args or (_ANY, _ANY)
+        pair = TypeSpec(kind=TypeKind.TUPLE, args=(key, value), text=f"tuple[{key.text}, {value.text}]")
+        item = {"keys": key, "values": value, "items": pair}[self.name]
+        return operation(_VIEWS[self.name], list_of(item), self.mapping)
+
+
+def list_of(item: TypeSpec) -> TypeSpec:
+    """The type of a list of such items."""
+    return TypeSpec(kind=TypeKind.LIST, args=(item,), text=f"list[{item.text}]")
+
+
 _IN_A_STEP = "{} in a step that takes this value, and returns what `{{}}` gives"
 # What to write instead of a group of operators, each by the name of its method and as it is written.
 _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
     (
-        _IN_A_STEP.format("compare"),
-        {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "contains": "in"},
+        "write `in` in the pipeline's own function, or compare in a step that takes this value",
+        {"contains": "in"},
     ),
     (
         _IN_A_STEP.format("calculate"),
@@ -216,26 +337,32 @@ def _part(traced: Traced, access: Access, type_: TypeSpec) -> Placeholder:
         return Placeholder(parts[access.key if isinstance(access.key, int) else 0], type_, said)
     if isinstance(binding, SequenceBinding):
         return Placeholder(binding.items[int(access.key)], type_, said)
-    assert isinstance(binding, (ParameterBinding, OutputBinding))
-    return Placeholder(binding.model_copy(update={"path": (*binding.path, access)}), type_, said)
+    return Placeholder(binding.model_copy(update={"path": (*getattr(binding, "path", ()), access)}), type_, said)
+
+
+def _without_none(type_: TypeSpec) -> TypeSpec:
+    """A type that may be None as what else it may be: whoever takes a part of it has asked before."""
+    members = [each for each in type_.args if each.kind is not TypeKind.NONE]
+    return members[0] if type_.kind is TypeKind.UNION and len({each.text for each in members}) == 1 else type_
 
 
 def _item_type(traced: Traced, key: str | int) -> TypeSpec:
-    type_, kind = traced.type, traced.type.kind
+    type_ = _without_none(traced.type)
+    kind = type_.kind
     if kind is TypeKind.ANY:
         return _ANY
     if kind is TypeKind.DICT:
         return type_.args[1] if type_.args else _ANY
     if kind is TypeKind.TYPEDDICT:
-        for field in type_.fields:
-            if field.name == key:
-                return field.type
+        for each in type_.fields:
+            if each.name == key:
+                return each.type
         raise _refused(
             "P303", f"{traced.said} is {with_article(type_.text)}, which has no key {key!r}", "take a key that it has"
         )
     if isinstance(key, int) and (kind is TypeKind.LIST or (kind is TypeKind.TUPLE and type_.variadic)):
         return type_.args[0] if type_.args else _ANY
-    items = type_.args if kind is TypeKind.TUPLE else tuple(field.type for field in type_.fields)
+    items = type_.args if kind is TypeKind.TUPLE else tuple(each.type for each in type_.fields)
     if kind in (TypeKind.TUPLE, TypeKind.NAMEDTUPLE) and isinstance(key, int) and -len(items) <= key < len(items):
         return items[key]
     raise _refused(

@@ -7,7 +7,7 @@ import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from penstock.spec import ResourcesSpec, RetrySpec, ScheduleSpec, Settings
 
@@ -55,6 +55,43 @@ class Resources:
     gpu_type: str = ""
 
 
+Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "between", "is not null"]
+_BOUNDS = {"between": 2, "is not null": 0}
+
+
+@dataclass(frozen=True, init=False)
+class Gate:
+    """What a step's result must satisfy, or the step fails: ``Gate("accuracy", ">=", 0.8, message="too weak")``.
+
+    It is asked after the step has ended, and never retried; the step's outputs stay to be looked at.
+
+    Args:
+        value: a metric's name (`log_metric`), or an output's with the path to a part of it: ``scores.accuracy``. For a
+            single unnamed output the part is enough (``accuracy``); as a whole it is called ``output``.
+        operator: how it is compared: ``<``, ``<=``, ``>``, ``>=``, ``==``, ``!=`` with one bound, ``between`` with two
+            (both included), ``is not null`` with none (neither None nor nan).
+        bounds: constants; in ``with_options(gates=...)`` inside a pipeline also parameters and outputs of other steps.
+        message: what to say where it fails.
+
+    Raises:
+        ValueError: there is no such operator, or it takes another number of bounds.
+    """
+
+    value: str
+    operator: Comparison
+    bounds: tuple[object, ...]
+    message: str
+
+    def __init__(self, value: str, operator: Comparison, *bounds: object, message: str = "") -> None:
+        if operator not in get_args(Comparison):
+            raise ValueError(f"a gate has no operator {operator!r}; there are: {', '.join(get_args(Comparison))}")
+        wanted = _BOUNDS.get(operator, 1)
+        if len(bounds) != wanted:
+            raise ValueError(f"the gate's operator {operator!r} takes {wanted} bounds, not {len(bounds)}")
+        for name, given in {"value": value, "operator": operator, "bounds": bounds, "message": message}.items():
+            object.__setattr__(self, name, given)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """When a pipeline runs by itself: a five-field cron expression, read in an IANA time zone."""
@@ -80,7 +117,7 @@ def settings_of(
     if retry is not None:
         changes["retry"] = RetrySpec(**asdict(Retry(retry) if isinstance(retry, int) else retry))
     if timeout is not None:
-        changes["timeout"] = timeout.total_seconds() if isinstance(timeout, dt.timedelta) else timeout
+        changes["timeout"] = seconds_of(timeout)
     if resources is not None:
         memory = None if resources.memory is None else bytes_of(resources.memory)
         changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": memory})
@@ -91,6 +128,14 @@ def settings_of(
     plain = {"image": image, "cache": cache, "cache_version": cache_version}
     changes |= {name: value for name, value in plain.items() if value is not None}
     return Settings.model_validate({**dict(base), **changes}, strict=True)
+
+
+def seconds_of(time: Any) -> float | None:
+    """A span of time, a number or a timedelta, in seconds. Raises `ValueError` where it is not longer than nothing."""
+    seconds = time.total_seconds() if isinstance(time, dt.timedelta) else time
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0):
+        raise ValueError(f"a timeout is a number of seconds greater than 0, not {time!r}")
+    return seconds
 
 
 def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:

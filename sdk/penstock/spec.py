@@ -41,6 +41,15 @@ class Feature(str, Enum):
     FIELD_ACCESS = "field_access"
     AFTER = "after"
     NESTED_PIPELINES = "nested_pipelines"
+    CONDITIONS = "conditions"
+    LOOPS = "loops"
+    NESTED_LOOPS = "nested_loops"
+    LOOP_PARALLELISM = "loop_parallelism"
+    GATES = "gates"
+    ON_FAILURE = "on_failure"
+    ON_EXIT = "on_exit"
+    ROLLBACK = "rollback"
+    PIPELINE_TIMEOUT = "pipeline_timeout"
     RETRY = "retry"
     TIMEOUT = "timeout"
     RESOURCES = "resources"
@@ -189,8 +198,117 @@ class RecordBinding(SpecModel):
     fields: tuple[tuple[str, Binding], ...]
 
 
+class ItemBinding(SpecModel):
+    """The item that a loop (its full id) is at, or a part of it. It means something inside that loop's body only."""
+
+    kind: Literal["item"] = "item"
+    loop: str
+    path: tuple[Access, ...] = ()
+
+
+class Operator(str, Enum):
+    """What Python does with operands, and an engine is to do in the same way (see `penstock.harness.OPERATORS`).
+
+    ``and``, ``or`` and ``if`` (test, then, otherwise) give one of their operands, as Python does.
+    """
+
+    EQ = "=="
+    NE = "!="
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    IN = "in"
+    NOT_IN = "not in"
+    IS = "is"
+    IS_NOT = "is not"
+    AND = "and"
+    OR = "or"
+    NOT = "not"
+    IF = "if"
+    LEN = "len"
+    RANGE = "range"
+    ZIP = "zip"
+    ZIP_STRICT = "zip strict"
+    ENUMERATE = "enumerate"
+    KEYS = "keys"
+    VALUES = "values"
+    ITEMS = "items"
+    SET = "set"
+    DICT = "dict"
+    CONCATENATE = "concatenate"  # lists into one
+    TEXT = "text"  # texts into one
+    FORMAT = "format"  # value, conversion ("", "r", "s" or "a"), format specification
+
+
+class OperationBinding(SpecModel):
+    """What an operator gives for its operands, or a part of it: computed by the harness, with Python's meaning."""
+
+    kind: Literal["operation"] = "operation"
+    operator: Operator
+    operands: tuple[Binding, ...]
+    path: tuple[Access, ...] = ()
+
+
+class ChoiceBinding(SpecModel):
+    """Whichever of two values belongs to the arm of a branch (its full id) that ran, or a part of it."""
+
+    kind: Literal["choice"] = "choice"
+    branch: str
+    then: Binding
+    otherwise: Binding
+    path: tuple[Access, ...] = ()
+
+
+class Arm(SpecModel):
+    """One side of a branch (its full id): the one that runs where the condition is true, or the other."""
+
+    branch: str
+    holds: bool
+
+
+class Entry(SpecModel):
+    """What one statement adds to a list: a value, or with ``spread`` each item of it.
+
+    It is added where all of the arms ``when`` run, outermost first; those around the whole list are left out.
+    """
+
+    value: Binding
+    spread: bool = False
+    when: tuple[Arm, ...] = ()
+
+
+class CollectBinding(SpecModel):
+    """A list made by adding to it.
+
+    With a ``loop`` (its full id) the entries are added once for each item, in the order of the items; without, once.
+    An entry whose node was skipped adds nothing.
+    """
+
+    kind: Literal["collect"] = "collect"
+    loop: str = ""
+    entries: tuple[Entry, ...]
+    path: tuple[Access, ...] = ()
+
+
+class StatusBinding(SpecModel):
+    """How the run went so far, as a `penstock.RunStatus`; only for what runs at the end of a run."""
+
+    kind: Literal["status"] = "status"
+
+
 Binding = Annotated[
-    LiteralBinding | ParameterBinding | OutputBinding | SequenceBinding | MappingBinding | RecordBinding,
+    LiteralBinding
+    | ParameterBinding
+    | OutputBinding
+    | SequenceBinding
+    | MappingBinding
+    | RecordBinding
+    | ItemBinding
+    | OperationBinding
+    | ChoiceBinding
+    | CollectBinding
+    | StatusBinding,
     Field(discriminator="kind"),
 ]
 
@@ -332,8 +450,25 @@ class Settings(SpecModel):
     cache_version: str = ""
 
 
+class CheckSpec(SpecModel):
+    """A gate on what a step gives: ``value`` compared with ``bounds``.
+
+    ``value`` is a metric's name, or an output's with the path to a part of it (``output.accuracy``; of an unnamed
+    output, ``accuracy`` too). ``operator`` is one of ``< <= > >= == !=`` with one bound, ``between`` with two (both
+    included), ``is not null`` with none.
+    """
+
+    value: str
+    operator: Literal["<", "<=", ">", ">=", "==", "!=", "between", "is not null"]
+    bounds: tuple[Binding, ...] = ()
+    message: str = ""
+
+
 class Task(SpecModel):
-    """One call of a step. ``id`` is its full dotted name, unique in the pipeline; ``after`` holds ids of nodes."""
+    """One call of a step. ``id`` is its full dotted name, unique in the pipeline; ``after`` holds ids of nodes.
+
+    ``rollback`` undoes it where it completed and the run fails.
+    """
 
     kind: Literal["task"] = "task"
     id: str
@@ -341,6 +476,8 @@ class Task(SpecModel):
     inputs: tuple[tuple[str, Binding], ...] = ()
     after: tuple[str, ...] = ()
     settings: Settings = Settings()
+    checks: tuple[CheckSpec, ...] = ()
+    rollback: Task | None = None
     span: Span | None = None
 
 
@@ -356,7 +493,60 @@ class Group(SpecModel):
     span: Span | None = None
 
 
-Node = Annotated[Task | Group, Field(discriminator="kind")]
+class Branch(SpecModel):
+    """Two bodies, of which one runs: ``then`` where ``condition`` is true, else ``otherwise``; no namespace.
+
+    ``text`` is the condition as its author wrote it. An ``elif`` is a branch in ``otherwise``.
+    """
+
+    kind: Literal["branch"] = "branch"
+    id: str
+    condition: Binding
+    text: str = ""
+    then: tuple[Node, ...] = ()
+    otherwise: tuple[Node, ...] = ()
+    after: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+class Loop(SpecModel):
+    """A body that runs once for each item of a list, each time by itself; no namespace.
+
+    ``text`` is the list as its author wrote it; ``parallelism`` bounds how many items are under way at a time.
+    """
+
+    kind: Literal["loop"] = "loop"
+    id: str
+    items: Binding
+    item: TypeSpec
+    text: str = ""
+    parallelism: int | None = Field(default=None, ge=1)
+    body: tuple[Node, ...] = ()
+    after: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+class Gate(SpecModel):
+    """A condition without which nothing that comes after it runs.
+
+    ``text`` is the condition as its author wrote it; ``shown`` the values in it, each with its text, for those who read
+    of the verdict.
+    """
+
+    kind: Literal["gate"] = "gate"
+    id: str
+    condition: Binding
+    text: str = ""
+    shown: tuple[tuple[str, Binding], ...] = ()
+    message: Binding | None = None
+    after: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+Node = Annotated[Task | Group | Branch | Loop | Gate, Field(discriminator="kind")]
+
+# The steps that decide branches, list the items of loops and pass gates, all of them the harness's own: `StepSpec.id`.
+DECIDE, ITEMS, CHECK = "penstock:decide", "penstock:items", "penstock:check"
 
 
 class ScheduleSpec(SpecModel):
@@ -369,7 +559,9 @@ class ScheduleSpec(SpecModel):
 class PipelineSpec(SpecModel):
     """A pipeline, whole: everything that a backend may read.
 
-    ``result`` is what the pipeline returns; ``returns`` how that divides into outputs.
+    ``result`` is what the pipeline returns; ``returns`` how that divides into outputs. ``on_failure`` runs once a run
+    has failed, ``on_exit`` at the end of every run, each after what stands before it. ``timeout`` is in seconds and
+    bounds the run, apart from these.
     """
 
     version: Literal[1] = SPEC_VERSION
@@ -381,6 +573,9 @@ class PipelineSpec(SpecModel):
     result: Binding | None = None
     returns: Returns = Returns(kind="none")
     modules: tuple[ModuleSource, ...] = ()
+    on_failure: tuple[Task, ...] = ()
+    on_exit: tuple[Task, ...] = ()
+    timeout: float | None = Field(default=None, gt=0)
     schedule: ScheduleSpec | None = None
     tags: tuple[str, ...] = ()
     owner: str = ""
@@ -391,12 +586,19 @@ class PipelineSpec(SpecModel):
         return next(step for step in self.steps if step.id == task.step)
 
 
+def bodies(node: Node) -> tuple[tuple[Node, ...], ...]:
+    """The bodies that a node holds."""
+    if isinstance(node, (Group, Loop)):
+        return (node.body,)
+    return (node.then, node.otherwise) if isinstance(node, Branch) else ()
+
+
 def walk(body: tuple[Node, ...]) -> Iterator[Node]:
-    """Every node of a body, each group before what it holds, in the author's order."""
+    """Every node of a body, each before what it holds, in the author's order."""
     for node in body:
         yield node
-        if isinstance(node, Group):
-            yield from walk(node.body)
+        for inner in bodies(node):
+            yield from walk(inner)
 
 
 def tasks(body: tuple[Node, ...]) -> Iterator[Task]:
@@ -404,19 +606,60 @@ def tasks(body: tuple[Node, ...]) -> Iterator[Task]:
     return (node for node in walk(body) if isinstance(node, Task))
 
 
+def parts(binding: Binding) -> tuple[Binding, ...]:
+    """The bindings that a binding is made of."""
+    if isinstance(binding, SequenceBinding):
+        return binding.items
+    if isinstance(binding, MappingBinding):
+        return tuple(item for _, item in binding.items)
+    if isinstance(binding, RecordBinding):
+        return tuple(item for _, item in binding.fields)
+    if isinstance(binding, OperationBinding):
+        return binding.operands
+    if isinstance(binding, ChoiceBinding):
+        return (binding.then, binding.otherwise)
+    return tuple(entry.value for entry in binding.entries) if isinstance(binding, CollectBinding) else ()
+
+
+def within(binding: Binding) -> Iterator[Binding]:
+    """A binding and every one in it, at any depth."""
+    yield binding
+    for part in parts(binding):
+        yield from within(part)
+
+
 def references(binding: Binding) -> Iterator[ParameterBinding | OutputBinding]:
-    """Every reference in a binding, at any depth."""
-    if isinstance(binding, (ParameterBinding, OutputBinding)):
-        yield binding
-    elif isinstance(binding, SequenceBinding):
-        for item in binding.items:
-            yield from references(item)
-    elif isinstance(binding, MappingBinding):
-        for _, item in binding.items:
-            yield from references(item)
-    elif isinstance(binding, RecordBinding):
-        for _, item in binding.fields:
-            yield from references(item)
+    """Every reference in a binding to a parameter or to a task's output, at any depth."""
+    return (each for each in within(binding) if isinstance(each, (ParameterBinding, OutputBinding)))
+
+
+def structures(binding: Binding) -> Iterator[str]:
+    """The ids of the branches and loops that decide what a binding stands for."""
+    for each in within(binding):
+        if isinstance(each, ChoiceBinding):
+            yield each.branch
+        elif isinstance(each, ItemBinding):
+            yield each.loop
+        elif isinstance(each, CollectBinding):
+            yield from filter(None, (each.loop,))
+            yield from (arm.branch for entry in each.entries for arm in entry.when)
+
+
+def bindings_of(node: Node) -> Iterator[tuple[str, Binding]]:
+    """What a node itself takes, apart from what is in its bodies: each binding by name."""
+    if isinstance(node, Task):
+        yield from node.inputs
+        for check in node.checks:
+            yield from (("", bound) for bound in check.bounds)
+    elif isinstance(node, Branch):
+        yield "condition", node.condition
+    elif isinstance(node, Loop):
+        yield "items", node.items
+    elif isinstance(node, Gate):
+        yield "condition", node.condition
+        yield from node.shown
+        if node.message is not None:
+            yield "message", node.message
 
 
 def location_of(span: Span | None) -> Location | None:

@@ -6,32 +6,49 @@ so that one run reports them all.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
-from penstock import capture
+from penstock import capture, harness
+from penstock.assignability import why_not
 from penstock.backend import Definition
-from penstock.bindings import Bound, Unbindable, bound
+from penstock.bindings import Bound, BuiltList, Missing, Scope, Turn, Unbindable, bound, known_values
+from penstock.control import Control
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
+from penstock.functions import definition_of, plain_function
 from penstock.modules import canonical_module
-from penstock.pitfalls import pitfalls
-from penstock.placeholders import Placeholder, Traced
+from penstock.placeholders import BOOL, OPERANDS, Operand, Placeholder, Traced, list_of
 from penstock.requirements import needs_distribution, requirements_for
+from penstock.rewriting import rewrite
 from penstock.serializers import requirements_of
-from penstock.sources import CallSite, call_site
+from penstock.settings import Gate as StepGate
+from penstock.sources import CallSite, call_site, location_of, operation_site
 from penstock.spec import (
+    CHECK,
+    DECIDE,
+    ITEMS,
+    Arm,
     Binding,
+    Branch,
+    CheckSpec,
+    CollectBinding,
+    Gate,
     Group,
+    ItemBinding,
     LiteralBinding,
+    Loop,
     Node,
+    OperationBinding,
     OutputBinding,
+    OutputSpec,
     ParameterBinding,
     ParameterSpec,
     PipelineSpec,
@@ -41,14 +58,18 @@ from penstock.spec import (
     SequenceBinding,
     Settings,
     Span,
+    StatusBinding,
     StepSpec,
     Task,
     TypeKind,
     TypeSpec,
+    parts,
     references,
+    within,
 )
 
 NONE = TypeSpec(kind=TypeKind.NONE, text="None")
+_STATUS = "penstock.harness:RunStatus"
 _CURRENT: ContextVar[Trace | None] = ContextVar("penstock_trace", default=None)
 
 
@@ -62,6 +83,21 @@ class Authored:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A step as it is to be called: its settings, the author's name for the node (empty: the step's), and the rest.
+
+    ``after`` holds what to wait for, ``gates`` what its results must satisfy, ``undo`` the call that undoes it.
+    """
+
+    step: Authored
+    settings: Settings
+    name: str = ""
+    after: tuple[object, ...] = ()
+    gates: tuple[StepGate, ...] = ()
+    undo: Call | None = None
+
+
+@dataclass(frozen=True)
 class Heading:
     """What a pipeline says of itself beside its body."""
 
@@ -69,6 +105,68 @@ class Heading:
     tags: tuple[str, ...] = ()
     owner: str = ""
     description: str = ""
+    on_failure: tuple[Call, ...] = ()
+    on_exit: tuple[Call, ...] = ()
+    timeout: float | None = None
+
+
+@dataclass
+class OpenBranch:
+    """A branch that is being traced, or may be gone on with."""
+
+    id: str
+    condition: Binding
+    text: str
+    after: tuple[str, ...]
+    span: Span
+    arms: dict[bool, list[OpenNode]] = field(default_factory=lambda: {True: [], False: []})
+
+
+@dataclass
+class OpenLoop:
+    """A loop that is being traced."""
+
+    id: str
+    items: Binding
+    item: TypeSpec
+    text: str
+    parallelism: int | None
+    after: tuple[str, ...]
+    span: Span
+    body: list[OpenNode] = field(default_factory=list)
+
+
+OpenNode = Node | OpenBranch | OpenLoop
+
+
+def _frozen(body: list[OpenNode]) -> tuple[Node, ...]:
+    return tuple(map(_closed, body))
+
+
+def _closed(node: OpenNode) -> Node:
+    if isinstance(node, OpenBranch):
+        then, otherwise = (_frozen(node.arms[holds]) for holds in (True, False))
+        return Branch(
+            id=node.id,
+            condition=node.condition,
+            text=node.text,
+            then=then,
+            otherwise=otherwise,
+            after=node.after,
+            span=node.span,
+        )
+    if isinstance(node, OpenLoop):
+        return Loop(
+            id=node.id,
+            items=node.items,
+            item=node.item,
+            text=node.text,
+            parallelism=node.parallelism,
+            body=_frozen(node.body),
+            after=node.after,
+            span=node.span,
+        )
+    return node
 
 
 def current_trace() -> Trace | None:
@@ -76,8 +174,8 @@ def current_trace() -> Trace | None:
     return _CURRENT.get()
 
 
-def define(pipeline: Authored, heading: Heading, is_step: Callable[[object], bool]) -> Definition:
-    """Traces a pipeline function into a spec; ``is_step`` tells steps from other objects.
+def define(pipeline: Authored, heading: Heading) -> Definition:
+    """Traces a pipeline function into a spec.
 
     Raises:
         DefinitionError: with everything that is wrong with it.
@@ -87,8 +185,11 @@ def define(pipeline: Authored, heading: Heading, is_step: Callable[[object], boo
     trace.problems.extend(declaration.problems)
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
     trace.parameters = {each.name: each.type for each in declaration.parameters}
-    trace.problems.extend(pitfalls(pipeline.function, pipeline.namespace, is_step))
     result = trace.result(pipeline, declaration, inputs)
+    on_failure, on_exit = (
+        tuple(trace.ending(call, declaration, definition_location(pipeline.function)) for call in calls)
+        for calls in (heading.on_failure, heading.on_exit)
+    )
     steps, modules = trace.programs()
     if trace.problems:
         raise DefinitionError(tuple(dict.fromkeys(trace.problems)))
@@ -100,16 +201,19 @@ def define(pipeline: Authored, heading: Heading, is_step: Callable[[object], boo
         description=heading.description or inspect.getdoc(pipeline.function) or "",
         parameters=declaration.parameters,
         steps=steps,
-        body=tuple(trace.body),
+        body=_frozen(trace.body),
         result=result,
         returns=declaration.returns,
         modules=modules,
+        on_failure=on_failure,
+        on_exit=on_exit,
+        timeout=heading.timeout,
         schedule=heading.schedule,
         tags=heading.tags,
         owner=heading.owner,
         span=_span(definition_location(pipeline.function), file),
     )
-    functions = {id_: step.authored.function for id_, step in trace.steps.items()}
+    functions = {id_: step.function for id_, step in trace.steps.items()}
     return Definition(spec, functions, dict(trace.names.types), folder)
 
 
@@ -145,9 +249,13 @@ def _span(location: Location, file: str) -> Span:
 
 @dataclass
 class _Step:
-    """A step that the pipeline calls, its declaration, and the types of all that is given to it."""
+    """A step that the pipeline calls, its declaration, and the types of all that is given to it.
 
-    authored: Authored
+    Those without an author are the harness's own.
+    """
+
+    function: Callable[..., Any]
+    authored: Authored | None
     declaration: Declaration
     given: list[TypeSpec] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
@@ -162,7 +270,8 @@ class Trace:
     def __init__(self) -> None:
         self.names = Names()
         self.problems: list[Diagnostic] = []
-        self.body: list[Node] = []
+        self.body: list[OpenNode] = []
+        self.scope: Scope = ()
         self.steps: dict[str, _Step] = {}
         self.parameters: dict[str, TypeSpec] = {}
         self._outputs: dict[tuple[str, str], TypeSpec] = {}
@@ -170,22 +279,36 @@ class Trace:
         self._ids: set[str] = set()
         self._callers: dict[str, str] = {}
         self._serializers: dict[str, Callable[..., object]] = {}
+        self._items: dict[str, TypeSpec] = {}
+        self._sources: dict[str, tuple[str, ...]] = {}
+        self._scopes: dict[str, Scope] = {}
+        self._gates: tuple[str, ...] = ()
+        self._known: tuple[Binding, ...] = ()
+        self._outer: list[tuple[list[OpenNode], Scope, tuple[str, ...], tuple[Binding, ...]]] = []
 
     def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
         """Calls the pipeline function; what it returns, as a binding."""
-        token = _CURRENT.set(self)
+        token, operands = _CURRENT.set(self), OPERANDS.set(self.operand)
         try:
-            returned = pipeline.function(**inputs)
+            returned = self._called(pipeline.function, inputs)
         except DefinitionError as error:
             raise DefinitionError(tuple(dict.fromkeys((*self.problems, *error.diagnostics)))) from None
         finally:
             _CURRENT.reset(token)
+            OPERANDS.reset(operands)
         if declaration.returns.kind == "none" and (returned is None or _is_nothing(returned)):
             return None
         return self._returned(pipeline, declaration, returned)
 
+    def _called(self, function: Callable[..., Any], given: Mapping[str, object]) -> object:
+        """What a pipeline function returns, with the control flow in it captured where its source can be read."""
+        make = rewrite(function) if isinstance(function, FunctionType) else None
+        return (make(Control(self)) if make else function)(**given)
+
     def _returned(self, pipeline: Authored, declaration: Declaration, returned: object) -> Binding | None:
         location = definition_location(pipeline.function)
+        if isinstance(returned, Missing):
+            returned.refuse(_last_return(pipeline.function))
         try:
             value, reason = bound(returned, declaration.type, self.names)
         except Unbindable as error:
@@ -197,44 +320,252 @@ class Trace:
             self.problems.append(Diagnostic("P208", message, location, fix))
         return value.binding
 
-    def call(
-        self,
-        step: Authored,
-        settings: Settings,
-        name: str,
-        after: Iterable[object],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Placeholder:
-        """Records a call of a step; ``name`` is the author's for the node, empty to call it by the function's name."""
+    def call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Placeholder:
+        """Records a call of a step."""
+        step, settings = call.step, call.settings
         site = call_site(step.function.__name__)
         called = self._step(step)
-        id_ = self._node_id(name or step.name, site, chosen=bool(name))
+        id_ = self._node_id(call.name or step.name, site, chosen=bool(call.name))
         called.needs_requirements |= settings.packages is None
-        waits = list(self._after(after, site))
+        waits = [*self._gates, *self._after(call.after, site)]
         inputs: list[tuple[str, Binding]] = []
         for parameter, value in self._arguments(step, called.declaration, args, kwargs, site):
             made = self._bound(step, called.declaration, parameter, value, site)
-            called.given.append(made.type)
-            called.given.extend(self._wholes(made.binding))
-            called.bindings.append(made.binding)
-            if _may_hold_objects(made.type):
-                called.sources.update(self._callers[node] for node in _nodes_of(made.binding))
+            self._take(called, made)
             waits.extend(made.nodes)
             inputs.append((parameter.name, made.binding))
+        checks = tuple(self._check(called, gate, site) for gate in call.gates)
+        task = Task(
+            id=id_,
+            step=self.names.of(step.function),
+            inputs=tuple(inputs),
+            after=tuple(dict.fromkeys(waits)),
+            settings=settings,
+            checks=checks,
+            span=self._span(site),
+        )
+        self._place(id_, task.step)
+        self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
+        undo = self._undoing(call.undo, task, called.declaration, site) if call.undo else None
+        self.body.append(task.model_copy(update={"rollback": undo}) if undo else task)
+        return _output(id_, called.declaration)
+
+    def _take(self, called: _Step, made: Bound) -> None:
+        """Notes what a step is given, so that its program holds what reading that needs."""
+        called.given.append(made.type)
+        called.given.extend(self._wholes(made.binding))
+        called.bindings.append(made.binding)
+        if any(map(_may_hold_objects, (made.type, *self._wholes(made.binding)))):
+            called.sources.update(self._callers[node] for node in self._nodes_of(made.binding))
+
+    def _place(self, id_: str, step: str) -> None:
+        self._callers[id_] = step
+        self._scopes[id_] = self.scope
+
+    def _check(self, called: _Step, gate: StepGate, site: CallSite) -> CheckSpec:
+        bounds: list[Binding] = []
+        for each in gate.bounds:
+            try:
+                made, _ = bound(each, ANY, self.names, self.scope)
+            except Unbindable as error:
+                message = f"a bound of the gate on `{gate.value}` cannot be written into a pipeline: {error}"
+                self.problems.append(Diagnostic("P203", message, site.location(), error.fix))
+                continue
+            self._take(called, made)
+            bounds.append(made.binding)
+        return CheckSpec(value=gate.value, operator=gate.operator, bounds=tuple(bounds), message=gate.message)
+
+    def _undoing(self, undo: Call, task: Task, done: Declaration, site: CallSite) -> Task:
+        """The task that undoes another: parameters take the other's inputs and outputs of the same names."""
+        called = self._step(undo.step)
+        called.needs_requirements |= undo.settings.packages is None
+        types = {each.name: each.type for each in done.parameters}
+        known: dict[str, Bound] = {}
+        for name, binding in task.inputs:
+            known[name] = Bound(binding, types[name], f"`{name}`")
+        for each in done.outputs:
+            known[each.name] = Bound(OutputBinding(node=task.id, output=each.name), each.type, f"output `{each.name}`")
+        left = [each for each in called.declaration.parameters if each.name not in known]
+        if len(left) == 1 and done.returns.kind == "value":
+            known[left[0].name] = known["output"]
+        inputs = self._matched(undo, called, known, f"`{task.id}` and its inputs", site.location())
+        id_ = self._node_id(undo.name or undo.step.name, site, chosen=False)
+        self._place(id_, self.names.of(undo.step.function))
+        return Task(id=id_, step=self._callers[id_], inputs=inputs, settings=undo.settings, span=self._span(site))
+
+    def ending(self, call: Call, pipeline: Declaration, location: Location) -> Task:
+        """The task for a step that runs at the end of a run; its parameters take the pipeline's of the same names."""
+        called = self._step(call.step)
+        called.needs_requirements |= call.settings.packages is None
+        known = {
+            each.name: Bound(ParameterBinding(name=each.name), each.type, f"parameter `{each.name}`")
+            for each in pipeline.parameters
+        }
+        for each in called.declaration.parameters:
+            if each.type.name == _STATUS:
+                known[each.name] = Bound(StatusBinding(), each.type, "the run's status")
+        inputs = self._matched(call, called, known, "the pipeline's parameters and the `RunStatus`", location)
+        number, id_ = 1, call.name or call.step.name
+        while id_ in self._ids:
+            number += 1
+            id_ = f"{call.name or call.step.name}_{number}"
+        self._ids.add(id_)
+        _, file, _ = canonical_module("", location.path)
+        span = _span(location, file)
+        return Task(id=id_, step=self.names.of(call.step.function), inputs=inputs, settings=call.settings, span=span)
+
+    def _matched(
+        self, call: Call, called: _Step, known: Mapping[str, Bound], said: str, location: Location
+    ) -> tuple[tuple[str, Binding], ...]:
+        """What each parameter of a step takes, by its name; what none of the known values fits is reported."""
+        inputs: list[tuple[str, Binding]] = []
+        for each in called.declaration.parameters:
+            made = known.get(each.name)
+            if made is None:
+                if each.required:
+                    message = f"`{call.step.name}` takes `{each.name}`, which is not among {said}"
+                    fix = did_you_mean(each.name, sorted(known), otherwise="it can take: {}")
+                    self.problems.append(Diagnostic("P213", message, location, fix))
+                continue
+            reason = why_not(made.type, each.type)
+            if reason:
+                message = (
+                    f"`{each.name}` of `{call.step.name}` takes {each.type.text}, but {made.said} is {made.type.text}"
+                )
+                self.problems.append(Diagnostic("P204", message, location, f"annotate `{each.name}: {made.type.text}`"))
+            self._take(called, made)
+            inputs.append((each.name, made.binding))
+        return tuple(inputs)
+
+    # --- scopes -------------------------------------------------------------------------------------------------------
+
+    def operand(self, value: object) -> Operand:
+        """A value that stands in the author's code, as a binding where the pipeline function is now."""
+        try:
+            made, _ = bound(value, ANY, self.names, self.scope)
+        except Unbindable as error:
+            location = operation_site()[0]
+            message = f"{value!r:.60} cannot be written into a pipeline: {error}"
+            raise DefinitionError(Diagnostic("P203", message, location, error.fix)) from None
+        return Operand(made.binding, made.type, made.said)
+
+    def deferred(self, value: object) -> Placeholder:
+        """A value that holds placeholders, as one placeholder."""
+        if isinstance(value, Placeholder):
+            return value
+        made = self.operand(value)
+        return Placeholder(made.binding, made.type, made.said)
+
+    def open_branch(self, condition: Placeholder) -> OpenBranch:
+        """Begins a branch; what is traced next belongs to neither arm until `enter`."""
+        location, expression = operation_site()
+        made = self._evaluated(DECIDE, condition)
+        id_ = self._node_id("if", None, chosen=False)
+        branch = OpenBranch(id_, made.binding, _written(expression, location), self._gates, self._span_at(location))
+        self._place(id_, DECIDE)
+        self._sources[id_] = tuple(self._nodes_of(made.binding))
+        self._outputs[id_, "holds"] = BOOL
+        self.body.append(branch)
+        return branch
+
+    def discard(self, branch: OpenBranch) -> None:
+        """Takes back a branch of which no arm holds anything."""
+        self.body.remove(branch)
+        self._ids.discard(branch.id)
+
+    def open_loop(self, items: Placeholder, item: TypeSpec) -> OpenLoop:
+        """Begins a loop; what is traced after `enter` is its body."""
+        location, expression = operation_site()
+        made = self._evaluated(ITEMS, items)
+        id_ = self._node_id("for", None, chosen=False)
+        parallelism = items.__penstock__.parallelism
+        written = _written(expression, location)
+        loop = OpenLoop(id_, made.binding, item, written, parallelism, self._gates, self._span_at(location))
+        self._place(id_, ITEMS)
+        self._sources[id_] = tuple(self._nodes_of(made.binding))
+        self._items[id_] = item
+        self.body.append(loop)
+        return loop
+
+    def enter(self, body: list[OpenNode], place: Turn | Arm, known: Iterable[Binding] = ()) -> None:
+        """Begins the body of a loop or an arm of a branch; ``known`` are values that are not None there."""
+        self._outer.append((self.body, self.scope, self._gates, self._known))
+        self.body, self.scope, self._gates = body, (*self.scope, place), ()
+        self._known = (*self._known, *known)
+
+    def leave(self) -> None:
+        """Ends what was begun last. What follows waits for the gates in it, too."""
+        inner = self._gates
+        self.body, self.scope, gates, self._known = self._outer.pop()
+        self._gates = tuple(dict.fromkeys((*gates, *inner)))
+
+    def gate(self, condition: object, text: str, message: object) -> None:
+        """Records a gate, for which everything that is traced after it waits."""
+        location, expression = operation_site()
+        made = self._evaluated(CHECK, condition)
+        shown = {_label(each): each for each in _compared(made.binding)}
+        said = None if message is None else self._evaluated(CHECK, message).binding
+        id_ = self._node_id("assert", None, chosen=False)
+        self._place(id_, CHECK)
         self.body.append(
-            Task(
+            Gate(
                 id=id_,
-                step=self.names.of(step.function),
-                inputs=tuple(inputs),
-                after=tuple(dict.fromkeys(waits)),
-                settings=settings,
-                span=self._span(site),
+                condition=made.binding,
+                text=text or _written(expression, location),
+                shown=tuple(shown.items()),
+                message=said,
+                after=self._gates,
+                span=self._span_at(location),
             )
         )
-        self._callers[id_] = self.names.of(step.function)
-        self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
-        return _output(id_, called.declaration)
+        self._gates = (id_,)
+        if isinstance(condition, Placeholder):
+            self._known = (*self._known, *known_values(condition.__penstock__.binding, holds=True))
+
+    @property
+    def count(self) -> int:
+        """How many nodes there are so far."""
+        return len(self._ids)
+
+    def scope_of(self, value: Placeholder) -> Scope:
+        """The loops and arms around what a value comes from."""
+        found = [
+            self._scopes[ref.node] for ref in references(value.__penstock__.binding) if isinstance(ref, OutputBinding)
+        ]
+        items = (each for each in within(value.__penstock__.binding) if isinstance(each, ItemBinding))
+        found += [(*self._scopes[each.loop], Turn(each.loop)) for each in items]
+        if value.__penstock__.node:
+            found.append(self._scopes[value.__penstock__.node])
+        return max(found, key=len, default=())
+
+    def _evaluated(self, step: str, value: object) -> Bound:
+        """A value that a step of the harness's own takes."""
+        made = self.operand(value)
+        self._refuse_escape(made.binding, made.said, operation_site()[0])
+        taken = Bound(made.binding, made.type, made.said)
+        if step not in self.steps:
+            self.steps[step] = _Step(getattr(harness, step.partition(":")[2]), None, _OWN[step])
+            self.steps[step].needs_requirements = True
+        self._take(self.steps[step], taken)
+        return taken
+
+    def _refuse_escape(
+        self, binding: Binding, said: str, location: Location, turns: frozenset[str] = frozenset()
+    ) -> None:
+        """Refuses a value of a loop's body outside of that body."""
+        turns |= {each.loop for each in self.scope if isinstance(each, Turn)}
+        loops: set[str] = set()
+        if isinstance(binding, OutputBinding):
+            loops = {each.loop for each in self._scopes.get(binding.node, ()) if isinstance(each, Turn)}
+        elif isinstance(binding, ItemBinding):
+            loops = {binding.loop}
+        if loops - turns:
+            message = f"{said} is of one item of a loop, and is taken outside of the loop's body"
+            fix = "collect the values of all items: `xs.append(x)` on a list made before the loop, or a comprehension"
+            raise DefinitionError(Diagnostic("P314", message, location, fix))
+        inner = turns | {binding.loop} if isinstance(binding, CollectBinding) else turns
+        for part in parts(binding):
+            self._refuse_escape(part, said, location, inner)
 
     def nest(
         self,
@@ -251,19 +582,20 @@ class Trace:
         self.problems.extend(declaration.problems)
         id_ = self._node_id(name or pipeline.name, site, chosen=bool(name))
         given: dict[str, object] = {}
-        waits = list(self._after(after, site))
+        waits = [*self._gates, *self._after(after, site)]
         for parameter, value in self._arguments(pipeline, declaration, args, kwargs, site):
             made = self._bound(pipeline, declaration, parameter, value, site)
             waits.extend(made.nodes)
             given[parameter.name] = value
+        self._scopes[id_] = self.scope
         with self._group(id_) as body:
-            returned = pipeline.function(**given)
+            returned = self._called(pipeline.function, given)
         self.body.append(
             Group(
                 id=id_,
                 pipeline=pipeline.name,
                 description=heading.description or inspect.getdoc(pipeline.function) or "",
-                body=tuple(body),
+                body=_frozen(body),
                 after=tuple(dict.fromkeys(waits)),
                 span=self._span(site),
             )
@@ -271,25 +603,26 @@ class Trace:
         return self._after_group(id_, returned)
 
     @contextmanager
-    def _group(self, id_: str) -> Iterator[list[Node]]:
-        outer, prefix = self.body, self._prefix
-        self.body, self._prefix = [], f"{id_}."
+    def _group(self, id_: str) -> Iterator[list[OpenNode]]:
+        outer, prefix, gates = self.body, self._prefix, self._gates
+        self.body, self._prefix, self._gates = [], f"{id_}.", ()
         try:
             yield self.body
         finally:
             self.body, self._prefix = outer, prefix
+            self._gates = tuple(dict.fromkeys((*gates, *self._gates)))
 
     @staticmethod
     def _after_group(id_: str, returned: object) -> object:
         """What a nested pipeline returned, such that ``after=`` it waits for all of the group."""
         if returned is None:
             return Placeholder(LiteralBinding(value=None), NONE, f"`{id_}`", id_)
-        return _mapped(returned, lambda traced: Placeholder(traced.binding, traced.type, traced.said, id_))
+        return _mapped(returned, lambda traced: _placeholder(replace(traced, node=id_)))
 
     def _step(self, step: Authored) -> _Step:
         id_ = self.names.of(step.function)
         known = self.steps.get(id_)
-        if known is not None and known.authored.function is step.function:
+        if known is not None and known.function is step.function:
             return known
         declaration = declaration_of(step.function, self.names, step.namespace)
         self.problems.extend(declaration.problems)
@@ -298,12 +631,12 @@ class Trace:
             fix = "rename one of the functions; where one function makes both, pass what differs as a parameter"
             self.problems.append(Diagnostic("P209", message, definition_location(step.function), fix))
         self._serializers.update((self.names.of(each), each) for each in declaration.serializers)
-        self.steps[id_] = _Step(step, declaration)
+        self.steps[id_] = _Step(step.function, step, declaration)
         return self.steps[id_]
 
-    def _node_id(self, name: str, site: CallSite, *, chosen: bool) -> str:
+    def _node_id(self, name: str, site: CallSite | None, *, chosen: bool) -> str:
         id_ = f"{self._prefix}{name}"
-        if id_ in self._ids and chosen:
+        if id_ in self._ids and chosen and site is not None:
             fix = "choose another name, or leave it out: calls are then numbered"
             self.problems.append(Diagnostic("P206", f"two nodes are called `{id_}`", site.location(), fix))
         number = 1
@@ -315,8 +648,9 @@ class Trace:
 
     def _after(self, after: Iterable[object], site: CallSite) -> Iterator[str]:
         for each in after:
-            nodes = each.__penstock__.nodes if isinstance(each, Placeholder) else ()
-            if not nodes:
+            is_list = isinstance(each, BuiltList)
+            nodes = self.deferred(each).__penstock__.nodes if is_list or isinstance(each, Placeholder) else ()
+            if not nodes and not is_list:
                 message = f"`after` holds {each!r:.60}, which is not the result of a step or of a pipeline"
                 fix = "give what calling a step returned: `x = load(); train.with_options(after=[x])()`"
                 self.problems.append(Diagnostic("P210", message, site.location(), fix))
@@ -347,27 +681,46 @@ class Trace:
         location = site.location(site.argument(parameter.name, position))
         what = f"`{parameter.name}` of `{callee.name}`"
         try:
-            made, reason = bound(value, parameter.type, self.names)
+            made, reason = bound(value, parameter.type, self.names, self.scope)
         except Unbindable as error:
             message = f"{what} is given what cannot be written into a pipeline: {error}"
             self.problems.append(Diagnostic("P203", message, location, error.fix))
             return Bound(LiteralBinding(value=None), ANY, repr(value))
+        self._refuse_escape(made.binding, made.said, location)
+        if reason and made.binding in self._known:
+            reason = why_not(_without_none(made.type), parameter.type)
         if reason:
             message = f"{what} takes {parameter.type.text}, but {_contrast(made, value, reason)}"
             self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
         return made
 
-    def _wholes(self, binding: Binding) -> Iterator[TypeSpec]:
-        """The types of what a binding takes parts of: each is decoded whole where the step runs."""
-        for ref in references(binding):
-            if ref.path and isinstance(ref, ParameterBinding):
-                yield self.parameters[ref.name]
-            elif ref.path and isinstance(ref, OutputBinding):
-                yield self._outputs[ref.node, ref.output]
+    def _wholes(self, binding: Binding) -> tuple[TypeSpec, ...]:
+        """The types of all that a binding refers to: each is decoded whole where the step runs."""
+        found: list[TypeSpec] = []
+        for each in within(binding):
+            if isinstance(each, ParameterBinding):
+                found.append(self.parameters[each.name])
+            elif isinstance(each, OutputBinding):
+                found.append(self._outputs[each.node, each.output])
+            elif isinstance(each, ItemBinding):
+                found.append(self._items[each.loop])
+        return tuple(found)
+
+    def _nodes_of(self, binding: Binding) -> Iterator[str]:
+        """The nodes whose objects a binding may hand on."""
+        for each in within(binding):
+            if isinstance(each, OutputBinding):
+                yield each.node
+            elif isinstance(each, ItemBinding):
+                yield each.loop
 
     def _span(self, site: CallSite) -> Span:
-        _, file, _ = canonical_module("", site.path)
-        return _span(site.location(), file)
+        return self._span_at(site.location())
+
+    @staticmethod
+    def _span_at(location: Location) -> Span:
+        _, file, _ = canonical_module("", location.path)
+        return _span(location, file)
 
     def programs(self) -> tuple[tuple[StepSpec, ...], tuple[Any, ...]]:
         """The captured steps, and the author's modules that they reach."""
@@ -388,7 +741,7 @@ class Trace:
         An object, pickled or encoded, can hold instances of any class, and refer to any function, that the program of
         the step that made it reaches; those, and no others.
         """
-        own = {id_: _definitions(self.steps[id_].authored, each) for id_, each in captured.items()}
+        own = {id_: _definitions(self.steps[id_].function, each) for id_, each in captured.items()}
         held = {id_: dict(each) for id_, each in own.items()}
         grown = True
         while grown:
@@ -410,11 +763,10 @@ class Trace:
         # A value that is declared as `Any` may hold an instance of any class that the pipeline's types mention.
         open_ = self.names.types if any(_is_open(type_) for type_ in step.given) else ()
         also = self.names.authored(iter((*named, *made, *open_)))
-        return capture.capture(
-            step.authored.function,
-            (*step.declaration.serializers, *self._readers(step), *also, *more),
-            find_requirements=step.needs_requirements,
-        )
+        needed = (*step.declaration.serializers, *self._readers(step), *also, *more)
+        if step.authored is None:
+            return capture.capture_definitions(needed)
+        return capture.capture(step.authored.function, needed, find_requirements=step.needs_requirements)
 
     def _readers(self, step: _Step) -> Iterator[Callable[..., object]]:
         """What reads the artifacts given to a step that others wrote by serializers of their own."""
@@ -442,7 +794,7 @@ class Trace:
             libraries.update(each for type_ in types for each in self._libraries(type_))
         return StepSpec(
             id=id_,
-            description=inspect.getdoc(step.authored.function) or "",
+            description=inspect.getdoc(step.function) or "",
             inputs=declaration.parameters,
             outputs=declaration.outputs,
             returns=declaration.returns,
@@ -465,6 +817,58 @@ def _mapped(value: Any, change: Callable[[Traced], Placeholder]) -> Any:
     return value
 
 
+def _placeholder(traced: Traced) -> Placeholder:
+    return Placeholder(traced.binding, traced.type, traced.said, traced.node, traced.either, traced.parallelism)
+
+
+def _without_none(type_: TypeSpec) -> TypeSpec:
+    """A type without None, for a value that is known not to be None."""
+    members = tuple(each for each in type_.args if each.kind is not TypeKind.NONE)
+    if type_.kind is not TypeKind.UNION or not members:
+        return type_
+    text = " | ".join(each.text for each in members)
+    return members[0] if len(members) == 1 else TypeSpec(kind=TypeKind.UNION, args=members, text=text)
+
+
+def _last_return(function: Callable[..., Any]) -> Location:
+    """Where a function ends, as far as its source can be read."""
+    try:
+        module, path = definition_of(plain_function(function))
+    except DefinitionError:
+        return definition_location(function)
+    found = [each for each in ast.walk(path[-1]) if isinstance(each, ast.Return)]
+    last = max(found, key=lambda each: each.lineno, default=None)
+    return location_of(str(module.path), last.value or last, last.lineno) if last else definition_location(function)
+
+
+def _written(expression: ast.expr | None, location: Location) -> str:
+    """The author's text of an expression, on one line."""
+    return ast.unparse(expression) if expression is not None else location.text.strip()
+
+
+def _compared(condition: Binding) -> Iterator[Binding]:
+    """The values that a condition compares, constants left out."""
+    waiting = [condition]
+    while waiting:
+        binding = waiting.pop(0)
+        if isinstance(binding, OperationBinding):
+            waiting[:0] = binding.operands
+        elif not isinstance(binding, LiteralBinding):
+            yield binding
+
+
+def _label(binding: Binding) -> str:
+    """A short name for a value: ``train.accuracy``, ``floor``."""
+    path = "".join(
+        f".{each.key}" if each.kind == "attribute" else f"[{each.key!r}]" for each in getattr(binding, "path", ())
+    )
+    if isinstance(binding, OutputBinding):
+        return f"{binding.node}{path}" if binding.output == "output" else f"{binding.node}.{binding.output}{path}"
+    if isinstance(binding, ParameterBinding):
+        return f"{binding.name}{path}"
+    return f"item{path}" if isinstance(binding, ItemBinding) else f"value{path}"
+
+
 def _is_nothing(value: object) -> bool:
     return isinstance(value, Placeholder) and value.__penstock__.type.kind is TypeKind.NONE
 
@@ -484,6 +888,20 @@ def _whole(returns: Returns, outputs: tuple[tuple[str, OutputBinding], ...]) -> 
     if returns.kind == "tuple":
         return SequenceBinding(kind="tuple", items=tuple(binding for _, binding in outputs))
     return RecordBinding(type=returns.type, fields=outputs)
+
+
+def _own(outputs: tuple[OutputSpec, ...], *names: str) -> Declaration:
+    parameters = tuple(ParameterSpec(name=name, type=ANY) for name in names)
+    returns, type_ = Returns(kind="value" if outputs else "none"), outputs[0].type if outputs else NONE
+    return Declaration(parameters, outputs, returns, type_, (), ())
+
+
+# The harness's own steps.
+_OWN = {
+    DECIDE: _own((OutputSpec(name="holds", type=BOOL),), "condition"),
+    ITEMS: _own((OutputSpec(name="items", type=list_of(ANY)),), "items"),
+    CHECK: _own((), "condition", "text", "shown", "message"),
+}
 
 
 def _shown(parameter: ParameterSpec) -> str:
@@ -515,16 +933,12 @@ def _may_hold_objects(type_: TypeSpec) -> bool:
     return any(_may_hold_objects(part) for part in type_.args)
 
 
-def _nodes_of(binding: Binding) -> Iterator[str]:
-    return (ref.node for ref in references(binding) if isinstance(ref, OutputBinding))
-
-
-def _definitions(step: Authored, captured: capture.Captured) -> dict[str, Any]:
+def _definitions(function: Callable[..., Any], captured: capture.Captured) -> dict[str, Any]:
     """The author's classes and functions that a program holds, by their names in it, the step itself left out."""
     found: dict[str, Any] = {}
     for reach in captured.reach:
         own = reach.module == captured.entry.partition(":")[0]
-        namespace = step.function.__globals__ if own else vars(sys.modules.get(reach.module, step))
+        namespace = inspect.unwrap(function).__globals__ if own else vars(sys.modules.get(reach.module, function))
         for name in reach.names:
             thing = namespace.get(name)
             is_definition = isinstance(thing, (type, FunctionType)) and capture.is_authored(thing)
@@ -556,15 +970,11 @@ def _class_names(type_: TypeSpec) -> Iterator[str]:
 
 def _record_names(binding: Binding) -> Iterator[str]:
     """The classes that a binding needs in order to be put together."""
-    if isinstance(binding, RecordBinding):
-        yield binding.type
-        for _, part in binding.fields:
-            yield from _record_names(part)
-    elif isinstance(binding, SequenceBinding):
-        for part in binding.items:
-            yield from _record_names(part)
-    elif isinstance(binding, LiteralBinding):
-        yield from _tagged_names(binding.value)
+    for each in within(binding):
+        if isinstance(each, RecordBinding):
+            yield each.type
+        elif isinstance(each, LiteralBinding):
+            yield from _tagged_names(each.value)
 
 
 def _tagged_names(wire: Any) -> Iterator[str]:

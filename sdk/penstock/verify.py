@@ -8,20 +8,32 @@ from collections.abc import Iterable, Iterator
 
 from penstock.diagnostics import Diagnostic
 from penstock.spec import (
+    CHECK,
+    DECIDE,
+    ITEMS,
     Binding,
-    Group,
+    Branch,
+    CollectBinding,
+    Gate,
+    ItemBinding,
+    Loop,
     Node,
     OutputBinding,
     ParameterBinding,
     PipelineSpec,
     Span,
+    StatusBinding,
     StepSpec,
     Task,
     TypeSpec,
+    bindings_of,
+    bodies,
     location_of,
-    references,
+    parts,
+    structures,
     tasks,
     walk,
+    within,
 )
 from penstock.types import why_not
 
@@ -43,36 +55,45 @@ def verify(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     yield from _names(pipeline)
     yield from _duplicates(pipeline)
     steps = {step.id: step for step in pipeline.steps}
-    outputs = {
-        task.id: {each.name for each in steps[task.step].outputs} for task in tasks(pipeline.body) if task.step in steps
-    }
-    nodes = {node.id for node in walk(pipeline.body)}
-    parameters = {each.name for each in pipeline.parameters}
-    for task in tasks(pipeline.body):
-        where = f"node `{task.id}`"
+    known = _Known(pipeline, steps)
+    for task in _all_tasks(pipeline):
         if task.step not in steps:
-            yield _problem("P405", f"{where} calls `{task.step}`, which is not among the steps", task.span)
-            continue
-        yield from _inputs(task, steps[task.step])
-        for name, binding in task.inputs:
-            yield from _dangling(binding, f"input `{name}` of {where}", parameters, outputs, task.span)
+            yield _problem("P405", f"node `{task.id}` calls `{task.step}`, which is not among the steps", task.span)
+        else:
+            yield from _inputs(task, steps[task.step])
     for node in walk(pipeline.body):
+        needed = {Branch: DECIDE, Loop: ITEMS, Gate: CHECK}.get(type(node))
+        if needed is not None and needed not in steps:
+            yield _problem("P405", f"node `{node.id}` needs `{needed}`, which is not among the steps", node.span)
         for other in node.after:
-            if other not in nodes:
+            if other not in known.nodes:
                 yield _problem("P404", f"node `{node.id}` is after `{other}`, which does not exist", node.span)
+    yield from known.dangling(pipeline.body, frozenset())
+    for task in (*pipeline.on_failure, *pipeline.on_exit):
+        yield from known.of_node(task, frozenset(), at_the_end=True)
     if pipeline.result is not None:
-        yield from _dangling(pipeline.result, "the pipeline's result", parameters, outputs, pipeline.span)
+        yield from known.of_binding(pipeline.result, "the pipeline's result", pipeline.span, frozenset())
     yield from _misfits(pipeline, steps)
     yield from _cycles(pipeline)
 
 
+def _all_tasks(pipeline: PipelineSpec) -> Iterator[Task]:
+    """Every task, with those that undo others and those at the end of a run."""
+    for task in tasks(pipeline.body):
+        yield task
+        if task.rollback is not None:
+            yield task.rollback
+    yield from (*pipeline.on_failure, *pipeline.on_exit)
+
+
 def _names(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
-    settings = [task.settings for task in tasks(pipeline.body)]
-    placed: list[PipelineSpec | StepSpec | Node] = [pipeline, *pipeline.steps, *walk(pipeline.body)]
+    settings = [task.settings for task in _all_tasks(pipeline)]
+    nodes = [*walk(pipeline.body), *_beside(pipeline)]
+    placed: list[PipelineSpec | StepSpec | Node] = [pipeline, *pipeline.steps, *nodes]
     spans = [each.span for each in placed if each.span]
     named: dict[str, Iterable[str]] = {
         "a pipeline's name": [pipeline.name],
-        "a node's id": [node.id for node in walk(pipeline.body)],
+        "a node's id": [node.id for node in nodes],
         "a name": [each.name for each in pipeline.parameters]
         + [each.name for step in pipeline.steps for each in step.inputs]
         + [each.name for step in pipeline.steps for each in step.outputs],
@@ -89,9 +110,15 @@ def _names(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
                 yield _problem("P402", f"{name!r} cannot be {what}", pipeline.span)
 
 
+def _beside(pipeline: PipelineSpec) -> Iterator[Task]:
+    """The tasks that stand in no body: those that undo others, and those at the end of a run."""
+    yield from (task.rollback for task in tasks(pipeline.body) if task.rollback is not None)
+    yield from (*pipeline.on_failure, *pipeline.on_exit)
+
+
 def _duplicates(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     listed = {
-        "node": [node.id for node in walk(pipeline.body)],
+        "node": [node.id for node in (*walk(pipeline.body), *_beside(pipeline))],
         "step": [step.id for step in pipeline.steps],
         "parameter": [each.name for each in pipeline.parameters],
         "module": [module.name for module in pipeline.modules],
@@ -112,17 +139,63 @@ def _inputs(task: Task, step: StepSpec) -> Iterator[Diagnostic]:
             yield _problem("P406", f"node `{task.id}` does not give `{each.name}`, which `{step.id}` needs", task.span)
 
 
-def _dangling(
-    binding: Binding, where: str, parameters: set[str], outputs: dict[str, set[str]], span: Span | None
-) -> Iterator[Diagnostic]:
-    for ref in references(binding):
-        if not isinstance(ref, OutputBinding):
-            if ref.name not in parameters:
-                yield _problem("P404", f"{where} refers to parameter `{ref.name}`, which does not exist", span)
-        elif ref.output not in outputs.get(ref.node, ()):
-            yield _problem(
-                "P404", f"{where} refers to output `{ref.output}` of `{ref.node}`, which does not exist", span
-            )
+class _Known:
+    """What the bindings of a pipeline may refer to, and where."""
+
+    def __init__(self, pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> None:
+        self.parameters = {each.name for each in pipeline.parameters}
+        self.nodes = {node.id: node for node in walk(pipeline.body)}
+        self.outputs = {
+            task.id: {each.name for each in steps[task.step].outputs}
+            for task in tasks(pipeline.body)
+            if task.step in steps
+        }
+        self.loops: dict[str, frozenset[str]] = {}
+        self._note_loops(pipeline.body, frozenset())
+
+    def _note_loops(self, body: tuple[Node, ...], loops: frozenset[str]) -> None:
+        for node in body:
+            self.loops[node.id] = loops
+            for inner in bodies(node):
+                self._note_loops(inner, loops | {node.id} if isinstance(node, Loop) else loops)
+
+    def dangling(self, body: tuple[Node, ...], loops: frozenset[str]) -> Iterator[Diagnostic]:
+        """The bindings of a body, and of what is in it, that refer to nothing."""
+        for node in body:
+            yield from self.of_node(node, loops)
+            if isinstance(node, Task) and node.rollback is not None:
+                yield from self.of_node(node.rollback, loops)
+            for inner in bodies(node):
+                yield from self.dangling(inner, loops | {node.id} if isinstance(node, Loop) else loops)
+
+    def of_node(self, node: Node, loops: frozenset[str], *, at_the_end: bool = False) -> Iterator[Diagnostic]:
+        """As `dangling`, for what a node itself takes."""
+        for name, binding in bindings_of(node):
+            where = f"input `{name}` of node `{node.id}`" if name else f"a gate of node `{node.id}`"
+            yield from self.of_binding(binding, where, node.span, loops)
+            if not at_the_end and any(isinstance(each, StatusBinding) for each in within(binding)):
+                yield _problem("P408", f"{where} takes the run's status, which is known at its end only", node.span)
+
+    def of_binding(
+        self, binding: Binding, where: str, span: Span | None, loops: frozenset[str]
+    ) -> Iterator[Diagnostic]:
+        """As `dangling`, for a binding that stands in the bodies of ``loops``."""
+        if isinstance(binding, ParameterBinding) and binding.name not in self.parameters:
+            yield _problem("P404", f"{where} refers to parameter `{binding.name}`, which does not exist", span)
+        if isinstance(binding, OutputBinding):
+            if binding.output not in self.outputs.get(binding.node, ()):
+                said = f"output `{binding.output}` of `{binding.node}`"
+                yield _problem("P404", f"{where} refers to {said}, which does not exist", span)
+            elif self.loops[binding.node] - loops:
+                yield _problem("P409", f"{where} takes one item's value of `{binding.node}` outside its loop", span)
+        for id_ in dict.fromkeys(structures(binding)):
+            if not isinstance(self.nodes.get(id_), (Branch, Loop)):
+                yield _problem("P404", f"{where} refers to `{id_}`, which is no branch and no loop", span)
+        if isinstance(binding, ItemBinding) and binding.loop not in loops:
+            yield _problem("P409", f"{where} takes an item of `{binding.loop}` outside that loop", span)
+        inner = loops | {binding.loop} if isinstance(binding, CollectBinding) and binding.loop else loops
+        for part in parts(binding):
+            yield from self.of_binding(part, where, span, inner)
 
 
 def _misfits(pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> Iterator[Diagnostic]:
@@ -170,20 +243,24 @@ def _cycles(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
                 stack.extend((other, False) for other in edges.get(node, ()))
 
 
-def _edges(body: tuple[Node, ...], groups: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    """Each node and what it waits for. A node waits for what its groups wait for; a group for all that it holds."""
+def _edges(body: tuple[Node, ...], around: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Each node and what it waits for. A node waits for what those around it wait for; these for all that they hold."""
     edges: dict[str, list[str]] = {}
     for node in body:
         start = f"{node.id} (start)"
-        edges[start] = [*node.after, *(f"{group} (start)" for group in groups[-1:])]
-        if isinstance(node, Group):
-            edges[node.id] = [start, *(each.id for each in node.body)]
-            edges |= _edges(node.body, (*groups, node.id))
+        edges[start] = [*node.after, *(f"{outer} (start)" for outer in around[-1:])]
+        taken = [
+            each.node for _, binding in bindings_of(node) for each in within(binding) if isinstance(each, OutputBinding)
+        ]
+        if isinstance(node, (Branch, Loop)):
+            edges[start] += taken
         else:
-            refs = (
-                ref.node for _, binding in node.inputs for ref in references(binding) if isinstance(ref, OutputBinding)
-            )
-            edges[node.id] = [start, *refs]
+            edges[node.id] = [start, *taken]
+        if bodies(node):
+            inner = [each.id for held in bodies(node) for each in held]
+            edges[node.id] = [start, *inner]
+            for held in bodies(node):
+                edges |= _edges(held, (*around, node.id))
     return edges
 
 

@@ -1,0 +1,533 @@
+"""What a rewritten pipeline function calls while it is traced: see `penstock.rewriting`.
+
+Each method decides by the value that it is given: an ordinary one means what Python means by it; a *deferred* one,
+known only when the pipeline runs, becomes a branch, a loop, a gate or an operation of the pipeline.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from penstock.bindings import BuiltList, Missing, Turn, known_values, merged_type
+from penstock.declarations import ANY
+from penstock.diagnostics import DefinitionError, Diagnostic, with_article
+from penstock.jumps import DONE, FLAG, VALUE
+from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
+from penstock.sources import operation_site
+from penstock.spec import (
+    Arm,
+    Binding,
+    ChoiceBinding,
+    ItemBinding,
+    LiteralBinding,
+    OperationBinding,
+    Operator,
+    TypeKind,
+    TypeSpec,
+)
+
+if TYPE_CHECKING:
+    from penstock.tracing import OpenBranch, Trace
+
+Thunk = Callable[[], object]
+State = Mapping[str, object]
+
+
+def is_deferred(value: object) -> bool:
+    """Whether a value is known only when the pipeline runs."""
+    return isinstance(value, Placeholder) or (isinstance(value, BuiltList) and value.is_deferred)
+
+
+class Control:
+    """The control flow of one pipeline function in a trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    # --- statements ---------------------------------------------------------------------------------------------------
+
+    def branch(self, test: object, names: tuple[str, ...], state: State) -> Branching:
+        """An ``if``: ``names`` are those that either arm may bind, ``state`` the local variables before it."""
+        if isinstance(test, Missing):
+            test.refuse()
+        if not is_deferred(test):
+            return Branching(bool(test))
+        return _DeferredBranching(self._trace, self._trace.deferred(test), names, state)
+
+    def loop(self, iterable: Any, names: tuple[str, ...], state: State) -> Looping:
+        """A ``for``: ``names`` are those that its body may bind, the target's included."""
+        if isinstance(iterable, Missing):
+            iterable.refuse()
+        if not is_deferred(iterable):
+            return Looping(list.__iter__(iterable) if isinstance(iterable, BuiltList) else iterable)
+        items = self._trace.deferred(iterable)
+        if _has_fixed_items(items):
+            return Looping(items)
+        return _DeferredLooping(self._trace, items, names, state)
+
+    def plain(self, value: object, construct: str) -> object:
+        """The value, which must not be deferred, of a ``while`` or a ``match``."""
+        if is_deferred(value):
+            fix = {
+                "while": "repeat inside a step, or loop over an ordinary iterable (`range(10)`) with an `if` in it",
+                "match": "write `if` and `elif`",
+            }[construct]
+            _refuse("P310", f"`{construct}` asks for {_said(value)}, which is known only when the pipeline runs", fix)
+        return value
+
+    def check(self, test: object, message: Thunk | None, text: str) -> None:
+        """An ``assert``: a gate, where the condition is deferred."""
+        if is_deferred(test):
+            self._trace.gate(test, text, message() if message else None)
+        elif not test:
+            raise AssertionError(*([message()] if message else []))
+
+    def may_raise(self) -> bool:
+        """Whether a ``raise`` is carried out: whether the place where it stands is reached for certain."""
+        return not self._trace.scope
+
+    def fail(self, error: object) -> None:
+        """A ``raise`` in a branch: a gate that does not hold."""
+        name = error.__name__ if isinstance(error, type) else type(error).__name__
+        arguments = getattr(error, "args", ())
+        self._trace.gate(self._trace.deferred(False), f"raise {name}", arguments[0] if arguments else None)
+
+    def attempt(self) -> int:
+        """Stands before what a ``try`` protects."""
+        return self._trace.count
+
+    def attempted(self, mark: int) -> None:
+        """Stands after what a ``try`` protects, which must not be steps: they run later."""
+        if self._trace.count > mark:
+            message = "`try` catches nothing of the steps in it, which run later"
+            _refuse("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
+
+    def changes(self, thing: Any, is_own: bool) -> Any:
+        """An object of which an item or attribute is about to be set or deleted."""
+        if self._trace.scope and not is_own and not isinstance(thing, (Placeholder, BuiltList)):
+            message = (
+                f"{with_article(type(thing).__qualname__)} is changed in a branch or loop that is decided when the"
+            )
+            fix = "bind a name instead, or add to a list with `append`"
+            _refuse("P315", f"{message} pipeline runs: it would be changed in any case", fix)
+        return thing
+
+    def new_list(self, items: list[Any]) -> BuiltList:
+        """A list that may grow in branches and loops."""
+        return items if isinstance(items, BuiltList) else BuiltList(items, lambda: self._trace.scope)
+
+    def returned(self, done: object, value: object) -> object:
+        """What the function returns in the end: None where it has not said, by ``return``, that it is done."""
+        if not isinstance(done, Placeholder):
+            return value if done else None
+        either = done.__penstock__.either
+        assert either is not None  # a flag is only ever merged
+        then, otherwise = (self.returned(side, value) for side in (either.then, either.otherwise))
+        return _merged(self._trace, either.branch, then, otherwise, _name_said(VALUE))
+
+    def stops(self, *flags: object) -> bool:
+        """Whether a loop is over for certain."""
+        return any(not is_deferred(flag) and bool(flag) for flag in flags)
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+
+    def and_(self, first: object, *rest: Thunk) -> object:
+        """``first and rest[0]() and ...``."""
+        return self._logical(Operator.AND, first, rest)
+
+    def or_(self, first: object, *rest: Thunk) -> object:
+        """``first or rest[0]() or ...``."""
+        return self._logical(Operator.OR, first, rest)
+
+    def not_(self, value: object) -> object:
+        """``not value``."""
+        if isinstance(value, Missing):
+            value.refuse()
+        return operation(Operator.NOT, BOOL, self._trace.deferred(value)) if is_deferred(value) else not value
+
+    def compare(self, first: object, *rest: Any) -> object:
+        """``first OPERATOR value OPERATOR value ...``: operators as Python writes them, values as thunks."""
+        right = rest[1]()
+        found = _compared(rest[0], first, right)
+        return self.and_(found, lambda: self.compare(right, *rest[2:])) if len(rest) > 2 else found
+
+    def choose(self, test: object, then: Thunk, otherwise: Thunk) -> object:
+        """``then() if test else otherwise()``."""
+        if isinstance(test, Missing):
+            test.refuse()
+        if not is_deferred(test):
+            return then() if test else otherwise()
+        condition = self._trace.deferred(test)
+        branch = self._trace.open_branch(condition)
+        values = [self._in_arm(branch, condition, holds, thunk) for holds, thunk in ((True, then), (False, otherwise))]
+        if any(branch.arms.values()):
+            return _merged(self._trace, branch.id, values[0], values[1], "a conditional expression")
+        self._trace.discard(branch)
+        type_ = merged_type(self._trace.operand(value).type for value in values)
+        return operation(Operator.IF, type_, condition, *values)
+
+    def text(self, *parts: Any) -> object:
+        """An f-string: texts, and ``(value, conversion, specification)``."""
+        return _joined([self._formatted(*part) if isinstance(part, tuple) else part for part in parts])
+
+    def builtin(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for a function that may be a builtin, and may be given deferred values."""
+        replacement = _BUILTINS.get(function) if getattr(function, "__module__", "") == "builtins" else None
+        if replacement is None:
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if any(map(is_deferred, (*args, *kwargs.values()))):
+                return replacement(self._trace, function, *args, **kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    def as_set(self, items: BuiltList) -> object:
+        """What a set comprehension gives, from its items."""
+        values = list(list.__iter__(items))
+        if not is_deferred(items) and not any(map(is_deferred, values)):
+            return set(values)
+        made = self._trace.deferred(items if is_deferred(items) else values)
+        item = made.__penstock__.type.args[0]
+        return operation(Operator.SET, TypeSpec(kind=TypeKind.SET, args=(item,), text=f"set[{item.text}]"), made)
+
+    def as_dict(self, pairs: BuiltList) -> object:
+        """What a dict comprehension gives, from its keys and values."""
+        if not is_deferred(pairs):
+            return dict(list.__iter__(pairs))
+        made = self._trace.deferred(pairs)
+        key, value = made.__penstock__.type.args[0].args
+        type_ = TypeSpec(kind=TypeKind.DICT, args=(key, value), text=f"dict[{key.text}, {value.text}]")
+        return operation(Operator.DICT, type_, made)
+
+    def _logical(self, operator: Operator, first: object, rest: tuple[Thunk, ...]) -> object:
+        if isinstance(first, Missing):
+            first.refuse()
+        if not rest:
+            return first
+        if not is_deferred(first):
+            return first if bool(first) is (operator is Operator.OR) else self._logical(operator, rest[0](), rest[1:])
+        value = self._trace.deferred(first)
+        branch = self._trace.open_branch(value)
+        goes_on = operator is Operator.AND
+        other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]))
+        if branch.arms[goes_on]:
+            then, otherwise = (other, value) if goes_on else (value, other)
+            return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
+        self._trace.discard(branch)
+        return operation(
+            operator, merged_type([value.__penstock__.type, self._trace.operand(other).type]), value, other
+        )
+
+    def _in_arm(self, branch: OpenBranch, condition: Placeholder, holds: bool, thunk: Thunk) -> object:
+        _enter_arm(self._trace, branch, condition.__penstock__.binding, holds=holds)
+        try:
+            return thunk()
+        finally:
+            self._trace.leave()
+
+    def _formatted(self, value: Any, conversion: str, specification: Any) -> object:
+        if not is_deferred(value) and not is_deferred(specification):
+            return format(_CONVERSIONS[conversion](value), specification)
+        return operation(Operator.FORMAT, STR, value, conversion, specification)
+
+
+class Branching:
+    """An ``if`` whose condition is an ordinary value."""
+
+    is_deferred = False
+
+    def __init__(self, test: bool) -> None:
+        self._test = test
+
+    def then(self) -> bool:
+        """Whether the first arm is run through."""
+        return self._test
+
+    def otherwise(self) -> bool:
+        """Whether the second arm is run through."""
+        return not self._test
+
+
+class _DeferredBranching(Branching):
+    """An ``if`` that is decided when the pipeline runs: both arms are traced, one after the other.
+
+    `between` them, the names have the values from before; `after` both, those that are merged.
+    """
+
+    is_deferred = True
+
+    def __init__(self, trace: Trace, test: Placeholder, names: tuple[str, ...], state: State) -> None:
+        self._trace, self._names, self._before = trace, names, dict(state)
+        self._condition = test.__penstock__.binding
+        resumed = _resumed(trace, self._condition)
+        self._branch, self._sense = resumed or (trace.open_branch(test), True)
+        self._then: State = {}
+
+    def then(self) -> bool:
+        self._enter(holds=True)
+        return True
+
+    def between(self, state: State) -> list[object]:
+        self._trace.leave()
+        self._then = dict(state)
+        return [self._before.get(name, _unbound(name)) for name in self._names]
+
+    def otherwise(self) -> bool:
+        self._enter(holds=False)
+        return True
+
+    def after(self, state: State) -> list[object]:
+        self._trace.leave()
+        return [self._merge(name, state) for name in self._names]
+
+    def _enter(self, *, holds: bool) -> None:
+        known = self._condition if self._sense else None
+        _enter_arm(self._trace, self._branch, known, holds=holds is self._sense)
+
+    def _merge(self, name: str, state: State) -> object:
+        then, otherwise = (each.get(name, _unbound(name)) for each in (self._then, state))
+        if name == VALUE and self._then.get(DONE) is False:
+            return otherwise  # the first arm has returned nothing yet: nobody will ask for it there
+        if name == VALUE and state.get(DONE) is False:
+            return then
+        if name == DONE and self._asks_for(self._before.get(DONE)):
+            otherwise = True
+        for value in (then, otherwise):
+            if isinstance(value, Missing):
+                return value
+        values = (then, otherwise) if self._sense else (otherwise, then)
+        return _merged(self._trace, self._branch.id, *values, _name_said(name))
+
+    def _asks_for(self, flag: object) -> bool:
+        """Whether the condition is that a flag is not set."""
+        if not isinstance(flag, Placeholder) or not isinstance(self._condition, OperationBinding):
+            return False
+        condition = self._condition
+        return condition.operator is Operator.NOT and condition.operands == (flag.__penstock__.binding,)
+
+
+class Looping:
+    """A ``for`` over an ordinary iterable."""
+
+    is_deferred = False
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self._iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._iterable)
+
+
+class _DeferredLooping(Looping):
+    """A ``for`` over items that are known only when the pipeline runs: its body is traced once, for any item.
+
+    To `enter` it gives the names their values for its beginning, those of the target left out; `after` it, those they
+    have then.
+    """
+
+    is_deferred = True
+
+    def __init__(self, trace: Trace, items: Placeholder, names: tuple[str, ...], state: State) -> None:
+        self._trace, self._names, self._before = trace, names, dict(state)
+        self._said = items.__penstock__.said
+        self._type = item_type(items)
+        self._loop = trace.open_loop(items, self._type)
+
+    def __iter__(self) -> Iterator[Placeholder]:
+        self._trace.enter(self._loop.body, Turn(self._loop.id))
+        yield Placeholder(ItemBinding(loop=self._loop.id), self._type, f"an item of {self._said}")
+        self._trace.leave()
+
+    def enter(self, state: State) -> list[object]:
+        free = [name for name in self._names if name not in self._targets(state)]
+        return [self._carried(name) for name in free]
+
+    def after(self, state: State) -> list[object]:
+        for name in self._names:
+            if name.startswith(FLAG) and state.get(name) is not self._before.get(name):
+                self._refuse_jump(name)
+        return [self._left(name, state.get(name)) for name in self._names]
+
+    def _targets(self, state: State) -> set[str]:
+        """The names that the loop's target binds: those that hold the item, or a part of it, as the body begins."""
+        return {name for name in self._names if state.get(name) is not self._before.get(name)}
+
+    def _carried(self, name: str) -> object:
+        value = self._before.get(name)
+        if name.startswith(FLAG) or isinstance(value, BuiltList):
+            return value
+        message = f"`{name}` would be carried from one item to the next, but the items run independently of each other"
+        return Missing(message, "collect what each item gives in a list, and put it together in a step after the loop")
+
+    def _left(self, name: str, value: object) -> object:
+        if name.startswith(FLAG) or (isinstance(value, BuiltList) and value is self._before.get(name)):
+            return value
+        message = f"`{name}` is bound in the body of a loop over {self._said}, once for each of its items"
+        return Missing(message, f"collect the values: `xs.append({name})` on a list made before the loop")
+
+    def _refuse_jump(self, name: str) -> NoReturn:
+        word = "break" if "brk" in name else "return"
+        message = f"`{word}` in a loop over {self._said}, whose items run independently of each other"
+        _refuse("P316", message, "collect what each item gives, and decide in a step or an `if` after the loop")
+
+
+# --- merging ----------------------------------------------------------------------------------------------------------
+
+
+def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: str) -> object:
+    """Whichever of two values belongs to the arm that ran; a stand-in that says so where it can't be told."""
+    if then is otherwise:
+        return then
+    try:
+        operands = [trace.operand(value) for value in (then, otherwise)]
+    except DefinitionError as error:
+        (problem, *_) = error.diagnostics
+        return Missing(f"{said} differs between the arms of a branch: {problem.message}", problem.fix)
+    binding = ChoiceBinding(branch=branch, then=operands[0].binding, otherwise=operands[1].binding)
+    type_ = merged_type(each.type for each in operands)
+    return Placeholder(binding, type_, said, either=Either(branch, then, otherwise))
+
+
+def _unbound(name: str) -> Missing:
+    fix = f"bind `{name}` in both branches, or before them"
+    return Missing(f"{_name_said(name)} is read, but bound in one branch only", fix)
+
+
+def _name_said(name: str) -> str:
+    return "the result" if name.startswith(FLAG) else f"`{name}`"
+
+
+def _enter_arm(trace: Trace, branch: OpenBranch, condition: Binding | None, *, holds: bool) -> None:
+    known = known_values(condition, holds=holds) if condition is not None else ()
+    trace.enter(branch.arms[holds], Arm(branch=branch.id, holds=holds), known)
+
+
+def _resumed(trace: Trace, condition: Binding) -> tuple[OpenBranch, bool] | None:
+    """The branch that a condition only asks for again, as the rest of a function does after an early ``return``.
+
+    With it, in which of its arms the condition is true.
+    """
+    sense = True
+    while isinstance(condition, OperationBinding) and condition.operator is Operator.NOT:
+        condition, sense = condition.operands[0], not sense
+    last = trace.body[-1] if trace.body else None
+    if not isinstance(condition, ChoiceBinding) or condition.path or getattr(last, "id", "") != condition.branch:
+        return None
+    sides = (condition.then, condition.otherwise)
+    if (
+        not all(isinstance(side, LiteralBinding) and isinstance(side.value, bool) for side in sides)
+        or sides[0] == sides[1]
+    ):
+        return None
+    return last, sides[0].value is sense  # type: ignore[return-value,union-attr]  # as just checked
+
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+
+def _compared(operator: str, left: Any, right: Any) -> object:
+    for each in (left, right):
+        if isinstance(each, Missing):
+            each.refuse()
+    if not is_deferred(left) and not is_deferred(right):
+        return _PLAIN[operator](left, right)
+    if operator in ("is", "is not") and left is not None and right is not None:
+        said = _said(left if is_deferred(left) else right)
+        message = f"`{operator}` asks whether {said} is one and the same object, which no engine can keep"
+        _refuse("P309", message, "compare with `==`; `is None` can be asked")
+    if operator in ("in", "not in", "is", "is not"):
+        return operation(Operator(operator), BOOL, left, right)
+    return _PLAIN[operator](left, right)  # a placeholder's own
+
+
+_PLAIN: dict[str, Callable[[Any, Any], object]] = {
+    "==": lambda left, right: left == right,
+    "!=": lambda left, right: left != right,
+    "<": lambda left, right: left < right,
+    "<=": lambda left, right: left <= right,
+    ">": lambda left, right: left > right,
+    ">=": lambda left, right: left >= right,
+    "in": lambda left, right: left in right,
+    "not in": lambda left, right: left not in right,
+    "is": lambda left, right: left is right,
+    "is not": lambda left, right: left is not right,
+}
+
+
+_CONVERSIONS: dict[str, Callable[[object], object]] = {"": lambda value: value, "r": repr, "s": str, "a": ascii}
+
+
+def _joined(parts: list[Any]) -> object:
+    return operation(Operator.TEXT, STR, *parts) if any(map(is_deferred, parts)) else "".join(parts)
+
+
+def _has_fixed_items(items: Placeholder) -> bool:
+    type_ = items.__penstock__.type
+    return (type_.kind is TypeKind.TUPLE and not type_.variadic) or type_.kind is TypeKind.NAMEDTUPLE
+
+
+def item_type(items: Placeholder) -> TypeSpec:
+    """The type of what going through a value gives. Raises `DefinitionError` where it can't be gone through."""
+    traced = items.__penstock__
+    type_, kind = traced.type, traced.type.kind
+    if kind in (TypeKind.LIST, TypeKind.TUPLE, TypeKind.DICT):
+        return type_.args[0] if type_.args else ANY
+    if kind is TypeKind.ANY:
+        return ANY
+    if kind in (TypeKind.SET, TypeKind.FROZENSET):
+        message = f"{traced.said} is a set, which has no order: its items would come in another one on each engine"
+        _refuse("P304", message, "return `sorted(...)` from the step")
+    return _refuse("P304", f"{traced.said} is {with_article(type_.text)}, which is no list", "return a list from it")
+
+
+def _zip(trace: Trace, _: object, *lists: Any, strict: bool = False) -> Placeholder:
+    types = tuple(item_type(trace.deferred(each)) for each in lists)
+    item = TypeSpec(kind=TypeKind.TUPLE, args=types, text=f"tuple[{', '.join(each.text for each in types)}]")
+    return operation(Operator.ZIP_STRICT if strict else Operator.ZIP, list_of(item), *lists)
+
+
+def _enumerate(trace: Trace, _: object, items: Any, start: Any = 0) -> Placeholder:
+    type_ = item_type(trace.deferred(items))
+    item = TypeSpec(kind=TypeKind.TUPLE, args=(INT, type_), text=f"tuple[int, {type_.text}]")
+    return operation(Operator.ENUMERATE, list_of(item), items, start)
+
+
+def _range(_: Trace, __: object, *limits: Any) -> Placeholder:
+    return operation(Operator.RANGE, list_of(INT), *limits)
+
+
+def _len(trace: Trace, _: object, value: Any) -> Placeholder:
+    return operation(Operator.LEN, INT, trace.deferred(value))
+
+
+def _list(trace: Trace, _: object, value: Any) -> Placeholder:
+    made = trace.deferred(value)
+    return operation(Operator.CONCATENATE, list_of(item_type(made)), made)
+
+
+def _refused(_: Trace, function: Any, *args: Any, **__: Any) -> NoReturn:
+    said = next((_said(each) for each in args if is_deferred(each)), "a value")
+    message = f"`{function.__name__}()` asks for {said}, which is known only when the pipeline runs"
+    _refuse("P309", message, f"call `{function.__name__}()` in a step that takes it")
+
+
+_BUILTINS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys((isinstance, type, sorted, reversed, sum, min, max, any, all, map, filter), _refused),
+    builtins.zip: _zip,
+    builtins.enumerate: _enumerate,
+    builtins.range: _range,
+    builtins.len: _len,
+    builtins.list: _list,
+}
+
+
+def _said(value: object) -> str:
+    return value.__penstock__.said if isinstance(value, Placeholder) else "a list that grows when the pipeline runs"
+
+
+def _refuse(code: str, message: str, fix: str) -> NoReturn:
+    raise DefinitionError(Diagnostic(code, message, operation_site()[0], fix))
