@@ -9,13 +9,12 @@ from pathlib import Path
 
 from penstock import compiler
 from penstock.backend import Level, Support
-from penstock.spec import Feature
+from penstock.support import WORDS, Row, support_rows
 
 PAGE = Path(__file__).parent / "targets.md"
 BEGIN = "<!-- support table: made by docs/support_table.py; `make docs` writes it anew -->"
 END = "<!-- end of the support table -->"
 WIDTH = 120
-WORDS = {Level.NATIVE: "native", Level.EMULATED: "emulated", Level.UNSUPPORTED: "**refused**"}
 
 
 def table() -> str:
@@ -25,27 +24,28 @@ def table() -> str:
         f"| Feature | {' | '.join(f'`{target}`' for target in targets)} |",
         f"|---|{'---|' * len(targets)}",
     ]
-    for feature in Feature:
-        levels = (WORDS[compiler.backend(target).supports[feature].level] for target in targets)
-        lines.append(f"| {_said(feature)} | {' | '.join(levels)} |")
+    rows = support_rows(targets)
+    lines += [f"| {row.name} | {' | '.join(_word(row.answers[target]) for target in targets)} |" for row in rows]
     for target in targets:
-        lines += ["", f"How `{target}` keeps them:", "", *_notes(target)]
+        lines += ["", f"How `{target}` keeps them:", "", *_notes(target, rows)]
     return "\n".join(lines)
 
 
-def _notes(target: str) -> Iterator[str]:
-    for feature, support in compiler.backend(target).supports.items():
+def _notes(target: str, rows: tuple[Row, ...]) -> Iterator[str]:
+    for row in rows:
+        support = row.answers[target]
         if support.how:
-            text = f"- {_said(feature)} ({WORDS[support.level]}): {_how(support)}"
+            text = f"- {row.name} ({_word(support)}): {_how(support)}"
             yield textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _word(support: Support) -> str:
+    word = WORDS[support.level]
+    return f"**{word}**" if support.level is Level.UNSUPPORTED else word
 
 
 def _how(support: Support) -> str:
     return f"{support.how}. Instead: {support.fix}." if support.fix else f"{support.how}."
-
-
-def _said(feature: Feature) -> str:
-    return feature.value.replace("_", " ")
 
 
 def renewed(page: str) -> str:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from penstock.diagnostics import Diagnostic
 from penstock.harness import find_type
@@ -61,9 +61,25 @@ def unsupported(why: str, fix: str) -> Support:
 
 
 class Options(BaseModel):
-    """A backend's own options, from ``[tool.penstock.TARGET]`` in pyproject.toml, the command line, or `compile`."""
+    """A backend's own options, from ``[tool.penstock.TARGET]`` in pyproject.toml, the command line, or `compile`.
+
+    ``allow_degraded`` names features (``resources``) that the target may leave out where it cannot keep them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow_degraded: tuple[Feature, ...] = ()
+
+    @field_validator("allow_degraded", mode="before")
+    @classmethod
+    def _in_one_order(cls, given: object) -> object:
+        """One name, or any collection of names, in the order of `Feature`."""
+        if isinstance(given, str):
+            return (given,)
+        if not isinstance(given, (list, tuple, set, frozenset)):
+            return given
+        known = [each.value for each in Feature]
+        return tuple(sorted(given, key=lambda each: known.index(each) if each in known else 0))
 
 
 class Backend(ABC):

@@ -28,6 +28,7 @@ from penstock.graph import mermaid
 from penstock.loading import load_definition
 from penstock.results import Event, Run, State
 from penstock.spec import PipelineSpec, tasks
+from penstock.support import portability
 
 app = typer.Typer(
     name="penstock",
@@ -280,20 +281,24 @@ def _compare(files: Mapping[Path, str]) -> int:
 def check(
     target: Target,
     to: Annotated[str, typer.Option(metavar="TARGET[,TARGET...]", help="Which targets to check.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Say whether a pipeline is sound, and what each target makes of it."""
+    """Say whether a pipeline is sound, and what each target makes of what it asks for."""
     with _errors():
-        definition = load_definition(target)
-        names = _targets(to)
-        compiler.verify_spec(definition)
-        _, refused = _compiled(definition, {name: {} for name in names})
-    spec = definition.spec
-    out.print(f"[bold]{escape(spec.name)}[/]: {len(list(tasks(spec.body)))} tasks of {len(spec.steps)} steps, sound")
-    for name in names:
-        problems = refused.get(name, ())
+        found = portability(load_definition(target), _targets(to))
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
+        raise typer.Exit(1 if found.refused else 0)
+    spec = found.definition.spec
+    steps = {task.step for task in tasks(spec.body)}
+    out.print(f"[bold]{escape(spec.name)}[/]: {len(list(tasks(spec.body)))} tasks of {len(steps)} steps, sound")
+    for line in terminal.support(found):
+        out.print(line)
+    for name in found.targets:
+        problems = found.refused.get(name, ())
         out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
         _print_problems(problems)
-    raise typer.Exit(1 if refused else 0)
+    raise typer.Exit(1 if found.refused else 0)
 
 
 @app.command()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
+from penstock.degrading import DEGRADABLE, without
 from penstock.diagnostics import (
     CompileError,
     ConfigurationError,
@@ -20,7 +21,7 @@ from penstock.diagnostics import (
     plain_reason,
 )
 from penstock.features import features_of
-from penstock.spec import PipelineSpec
+from penstock.spec import Feature, PipelineSpec
 from penstock.verify import verify
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def compile_spec(
     parsed = parse_options(chosen, options or {})
     definition = Definition(pipeline, folder=folder)
     verify_spec(definition)
-    _raise(CompileError, legalise(pipeline, chosen), definition)
+    _raise(CompileError, legalise(pipeline, chosen, parsed.allow_degraded), definition)
+    pipeline = without(pipeline, [each for each in parsed.allow_degraded if _is_unsupported(chosen, each)])
     for lower in chosen.passes:
         pipeline = lower(pipeline)
     _raise(CompileError, iter(chosen.limits(pipeline, parsed)), definition)
@@ -106,13 +108,24 @@ def verify_spec(definition: Definition) -> None:
     _raise(SpecError, verify(definition.spec), definition)
 
 
-def legalise(pipeline: PipelineSpec, chosen: Backend) -> Iterator[Diagnostic]:
-    """What a pipeline asks for that a backend does not keep, each at the author's line."""
+def legalise(pipeline: PipelineSpec, chosen: Backend, allowed: Collection[Feature] = ()) -> Iterator[Diagnostic]:
+    """What a pipeline asks for that a backend does not keep, each at the author's line; ``allowed`` may be left out."""
     for use in features_of(pipeline):
+        if not _is_unsupported(chosen, use.feature) or (use.feature in allowed and use.feature in DEGRADABLE):
+            continue
         support = chosen.supports[use.feature]
-        if support.level is Level.UNSUPPORTED:
-            message = f"{chosen.name} cannot keep {use.said}: {support.how}"
-            yield Diagnostic("P501", message, use.location, support.fix)
+        message, fix = f"{chosen.name} cannot keep {use.said}: {support.how}", support.fix
+        if use.feature in allowed:
+            yield Diagnostic("P502", f"{message}; without it the pipeline would not mean the same", use.location, fix)
+        elif use.feature in DEGRADABLE:
+            allowing = f'allow_degraded = ["{use.feature.value}"]'
+            yield Diagnostic("P501", message, use.location, f"{fix}; or have it left out: {allowing}")
+        else:
+            yield Diagnostic("P501", message, use.location, fix)
+
+
+def _is_unsupported(chosen: Backend, feature: Feature) -> bool:
+    return chosen.supports[feature].level is Level.UNSUPPORTED
 
 
 def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:

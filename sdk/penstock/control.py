@@ -7,10 +7,10 @@ known only when the pipeline runs, becomes a branch, a loop, a gate or an operat
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from penstock.bindings import BuiltList, Missing, Turn, known_values, merged_type
+from penstock.bindings import BuiltList, Missing, Scope, Turn, known_values, merged_type
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.jumps import DONE, FLAG, VALUE
@@ -45,6 +45,7 @@ class Control:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
+        self._failed: set[Scope] = set()
 
     # --- statements ---------------------------------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ class Control:
             test.refuse()
         if not is_deferred(test):
             return Branching(bool(test))
-        return _DeferredBranching(self._trace, self._trace.deferred(test), names, state)
+        return _DeferredBranching(self._trace, self._trace.deferred(test), names, state, self._failed)
 
     def loop(self, iterable: Any, names: tuple[str, ...], state: State) -> Looping:
         """A ``for``: ``names`` are those that its body may bind, the target's included."""
@@ -93,6 +94,7 @@ class Control:
         name = error.__name__ if isinstance(error, type) else type(error).__name__
         arguments = getattr(error, "args", ())
         self._trace.gate(self._trace.deferred(False), f"raise {name}", arguments[0] if arguments else None)
+        self._failed.add(self._trace.scope)
 
     def attempt(self) -> int:
         """Stands before what a ``try`` protects."""
@@ -260,8 +262,10 @@ class _DeferredBranching(Branching):
 
     is_deferred = True
 
-    def __init__(self, trace: Trace, test: Placeholder, names: tuple[str, ...], state: State) -> None:
-        self._trace, self._names, self._before = trace, names, dict(state)
+    def __init__(
+        self, trace: Trace, test: Placeholder, names: tuple[str, ...], state: State, failed: Collection[Scope]
+    ) -> None:
+        self._trace, self._names, self._before, self._failed = trace, names, dict(state), failed
         self._condition = test.__penstock__.binding
         resumed = _resumed(trace, self._condition)
         self._branch, self._sense = resumed or (trace.open_branch(test), True)
@@ -290,6 +294,10 @@ class _DeferredBranching(Branching):
 
     def _merge(self, name: str, state: State) -> object:
         then, otherwise = (each.get(name, _unbound(name)) for each in (self._then, state))
+        if self._fails(then=True):
+            return otherwise
+        if self._fails(then=False):
+            return then
         if name == VALUE and self._then.get(DONE) is False:
             return otherwise  # the first arm has returned nothing yet: nobody will ask for it there
         if name == VALUE and state.get(DONE) is False:
@@ -301,6 +309,11 @@ class _DeferredBranching(Branching):
                 return value
         values = (then, otherwise) if self._sense else (otherwise, then)
         return _merged(self._trace, self._branch.id, *values, _name_said(name))
+
+    def _fails(self, *, then: bool) -> bool:
+        """Whether the first or the second arm ends with a ``raise``: what follows has the other one's names only."""
+        arm = Arm(branch=self._branch.id, holds=then is self._sense)
+        return (*self._trace.scope, arm) in self._failed
 
     def _asks_for(self, flag: object) -> bool:
         """Whether the condition is that a flag is not set."""

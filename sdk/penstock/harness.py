@@ -1175,8 +1175,8 @@ def run_job(
     """Runs one attempt of a job in this process, which is then good for nothing else; see `perform` for the result.
 
     ``job`` has, besides what `perform` and `Inputs` read, ``function`` (``module:qualname``), ``reach`` (module to
-    names), ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of its
-    own.
+    names), ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of
+    its own.
     """
     os.environ.update(job.get("env", {}))
     folder.mkdir(parents=True, exist_ok=True)

@@ -467,7 +467,8 @@ class CheckSpec(SpecModel):
 class Task(SpecModel):
     """One call of a step. ``id`` is its full dotted name, unique in the pipeline; ``after`` holds ids of nodes.
 
-    ``rollback`` undoes it where it completed and the run fails.
+    ``rollback`` undoes it where it completed and the run fails. ``left_out`` names what of it a target does not keep,
+    by the author's permission.
     """
 
     kind: Literal["task"] = "task"
@@ -478,6 +479,7 @@ class Task(SpecModel):
     settings: Settings = Settings()
     checks: tuple[CheckSpec, ...] = ()
     rollback: Task | None = None
+    left_out: tuple[Feature, ...] = ()
     span: Span | None = None
 
 
@@ -523,6 +525,7 @@ class Loop(SpecModel):
     parallelism: int | None = Field(default=None, ge=1)
     body: tuple[Node, ...] = ()
     after: tuple[str, ...] = ()
+    left_out: tuple[Feature, ...] = ()
     span: Span | None = None
 
 
@@ -579,6 +582,7 @@ class PipelineSpec(SpecModel):
     schedule: ScheduleSpec | None = None
     tags: tuple[str, ...] = ()
     owner: str = ""
+    left_out: tuple[Feature, ...] = ()
     span: Span | None = None
 
     def step(self, task: Task) -> StepSpec:
