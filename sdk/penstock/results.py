@@ -27,11 +27,14 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class NodeRun:
-    """What became of one node.
+    """What became of one node; in a loop, for one item: ``train[2]``.
 
     ``attempts`` counts those that ran (0 where none did); ``seconds`` is the wall time of all of them; ``error`` is the
     last one's message, ``traceback`` its text; ``log`` the file with what it printed (None where it printed to this
-    process's own output, as an inline run does, or did not run).
+    process's own output, as an inline run does, or did not run). ``gates`` holds the verdicts of its gates, each with
+    ``gate`` (what was asked), ``passed``, ``values`` (those in it, as JSON) and ``message``. ``kind`` is ``task``, or
+    what else in the pipeline it comes from: ``branch``, ``loop`` or ``gate``; ``text`` is that as its author wrote it,
+    ``size`` the number of a loop's items.
     """
 
     id: str
@@ -42,17 +45,28 @@ class NodeRun:
     error: str = ""
     traceback: str = ""
     log: Path | None = None
+    gates: tuple[Mapping[str, Any], ...] = ()
+    kind: str = "task"
+    text: str = ""
+    size: int | None = None
     _load: Callable[[], Any] | None = field(default=None, repr=False)
 
     @property
     def outputs(self) -> Any:
-        """What the step returned, read from the store; None where it returned nothing or did not succeed."""
-        return self._load() if self._load is not None and self.state.is_good else None
+        """What the step returned, read from the store; None where it returned nothing or did not succeed.
+
+        What a step returned that failed by its gates alone is there, too.
+        """
+        return self._load() if self._load is not None else None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended. ``run["train"]`` is what became of the node ``train``."""
+    """A run that has ended. ``run["train"]`` is what became of the node ``train``; in a loop, ``run["train[2]"]``.
+
+    ``nodes`` holds them in the author's order, those in a loop by its items, then what ran at the end of the run:
+    rollbacks, ``on_failure`` and ``on_exit``.
+    """
 
     id: str
     pipeline: str
@@ -73,7 +87,10 @@ class Run:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run is about to begin. ``nodes`` holds the ids of all that it may run, in the author's order."""
+    """A run is about to begin. ``nodes`` holds the ids of all that it may run, in the author's order.
+
+    In a loop, each is run as often as there are items, as ``train[0]`` and so on.
+    """
 
     run: str
     pipeline: str

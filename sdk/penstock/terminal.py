@@ -9,8 +9,11 @@ from typing import Any
 
 from rich.markup import escape
 
+from penstock.backend import Level
 from penstock.diagnostics import Diagnostic, shown_path
+from penstock.harness import verdict_text
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Run, RunStarted, State
+from penstock.support import WORDS, Portability
 
 _MARKS: Mapping[State, tuple[str, str]] = {
     State.SUCCEEDED: ("green", "✓"),
@@ -53,9 +56,19 @@ class Progress:
         if node.attempts > 1:
             facts.append(f"{node.attempts} attempts")
         facts.extend(f"{escape(name)}={value:g}" for name, value in node.metrics.items())
+        facts.extend(_decided(node))
+        facts.extend(escape(verdict_text(each)) for each in node.gates if each["passed"])
         if node.state is State.FAILED:
             facts.append(f"[red]{escape(_first_line(node.error))}[/]")
         return f"  [{colour}]{mark}[/] {self._name(node.id)}  {'  '.join(facts)}"
+
+
+def _decided(node: NodeRun) -> Iterator[str]:
+    """What came of a branch's condition, or how many items a loop has."""
+    if node.kind == "branch" and node.state.is_good:
+        yield f"{escape(node.text)}: {'yes' if node.outputs else 'no'}"
+    elif node.kind == "loop" and node.size is not None:
+        yield f"{node.size} {'item' if node.size == 1 else 'items'} of {escape(node.text)}"
 
 
 def _first_line(text: str) -> str:
@@ -67,7 +80,8 @@ def failures(run: Run) -> Iterator[str]:
     for node in run.nodes.values():
         if node.state is not State.FAILED:
             continue
-        yield f"\n[bold red]{escape(node.id)} failed[/] at attempt {node.attempts}: {escape(node.error)}"
+        when = f" at attempt {node.attempts}" if node.attempts else ""
+        yield f"\n[bold red]{escape(node.id)} failed[/]{when}: {escape(node.error)}"
         if node.traceback and node.traceback.removeprefix("error: ").strip() != node.error.strip():
             yield f"[dim]{escape(node.traceback.rstrip())}[/]"
         if node.log is not None:
@@ -122,3 +136,21 @@ def problem(diagnostic: Diagnostic) -> str:
     first, _, rest = diagnostic.render().partition("\n")
     code, _, message = first.partition(": ")
     return f"[bold red]{code}[/]: [bold]{escape(message)}[/]" + (f"\n{escape(rest)}" if rest else "")
+
+
+_LEVELS = {Level.NATIVE: "green", Level.EMULATED: "cyan", Level.UNSUPPORTED: "bold red"}
+
+
+def support(found: Portability) -> Iterator[str]:
+    """A table of what a pipeline asks for, by target, with the first line that asks for it."""
+    if not found.rows:
+        return
+    width = max(len(row.name) for row in found.rows)
+    yield f"  [dim]{'asks for':<{width}}  {'  '.join(f'{target:<9}' for target in found.targets)}  first at[/]"
+    for row in found.rows:
+        answers = [row.answers[target].level for target in found.targets]
+        words = "  ".join(f"[{_LEVELS[level]}]{WORDS[level]:<9}[/]" for level in answers)
+        place = row.uses[0].location
+        more = f" [dim]and {len(row.uses) - 1} more[/]" if len(row.uses) > 1 else ""
+        at = "" if place is None else f"{escape(shown_path(place.path))}:{place.line}"
+        yield f"  {row.name:<{width}}  {words}  {at}{more}"

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from penstock.backend import Backend, Definition, Files, Options, Pass, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.results import Run
 from penstock.settings import bytes_of
-from penstock.spec import Feature, PipelineSpec, location_of, tasks
+from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock_backends.local.execution import Execution, Listener
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
-from penstock_backends.lowering import flatten_groups
+from penstock_backends.lowering import program_of
 
 FEATURES: Mapping[Feature, Support] = {
     Feature.DATA_EDGES: native(),
@@ -28,6 +28,15 @@ FEATURES: Mapping[Feature, Support] = {
     Feature.FIELD_ACCESS: native(),
     Feature.AFTER: native(),
     Feature.NESTED_PIPELINES: native("as namespaces of node ids"),
+    Feature.CONDITIONS: native(),
+    Feature.LOOPS: native(),
+    Feature.NESTED_LOOPS: native(),
+    Feature.LOOP_PARALLELISM: native(),
+    Feature.GATES: native("each verdict with its values is part of the run"),
+    Feature.ON_FAILURE: native(),
+    Feature.ON_EXIT: native("after Ctrl-C, too; a second one stops it"),
+    Feature.ROLLBACK: native(),
+    Feature.PIPELINE_TIMEOUT: native("ends what is under way, with every process below it"),
     Feature.RETRY: native(),
     Feature.TIMEOUT: native("ends the attempt's session and every process below it"),
     Feature.RESOURCES: native("what runs at once stays within a budget, by default what the machine has"),
@@ -48,7 +57,6 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     supports: ClassVar[Mapping[Feature, Support]] = FEATURES
-    passes: ClassVar[tuple[Pass, ...]] = (flatten_groups,)
     options: ClassVar[type[Options]] = Options
     run_options: ClassVar[tuple[str, ...]] = ("max_workers", "cpu", "memory", "gpu", "on_event")
 
@@ -120,14 +128,15 @@ def _budget(cpu: float | None, memory: int | str | None, gpu: int | None) -> Bud
 def _senseless(definition: Definition, *, inline: bool, max_workers: int | None) -> Iterator[Diagnostic]:
     if max_workers is not None and max_workers < 1:
         yield Diagnostic("P725", f"`max_workers` is {max_workers}; at least one must run", fix="give 1 or more")
-    if inline and any(step.id not in definition.functions for step in definition.spec.steps):
+    steps = {task.step for task in _tasks(definition.spec)}
+    if inline and not steps <= definition.functions.keys():
         message = f"`{definition.spec.name}` was read from a spec, which holds no functions to call in this process"
         yield Diagnostic("P726", message, fix="run it without `inline`, or from its Python file")
 
 
 def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
     """What could never run here, told before anything does."""
-    for task in tasks(pipeline.body):
+    for task in _tasks(pipeline):
         lacking = budget.lacks(task.settings.resources)
         if lacking:
             message = f"`{task.id}` asks for {' and '.join(lacking)} that this run may use, so it could never start"
@@ -137,3 +146,9 @@ def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
             support = FEATURES[Feature.IMAGE]
             message = f"`{task.id}` asks for the image `{task.settings.image}`: {support.how}"
             yield Diagnostic("P611", message, location_of(task.span), support.fix)
+
+
+def _tasks(pipeline: PipelineSpec) -> Iterator[Task]:
+    """Every call of one of the author's steps, those at the end of a run included."""
+    units = program_of(pipeline).by_id.values()
+    return (unit.task for unit in units if isinstance(unit.node, Task))

@@ -33,19 +33,23 @@ class Keys:
         self._parsed: dict[str, list[ast.stmt]] = {}
 
     def key(
-        self, step: StepSpec, settings: Settings, arguments: Json, parameters: Mapping[str, Json], outputs: Outputs
+        self, step: StepSpec, settings: Settings, job: Json, parameters: Mapping[str, Json], outputs: Outputs
     ) -> str:
         """The key of a call of ``step``.
 
         Args:
             step: what is called.
             settings: how.
-            arguments: its inputs by name, as bindings in JSON.
+            job: its inputs by name (``arguments``) and its gates (``checks``), as settled bindings in JSON.
             parameters: the pipeline's parameters, as wires.
-            outputs: the published wires of the nodes before it.
+            outputs: the published wires of the instances before it.
         """
-        inputs = {name: _content(binding, parameters, outputs) for name, binding in arguments.items()}
-        return _digest([self._fixed_part(step, settings), inputs])
+        inputs = {name: _content(binding, parameters, outputs) for name, binding in job["arguments"].items()}
+        gates = [
+            [check["value"], check["operator"], [_content(bound, parameters, outputs) for bound in check["bounds"]]]
+            for check in job.get("checks", ())
+        ]
+        return _digest([self._fixed_part(step, settings), inputs, *([gates] if gates else [])])
 
     def variant(self, key: str, *more: str | int) -> str:
         """A key that only those share who have the same key and more in common."""
@@ -81,17 +85,21 @@ class Keys:
 
 
 def _content(binding: Json, parameters: Mapping[str, Json], outputs: Outputs) -> Json:
-    """What a binding resolves to, as far as it can be told without decoding."""
-    kind = binding["kind"]
+    """What a settled binding resolves to, as far as it can be told without decoding."""
+    kind, path = binding["kind"], binding.get("path", ())
     if kind == "literal":
-        return binding["value"]
+        return _part(binding["value"], path)
     if kind in ("parameter", "output"):
         wire = parameters[binding["name"]] if kind == "parameter" else outputs[binding["node"]][binding["output"]]
-        return _part(_without_place(wire), binding.get("path", ()))
+        return _part(_without_place(wire), path)
     if kind in ("list", "tuple"):
-        return [kind, [_content(item, parameters, outputs) for item in binding["items"]]]
-    items = binding["items"] if kind == "dict" else binding["fields"]
-    return [kind, binding.get("type", ""), [[name, _content(item, parameters, outputs)] for name, item in items]]
+        whole = [kind, [_content(item, parameters, outputs) for item in binding["items"]]]
+    elif kind == "operation":
+        whole = [kind, binding["operator"], [_content(item, parameters, outputs) for item in binding["operands"]]]
+    else:
+        items = binding["items"] if kind == "dict" else binding["fields"]
+        whole = [kind, binding.get("type", ""), [[name, _content(item, parameters, outputs)] for name, item in items]]
+    return ["part", whole, _accesses(path)] if path else whole
 
 
 def _without_place(wire: Json) -> Json:
@@ -109,9 +117,13 @@ def _part(wire: Json, path: Json) -> Json:
     for index, access in enumerate(path):
         found = _field(wire, access)
         if found is None:
-            return ["part", wire, [[each["kind"], each["key"]] for each in path[index:]]]
+            return ["part", wire, _accesses(path[index:])]
         wire = found[0]
     return wire
+
+
+def _accesses(path: Json) -> list[Json]:
+    return [[each["kind"], each["key"]] for each in path]
 
 
 def _field(wire: Json, access: Json) -> list[Json] | None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from penstock.backend import Definition
-from penstock.harness import Inputs, assemble, decode, encode, load_artifact, retry_delay
+from penstock.harness import (
+    FAILURES,
+    RUN_OUT_OF_TIME,
+    Inputs,
+    Place,
+    assemble,
+    decode,
+    encode,
+    instance,
+    load_artifact,
+    retry_delay,
+)
 from penstock.results import (
     AttemptFailed,
     AttemptStarted,
@@ -23,13 +36,15 @@ from penstock.results import (
     RunStarted,
     State,
 )
-from penstock.spec import Returns
+from penstock.spec import Loop, Returns
 from penstock_backends.local.cache import Keys
+from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json, located
-from penstock_backends.local.plan import PlannedNode, graph_of, plan_of
+from penstock_backends.local.plan import PlannedNode, node_of, plan_of
+from penstock_backends.local.settling import ITEM, Settling, bindings_in, used_by
 from penstock_backends.local.store import Store
-from penstock_backends.lowering import dependencies, kind_of
+from penstock_backends.lowering import kind_of, program_of
 
 RUN_VERSION = 1
 Listener = Callable[[Event], object]
@@ -38,8 +53,9 @@ Listener = Callable[[Event], object]
 class Execution:
     """A run under way.
 
-    Whoever executes it asks `waiting` once and then tells, node by node, what came of it; the answer says which nodes
-    may run next. ``outputs`` holds the published wires of the nodes that succeeded.
+    Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
+    add more. ``outputs`` holds the published wires of the nodes that succeeded, and each item of a loop as the output
+    ``item`` of a name of its own.
     """
 
     def __init__(
@@ -50,13 +66,23 @@ class Execution:
         self.parameters = dict(parameters)
         self.store = store
         self.names = LiveNames(definition)
-        self.plan = plan_of(self.spec)
+        self.program = program_of(self.spec)
+        self.plan = plan_of(self.program)
+        self.runnable: deque[PlannedNode] = deque()
         self.outputs: dict[str, dict[str, Json]] = {}
+        self.is_over = False
         self.id, self.folder = store.new_run()
-        self._graph = graph_of(self.plan)
+        self._graph = graph_of(self.program)
         self._keys = Keys(self.spec)
         self._listener = listener
-        self._nodes: dict[str, NodeRun] = {}
+        self._open: dict[str, PlannedNode] = {}
+        self._ended: dict[str, tuple[PlannedNode, NodeRun]] = {}
+        self._endings: deque[PlannedNode] | None = None
+        self._main_states: set[State] = set()
+        self._unsuccessful: dict[str, list[str]] = {}
+        self._status: Json = None
+        self._results: dict[str, str] = {}
+        self._is_out_of_time = False
         self._seconds: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._asked: dict[str, int] = {}
@@ -64,17 +90,17 @@ class Execution:
         self._began = time.monotonic()
         self._journal = os.open(self.folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def begin(self) -> list[PlannedNode]:
-        """Writes down what is to run, and returns the nodes that may run at once."""
+    def begin(self) -> None:
+        """Writes down what is to run, and makes runnable what may run at once."""
         (self.folder / "spec.json").write_text(self.spec.model_dump_json() + "\n", encoding="utf-8")
         (self.folder / "parameters.json").write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
         self._note("run_started", run=self.id, pipeline=self.spec.name, format=RUN_VERSION)
         self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
-        return self._planned(self._graph.roots())
+        self._admit(self._graph.begin())
 
-    def is_over(self) -> bool:
-        """Whether every node has come to its end."""
-        return len(self._nodes) == len(self.plan)
+    def is_open(self, node: PlannedNode) -> bool:
+        """Whether a node was made runnable and has not ended."""
+        return node.id in self._open
 
     def key(self, node: PlannedNode) -> str:
         """The cache key of a node whose inputs are all there; to be asked for once.
@@ -82,12 +108,30 @@ class Execution:
         A node that is not to be cached has a key that nothing else has. Two equal calls in one run are two
         computations, as in plain Python: the second one has a key of its own.
         """
-        settings = node.task.settings
-        key = self._keys.key(node.step, settings, node.arguments, self.parameters, self.outputs)
-        if not settings.cache:
+        key = self._keys.key(node.step, node.settings, self.job_for(node), self.parameters, self.outputs)
+        if not node.is_cached:
             return self._keys.variant(key, self.id, node.id)
         times = self._asked[key] = self._asked.get(key, 0) + 1
         return key if times == 1 else self._keys.variant(key, times)
+
+    def job_for(self, node: PlannedNode) -> Json:
+        """What of a node's job differs from call to call, its bindings settled (see `settling`)."""
+        job = node.planned.job
+        given = {"outputs": job["outputs"]} if isinstance(node.unit.node, Loop) else {}
+        checks = job.get("checks", ())
+        if node.planned.is_plain:
+            return {"arguments": job["arguments"], **given, **({"checks": checks} if checks else {})}
+        settled = Settling(self.outputs, job, self._place(node)).settled
+        arguments = {name: settled(binding) for name, binding in job["arguments"].items()}
+        gates = [{**check, "bounds": [settled(bound) for bound in check["bounds"]]} for check in checks]
+        return {"arguments": arguments, **given, **({"checks": gates} if gates else {})}
+
+    def wires_for(self, job: Json) -> dict[str, dict[str, Json]]:
+        """The published outputs that a settled job takes, by node and output."""
+        found: dict[str, dict[str, Json]] = {}
+        for node, output in used_by(bindings_in(job)):
+            found.setdefault(node, {})[output] = self.outputs[node][output]
+        return found
 
     def attempts_of(self, node: PlannedNode) -> int:
         """How many attempts of a node have failed."""
@@ -95,12 +139,22 @@ class Execution:
 
     def log_file(self, node: PlannedNode, attempt: int) -> Path:
         """Where what an attempt prints is kept."""
-        return self.folder / "logs" / f"{quote(node.id, safe='')}.{attempt}.log"
+        return self.folder / "logs" / f"{quote(node.id, safe='[]')}.{attempt}.log"
 
-    def found(self, node: PlannedNode, key: str) -> list[PlannedNode] | None:
-        """Ends a node by an earlier result, if there is one; the nodes that may now run."""
-        record = self.store.result(key) if node.task.settings.cache else None
-        return None if record is None else self._good(node, State.CACHED, key, record, attempts=0)
+    def seconds_left(self, node: PlannedNode | None = None) -> float:
+        """How long the pipeline's timeout lets its nodes, or one of them, run on; infinite where it doesn't bound."""
+        bounded = self._endings is None if node is None else node.role == "main"
+        if self.spec.timeout is None or not bounded:
+            return math.inf
+        return self._began + self.spec.timeout - time.monotonic()
+
+    def found(self, node: PlannedNode, key: str) -> bool:
+        """Ends a node by an earlier result, if there is one."""
+        record = self.store.result(key) if node.is_cached else None
+        if record is None or "error" in record or "undone" in record:
+            return False
+        self._good(node, State.CACHED, key, record, attempts=0)
+        return True
 
     def started(self, node: PlannedNode) -> int:
         """Notes that a node is tried; the number of the attempt."""
@@ -110,36 +164,50 @@ class Execution:
         self._tell(AttemptStarted(node.id, attempt))
         return attempt
 
-    def succeeded(self, node: PlannedNode, key: str, record: Json) -> list[PlannedNode]:
-        """Ends a node by what its attempt returned; the nodes that may now run."""
+    def succeeded(self, node: PlannedNode, key: str, record: Json) -> None:
+        """Ends a node by what its attempt returned."""
         self._spend(node, record)
-        return self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
+        self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
 
-    def failed(self, node: PlannedNode, answer: Json) -> float | None:
+    def failed(self, node: PlannedNode, key: str, answer: Json) -> float | None:
         """Takes a failed attempt; the seconds to wait before the next, or None, where the node has failed with it."""
         attempt = self._failures[node.id] = self.attempts_of(node) + 1
         self._spend(node, answer)
         error, traceback = str(answer["error"]), str(answer.get("traceback", ""))
-        retry = node.task.settings.retry
-        if retry is not None and attempt <= retry.max_retries:
+        retry = node.settings.retry
+        if retry is not None and attempt <= retry.max_retries and not answer.get("final"):
             delay = retry_delay(retry.model_dump(), attempt)
             self._note("attempt_failed", node=node.id, attempt=attempt, error=error, retry_in=delay)
             self._tell(AttemptFailed(node.id, attempt, error, traceback, delay))
             return delay
-        self._end(node, State.FAILED, attempts=attempt, error=error, traceback=traceback)
-        for lost in self._planned(self._graph.failed(node.id)):
-            self._end(lost, State.UPSTREAM_FAILED, error=f"`{node.id}` failed")
+        self._end(node, State.FAILED, attempts=attempt, error=error, traceback=traceback, key=key, record=answer)
+        self._go_on_after(node)
         return None
 
+    def run_out_of_time(self) -> None:
+        """Ends the pipeline's own nodes because its timeout has passed; what runs at the end of a run is next."""
+        self._is_out_of_time = True
+        for node in [each for each in self._open.values() if each.role == "main"]:
+            self._stop_counting(node)
+            self._end(node, State.FAILED, attempts=self.attempts_of(node), error=RUN_OUT_OF_TIME)
+            self._go_on_after(node)
+
     def cancel(self) -> None:
-        """Ends every node that has not ended; the attempts that were under way count."""
-        for node in self.plan.values():
-            began = self._under_way.get(node.id)
-            if began is not None:
-                self._failures[node.id] = self.attempts_of(node) + 1
-                self._spend(node, {"seconds": time.monotonic() - began})
-            if node.id not in self._nodes:
-                self._end(node, State.CANCELLED, attempts=self.attempts_of(node))
+        """Ends every node that has not ended; attempts that were under way count.
+
+        What runs on exit is next, unless this comes while it runs.
+        """
+        was_ending, is_exiting = self._endings, any(node.role == "on_exit" for node in self._open.values())
+        left = [*self._open.values(), *map(self._node, self._graph.waiting() if was_ending is None else ())]
+        self._main_states.add(State.CANCELLED)
+        self._cancel_all(sorted(left, key=lambda node: node.place))
+        if was_ending is None:
+            self._begin_endings()
+            return
+        self._status = self._run_status()
+        self._cancel_all(node for node in was_ending if is_exiting or node.role != "on_exit")
+        self._endings = deque(node for node in was_ending if not is_exiting and node.role == "on_exit")
+        self._next_ending()
 
     def close(self) -> None:
         """Lets go of the run's folder."""
@@ -147,15 +215,11 @@ class Execution:
 
     def end(self) -> Run:
         """Writes down what the run came to."""
-        nodes = {id_: self._nodes[id_] for id_ in self.plan}
-        states = {node.state for node in nodes.values()}
-        state = (
-            State.CANCELLED
-            if State.CANCELLED in states
-            else State.FAILED
-            if State.FAILED in states
-            else State.SUCCEEDED
-        )
+        main = sorted((each for each in self._ended.values() if each[0].role == "main"), key=lambda each: each[0].place)
+        others = [each for each in self._ended.values() if each[0].role != "main"]
+        nodes = {node.id: ended for node, ended in (*main, *others)}
+        states = {ended.state for ended in nodes.values()}
+        state = next((each for each in (State.CANCELLED, State.FAILED) if each in states), State.SUCCEEDED)
         run = Run(self.id, self.spec.name, state, nodes, self.folder, time.monotonic() - self._began, self._result)
         self._note("run_ended", state=state.value, seconds=run.seconds)
         draft = self.folder / "run.json.draft"
@@ -164,15 +228,144 @@ class Execution:
         self._tell(RunEnded(run))
         return run
 
-    def wires_for(self, node: PlannedNode) -> dict[str, dict[str, Json]]:
-        """The published outputs that a node takes, by node and output."""
-        return {each: self.outputs[each] for each in dependencies(node.task)}
+    # --- what is next
 
-    def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int) -> list[PlannedNode]:
+    def _admit(self, keys: Iterable[Key]) -> None:
+        """Takes nodes for which there is nothing to wait any more: ends what must not run, makes the rest runnable."""
+        pending = deque(keys)
+        while pending:
+            key = pending.popleft()
+            node = self._node(key)
+            state, error = self._obstacle(node)
+            if not state and self._is_out_of_time:
+                state, error = State.FAILED, RUN_OUT_OF_TIME
+            if not state:
+                self._hand_out(node)
+                continue
+            self._end(node, state, error=error)
+            pending.extend(self._graph.ended(key, is_good=False))
+        if self._graph.is_over and self._endings is None:
+            self._begin_endings()
+
+    def _node(self, key: Key) -> PlannedNode:
+        unit, index = key
+        return node_of(self.plan[unit], index)
+
+    def _hand_out(self, node: PlannedNode) -> None:
+        self._open[node.id] = node
+        self.runnable.append(node)
+
+    def _go_on_after(self, node: PlannedNode) -> None:
+        if node.role != "main":
+            self._next_ending()
+            return
+        ended = self._ended[node.id][1]
+        self._admit(self._graph.ended((node.unit.id, node.index), ended.state.is_good, ended.size or 0))
+
+    def _obstacle(self, node: PlannedNode) -> tuple[State | None, str]:
+        """Why a node of the pipeline itself must not run: its state, and the error to give with it."""
+        key = (node.unit.id, node.index)
+        if not self._graph.is_troubled(key) and not node.unit.arms:
+            return None, ""
+        others = self._graph.unsuccessful(key)
+        return self._judged(node, {instance(*other): self._state_of(instance(*other)) for other in others})
+
+    def _judged(self, node: PlannedNode, states: Mapping[str, str]) -> tuple[State | None, str]:
+        inputs = Inputs({}, {}, self.outputs, job=node.planned.job, place=Place(node.index, states))
+        obstacle = inputs.obstacle(node.planned.job)
+        if obstacle != State.UPSTREAM_FAILED.value:
+            return (State(obstacle) if obstacle else None), ""
+        culprit = next(name for name, state in states.items() if state in FAILURES)
+        _, ended = self._ended[culprit]
+        return State.UPSTREAM_FAILED, ended.error if ended.state is State.UPSTREAM_FAILED else f"`{culprit}` failed"
+
+    def _state_of(self, name: str) -> str:
+        return self._ended[name][1].state.value
+
+    def _place(self, node: PlannedNode) -> Place:
+        """Where a node stands; all that it reads of others is in `outputs`, what is not there was skipped."""
+        return Place(node.index, {}, self._status)
+
+    # --- the end of a run
+
+    def _begin_endings(self) -> None:
+        for node, ended in self._ended.values():
+            if not ended.state.is_good:
+                self._unsuccessful.setdefault(node.unit.id, []).append(node.id)
+        self._status = self._run_status()
+        self._endings = deque(self._ending_nodes())
+        self._next_ending()
+
+    def _ending_nodes(self) -> Iterator[PlannedNode]:
+        indices: dict[str, list[tuple[int, ...]]] = {unit.node.id: [] for unit in self.program.rollbacks}
+        for node, _ in self._ended.values():
+            if node.unit.id in indices:
+                indices[node.unit.id].append(node.index)
+        for unit in self.program.rollbacks:
+            yield from (node_of(self.plan[unit.id], index) for index in sorted(indices[unit.node.id], reverse=True))
+        yield from (node_of(self.plan[unit.id], ()) for unit in (*self.program.on_failure, *self.program.on_exit))
+
+    def _next_ending(self) -> None:
+        """Makes the next of the nodes at the end of a run runnable; they run one after another."""
+        while self._endings:
+            node = self._endings.popleft()
+            state, error = self._ending_obstacle(node)
+            if not state:
+                self._hand_out(node)
+                return
+            self._end(node, state, error=error)
+        self.is_over = True
+
+    def _ending_obstacle(self, node: PlannedNode) -> tuple[State | None, str]:
+        has_failed = State.FAILED in self._main_states and State.CANCELLED not in self._main_states
+        if node.role != "on_exit" and not has_failed:
+            return State.SKIPPED, ""
+        if node.role == "rollback":
+            undone = instance(node.unit.node.id, node.index)
+            if self._state_of(undone) != State.SUCCEEDED.value:
+                return State.SKIPPED, ""
+            self._forget(self._results[undone])
+        used = self.program.data(node.unit)
+        return self._judged(
+            node, {name: self._state_of(name) for unit in used for name in self._unsuccessful.get(unit, ())}
+        )
+
+    def _forget(self, key: str) -> None:
+        """Has a result stand in for no further call: what is undone must be done again."""
+        record = self.store.result(key)
+        if record is not None:
+            self.store.add_result(key, {**record, "undone": True})
+
+    def _run_status(self) -> Json:
+        """How the pipeline itself went, as a `RunStatus`."""
+        main = [ended for node, ended in self._ended.values() if node.role == "main"]
+        state = next((each for each in (State.CANCELLED, State.FAILED) if each in self._main_states), State.SUCCEEDED)
+        failures = {ended.id: ended.error for ended in main if ended.state is State.FAILED}
+        return {"pipeline": self.spec.name, "state": state.value, "failures": failures}
+
+    def _cancel_all(self, nodes: Iterable[PlannedNode]) -> None:
+        for node in nodes:
+            self._stop_counting(node)
+            self._end(node, State.CANCELLED, attempts=self.attempts_of(node))
+
+    def _stop_counting(self, node: PlannedNode) -> None:
+        """Counts the attempt that is under way, if one is, though it will not come to its own end."""
+        began = self._under_way.get(node.id)
+        if began is not None:
+            self._failures[node.id] = self.attempts_of(node) + 1
+            self._spend(node, {"seconds": time.monotonic() - began})
+
+    # --- the books
+
+    def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int) -> None:
         self.outputs[node.id] = record["outputs"]
-        metrics = {name: decode(wire) for name, wire in record["metrics"].items()}
-        self._end(node, state, attempts=attempts, metrics=metrics, key=key)
-        return self._planned(self._graph.succeeded(node.id))
+        if isinstance(node.unit.node, Loop):
+            for number, wire in enumerate(record["outputs"]["items"]):
+                self.outputs[instance(node.unit.id, (*node.index, number))] = {ITEM: wire}
+        if node.task.rollback is not None:
+            self._results[node.id] = key
+        self._end(node, state, attempts=attempts, key=key, record=record)
+        self._go_on_after(node)
 
     def _end(
         self,
@@ -180,30 +373,40 @@ class Execution:
         state: State,
         *,
         attempts: int = 0,
-        metrics: Mapping[str, float] | None = None,
         error: str = "",
         traceback: str = "",
         key: str = "",
+        record: Json = None,
     ) -> None:
+        given = record or {}
+        outputs = given.get("outputs")
         log = self.log_file(node, attempts) if attempts else None
         ended = NodeRun(
             node.id,
             state,
             attempts,
             self._seconds.get(node.id, 0.0),
-            dict(metrics or {}),
+            {name: decode(wire) for name, wire in given.get("metrics", {}).items()},
             error,
             traceback,
             log if log is not None and log.exists() else None,
-            lambda: self._returned(node),
+            tuple(given.get("gates", ())),
+            node.unit.node.kind,
+            getattr(node.unit.node, "text", ""),
+            len(outputs["items"]) if outputs and isinstance(node.unit.node, Loop) else None,
+            None if outputs is None else lambda: self._returned(node, outputs),
         )
-        self._nodes[node.id] = ended
+        self._open.pop(node.id, None)
+        self._ended[node.id] = (node, ended)
+        if node.role == "main":
+            self._main_states.add(state)
         said = {
             "attempts": attempts,
             "metrics": _wires(ended.metrics),
+            "gates": list(ended.gates),
             "error": error,
             "traceback": traceback,
-            "result": key,
+            "result": key if outputs is not None else "",
         }
         self._note(
             "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
@@ -213,9 +416,6 @@ class Execution:
     def _spend(self, node: PlannedNode, answer: Json) -> None:
         self._under_way.pop(node.id, None)
         self._seconds[node.id] = self._seconds.get(node.id, 0.0) + answer.get("seconds", 0.0)
-
-    def _planned(self, ids: list[str]) -> list[PlannedNode]:
-        return [self.plan[id_] for id_ in ids]
 
     def _note(self, event: str, **more: Json) -> None:
         line = json.dumps({"time": round(time.time(), 6), "event": event, **more}, separators=(",", ":"))
@@ -227,14 +427,14 @@ class Execution:
 
     def located(self, node: str, wires: Mapping[str, Json]) -> dict[str, Json]:
         """A node's wires with places to read them from; a path is a copy that stays with the run."""
-        place = self.folder / "outputs" / quote(node, safe="")
+        place = self.folder / "outputs" / quote(node, safe="[]")
         return {name: located(wire, place / name, self.store.objects) for name, wire in wires.items()}
 
-    def _returned(self, node: PlannedNode) -> Any:
+    def _returned(self, node: PlannedNode, outputs: Mapping[str, Json]) -> Any:
         with self.names.canonical():
             values = {
                 name: decode(wire, self.names.find, lambda reference: load_artifact(reference, self.names.find))
-                for name, wire in self.located(node.id, self.outputs[node.id]).items()
+                for name, wire in self.located(node.id, outputs).items()
             }
         return _joined(values, node.step.returns, self.names)
 
@@ -244,20 +444,35 @@ class Execution:
         used = _LazyOutputs(self)
         kinds = {parameter.name: kind_of(parameter.type) for parameter in self.spec.parameters}
         with self.names.canonical():
-            inputs = Inputs(self.parameters, kinds, used, self.names.find)
-            return inputs.resolve(self.spec.result.model_dump(mode="json"))
+            inputs = Inputs(self.parameters, kinds, used, self.names.find, job=self._job_of_result())
+            binding = self.spec.result.model_dump(mode="json")
+            return None if inputs.state(binding) else inputs.resolve(binding)
+
+    def _job_of_result(self) -> Json:
+        depths = {unit.id: len(unit.loops) for unit in self.program.units if unit.loops}
+        return {"depths": depths, "members": {loop: list(ids) for loop, ids in self.program.members.items()}}
 
 
-class _LazyOutputs(dict[str, Mapping[str, Json]]):
+class _LazyOutputs(Mapping[str, Mapping[str, Json]]):
     """The outputs of nodes with places to read them from, made as they are asked for."""
 
     def __init__(self, execution: Execution) -> None:
-        super().__init__()
         self._execution = execution
+        self._known: dict[str, Mapping[str, Json]] = {}
 
-    def __missing__(self, node: str) -> Mapping[str, Json]:
-        self[node] = self._execution.located(node, self._execution.outputs[node])
-        return self[node]
+    def __getitem__(self, node: str) -> Mapping[str, Json]:
+        if node not in self._known:
+            self._known[node] = self._execution.located(node, self._execution.outputs[node])
+        return self._known[node]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._execution.outputs)
+
+    def __len__(self) -> int:
+        return len(self._execution.outputs)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._execution.outputs
 
 
 def _joined(values: Mapping[str, Any], returns: Returns, names: LiveNames) -> Any:
@@ -288,6 +503,7 @@ def _summary(run: Run) -> Json:
                 "seconds": round(node.seconds, 6),
                 "metrics": _wires(node.metrics),
                 "error": node.error,
+                "gates": list(node.gates),
             }
             for node in run.nodes.values()
         },

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bdb
 import heapq
+import math
 import os
 import signal
 import sys
@@ -22,76 +23,98 @@ from types import FrameType, TracebackType
 
 from penstock import harness
 from penstock_backends.local.execution import Execution
-from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, located, publish
-from penstock_backends.local.plan import PlannedNode
+from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, located, publish
+from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.lowering import step_part
 
+Line = list[tuple[Place, PlannedNode]]
 _OURS = (__file__, harness.__file__)
 
 
 def run_inline(execution: Execution) -> None:
-    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what the step has started."""
+    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what the step has started.
+
+    What runs on exit still does then, unless another Ctrl-C cancels that, too.
+    """
     others = harness.descendants([os.getpid()])
-    ready: list[tuple[int, PlannedNode]] = []
+    ready: Line = []
     folder = AttemptFolder(execution.store.objects)
-
-    def add(nodes: list[PlannedNode]) -> None:
-        for node in nodes:
-            heapq.heappush(ready, (node.place, node))
-
     try:
-        add(execution.begin())
-        while ready:
-            add(_brought_to_its_end(execution, heapq.heappop(ready)[1], folder))
-    except KeyboardInterrupt:
-        _end_processes_since(others)
-        execution.cancel()
+        execution.begin()
+        while not execution.is_over:
+            try:
+                _take_turn(execution, ready, folder)
+            except KeyboardInterrupt:
+                _end_processes_since(others)
+                execution.cancel()
     finally:
         folder.remove()
 
 
-def _brought_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFolder) -> list[PlannedNode]:
+def _take_turn(execution: Execution, ready: Line, folder: AttemptFolder) -> None:
+    """Brings the first of the nodes that may run to its end."""
+    if execution.seconds_left() <= 0:
+        execution.run_out_of_time()
+    while execution.runnable:
+        node = execution.runnable.popleft()
+        heapq.heappush(ready, (node.place, node))
+    _, node = heapq.heappop(ready)
+    if execution.is_open(node):
+        _bring_to_its_end(execution, node, folder)
+
+
+def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFolder) -> None:
     key = execution.key(node)
-    found = execution.found(node, key)
-    if found is not None:
-        return found
-    while True:
+    if execution.found(node, key):
+        return
+    while execution.is_open(node):
         began = time.monotonic()
         folder.make()
         answer = _attempt(execution, node, execution.started(node), folder)
         answer["seconds"] = time.monotonic() - began
-        if "error" not in answer:
+        if "outputs" in answer:
             execution.store.add_result(key, answer)
-            return execution.succeeded(node, key, answer)
-        delay = execution.failed(node, answer)
-        if delay is None:
-            return []
-        time.sleep(delay)
+        if "error" not in answer:
+            execution.succeeded(node, key, answer)
+            return
+        delay = execution.failed(node, key, answer)
+        if delay is not None:
+            time.sleep(max(0.0, min(delay, execution.seconds_left(node))))
+            if execution.seconds_left(node) <= 0:
+                execution.run_out_of_time()
 
 
 def _attempt(execution: Execution, node: PlannedNode, number: int, folder: AttemptFolder) -> Json:
     """The published result of one attempt, or the error that it ended with."""
-    settings, objects = node.task.settings, execution.store.objects
-    others = harness.descendants([os.getpid()]) if settings.timeout else set()
+    settings, objects = node.settings, execution.store.objects
+    left = execution.seconds_left(node)
+    bound = min(left, math.inf if settings.timeout is None else settings.timeout)
+    others = harness.descendants([os.getpid()]) if bound < math.inf else set()
     try:
+        given = execution.job_for(node)
         outputs = {
             before: {name: located(wire, folder.inputs / before / name, objects) for name, wire in wires.items()}
-            for before, wires in execution.wires_for(node).items()
+            for before, wires in execution.wires_for(given).items()
         }
-        inputs = harness.Inputs(execution.parameters, node.kinds, outputs, execution.names.find)
-        job = {**step_part(node.step), "arguments": node.arguments}
-        function = execution.definition.functions[node.step.id]
-        with _surroundings(folder.work, settings.env), execution.names.canonical(), _deadline(settings.timeout):
+        inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
+        job = {**step_part(node.step), **given}
+        function = execution.definition.functions.get(node.step.id) or harness.find_type(node.step.id)
+        with _surroundings(folder.work, settings.env), execution.names.canonical(), _deadline(bound):
             result = harness.perform(job, function, inputs, folder.outputs, number)
-        published = {name: publish(wire, folder.outputs, objects) for name, wire in result["outputs"].items()}
-        return {"outputs": published, "metrics": result["metrics"]}
+        return {**result, "outputs": _published(result["outputs"], folder, objects)}
     except _TimeIsUpError:
         _end_processes_since(others)
+        if bound == left:
+            return {"error": harness.RUN_OUT_OF_TIME, "final": True}
         return {"error": harness.out_of_time(settings.timeout)}
     except CorruptedError as error:
         return {"error": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises fails the attempt
         return harness.failure(error.with_traceback(_users_part(error)))
+
+
+def _published(outputs: Json, folder: AttemptFolder, objects: Objects) -> Json:
+    return {name: publish(wire, folder.outputs, objects) for name, wire in outputs.items()}
 
 
 @contextmanager
@@ -114,9 +137,9 @@ class _TimeIsUpError(BaseException):
 
 
 @contextmanager
-def _deadline(seconds: float | None) -> Iterator[None]:
+def _deadline(seconds: float) -> Iterator[None]:
     """Ends its body after some seconds. Signals reach only the main thread: in another one nothing does."""
-    if seconds is None or threading.current_thread() is not threading.main_thread():
+    if seconds == math.inf or threading.current_thread() is not threading.main_thread():
         yield
         return
 
@@ -125,7 +148,7 @@ def _deadline(seconds: float | None) -> Iterator[None]:
             raise _TimeIsUpError
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean never
     try:
         yield
     finally:

@@ -236,7 +236,10 @@ def publish(wire: Json, folder: Path, objects: Objects) -> Json:
     """An output's wire, its artifact moved from below ``folder`` into the objects.
 
     ``file`` keeps the name, ``digest`` says which object; a folder has ``"folder": true``, an executable its ``mode``.
+    Of a list, each item's.
     """
+    if isinstance(wire, list):
+        return [publish(each, folder, objects) for each in wire]
     if not is_artifact(wire):
         return wire
     reference = wire["$artifact"]
@@ -253,8 +256,10 @@ def publish(wire: Json, folder: Path, objects: Objects) -> Json:
 def located(wire: Json, folder: Path, objects: Objects) -> Json:
     """A published wire with ``file`` the absolute path to read from, checked.
 
-    That is the object itself where the harness reads it in place, else a copy below ``folder``.
+    That is the object itself where the harness reads it in place, else a copy below ``folder``. Of a list, each item's.
     """
+    if isinstance(wire, list):
+        return [located(each, folder / str(number), objects) for number, each in enumerate(wire)]
     if not is_artifact(wire):
         return wire
     reference = wire["$artifact"]
@@ -274,6 +279,13 @@ def located(wire: Json, folder: Path, objects: Objects) -> Json:
 def is_artifact(wire: Json) -> bool:
     """Whether a wire stands for an artifact, not a value."""
     return isinstance(wire, dict) and "$artifact" in wire
+
+
+def artifacts_in(wire: Json) -> list[Json]:
+    """The references of the artifacts that an output's wire holds: its own, or those of the items of a loop."""
+    if isinstance(wire, list):
+        return [reference for each in wire for reference in artifacts_in(each)]
+    return [wire["$artifact"]] if is_artifact(wire) else []
 
 
 def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:

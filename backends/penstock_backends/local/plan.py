@@ -3,100 +3,108 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.harness import instance
 from penstock.settings import size_text
-from penstock.spec import PipelineSpec, ResourcesSpec, StepSpec, Task, tasks
-from penstock_backends.lowering import arguments_of, flatten_groups, kind_of, parameters_used, predecessors
+from penstock.spec import ResourcesSpec, Settings, StepSpec, Task, within
+from penstock_backends.lowering import (
+    Program,
+    Role,
+    Unit,
+    arguments_of,
+    kind_of,
+    outputs_of,
+    parameters_used,
+    standing_of,
+)
 
+Json = Any
+Place = tuple[int, tuple[int, ...]]
+"""A position in the author's order, then among the items of the loops around it."""
 ROUNDING = 1e-9  # fractions of cores do not add up exactly
+_SETTLED_LATER = ("item", "choice", "collect", "status")
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """A unit with what running it takes, looked up once.
+
+    ``job`` is the part of its job that differs from call to call; ``kinds`` are the types of the parameters that it
+    takes; ``is_plain`` says whether its bindings mean the same wherever it stands.
+    """
+
+    unit: Unit
+    job: dict[str, Json]
+    kinds: dict[str, Json]
+    is_plain: bool
 
 
 @dataclass(frozen=True)
 class PlannedNode:
-    """A task with what running it takes, looked up once.
+    """An instance of a unit: ``index`` holds the number of its item in each loop around it, outermost first."""
 
-    ``place`` is its position in the author's order; ``arguments`` its bindings as JSON; ``kinds`` the types of the
-    parameters that it takes.
-    """
-
-    task: Task
-    step: StepSpec
-    place: int
-    arguments: dict[str, Any]
-    kinds: dict[str, Any]
+    planned: PlannedUnit
+    index: tuple[int, ...]
+    id: str
 
     @property
-    def id(self) -> str:
-        """The node's id."""
-        return self.task.id
+    def unit(self) -> Unit:
+        """What it is an instance of."""
+        return self.planned.unit
 
     @property
-    def allowed_attempts(self) -> int:
-        """How often it may be tried."""
-        retry = self.task.settings.retry
-        return 1 + (retry.max_retries if retry else 0)
+    def task(self) -> Task:
+        """The call that it makes."""
+        return self.unit.task
+
+    @property
+    def step(self) -> StepSpec:
+        """What it calls."""
+        return self.unit.step
+
+    @property
+    def settings(self) -> Settings:
+        """How it runs."""
+        return self.unit.task.settings
+
+    @property
+    def role(self) -> Role:
+        """Whether it belongs to the pipeline itself, or to its end."""
+        return self.unit.role
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among the others."""
+        return (self.unit.place, self.index)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether an earlier result may stand in for it: not for decisions and gates, nor for what ends a run."""
+        return self.role == "main" and isinstance(self.unit.node, Task) and self.settings.cache
 
 
-def plan_of(pipeline: PipelineSpec) -> dict[str, PlannedNode]:
-    """Every task of a pipeline by its id, groups dissolved, in the author's order."""
-    steps = {step.id: step for step in pipeline.steps}
-    kinds = {parameter.name: kind_of(parameter.type) for parameter in pipeline.parameters}
-    return {
-        task.id: PlannedNode(
-            task, steps[task.step], place, arguments_of(task), {name: kinds[name] for name in parameters_used(task)}
-        )
-        for place, task in enumerate(tasks(flatten_groups(pipeline).body))
-    }
+def plan_of(program: Program) -> dict[str, PlannedUnit]:
+    """Every unit of a program by its id."""
+    kinds = {parameter.name: kind_of(parameter.type) for parameter in program.pipeline.parameters}
+    return {id_: _planned(program, unit, kinds) for id_, unit in program.by_id.items()}
 
 
-class Graph:
-    """Who waits for whom.
-
-    Told how each node ended, it says what that decides. Time and memory are linear in the edges.
-    """
-
-    def __init__(self, waits_for: Mapping[str, Iterable[str]]) -> None:
-        self._missing = {node: len(tuple(before)) for node, before in waits_for.items()}
-        self._dependants: dict[str, list[str]] = {node: [] for node in waits_for}
-        for node, before in waits_for.items():
-            for each in before:
-                self._dependants[each].append(node)
-        self._lost: set[str] = set()
-
-    def roots(self) -> list[str]:
-        """The nodes that wait for nothing."""
-        return [node for node, missing in self._missing.items() if missing == 0]
-
-    def succeeded(self, node: str) -> list[str]:
-        """The nodes that waited for this one last."""
-        ready = []
-        for dependant in self._dependants[node]:
-            self._missing[dependant] -= 1
-            if self._missing[dependant] == 0:
-                ready.append(dependant)
-        return ready
-
-    def failed(self, node: str) -> list[str]:
-        """The nodes that now can never run, each said once."""
-        lost: list[str] = []
-        queue = deque(self._dependants[node])
-        while queue:
-            each = queue.popleft()
-            if each not in self._lost:
-                self._lost.add(each)
-                lost.append(each)
-                queue.extend(self._dependants[each])
-        return lost
+def _planned(program: Program, unit: Unit, kinds: Mapping[str, Json]) -> PlannedUnit:
+    job = {"arguments": arguments_of(unit.task), "outputs": outputs_of(unit), **standing_of(program, unit)}
+    used = {name: kinds[name] for name in parameters_used(unit.task)}
+    is_plain = not unit.loops and all(
+        each.kind not in _SETTLED_LATER for binding in unit.bindings for each in within(binding)
+    )
+    return PlannedUnit(unit, job, used, is_plain)
 
 
-def graph_of(plan: Mapping[str, PlannedNode]) -> Graph:
-    """The graph of a plan."""
-    return Graph({node.id: predecessors(node.task) for node in plan.values()})
+def node_of(planned: PlannedUnit, index: tuple[int, ...]) -> PlannedNode:
+    """An instance of a planned unit."""
+    return PlannedNode(planned, index, instance(planned.unit.id, index))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import math
 import queue
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from penstock.spec import ResourcesSpec
+from penstock.spec import ResourcesSpec, Task
 from penstock_backends.local import preloading
+from penstock_backends.local.deciding import quick_answer
 from penstock_backends.local.environments import InstallError, environments_folder, python_with
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import is_artifact
-from penstock_backends.local.plan import Budget, PlannedNode
+from penstock_backends.local.plan import Budget, Place, PlannedNode
 from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
@@ -29,17 +30,16 @@ INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_in_workers(execution: Execution, budget: Budget, max_workers: int) -> None:
-    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what is under way."""
+    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what is under way.
+
+    What runs on exit still does then, unless another Ctrl-C cancels that, too.
+    """
     scheduler = Scheduler(execution, budget, max_workers)
     with _stopping_on_interrupt(scheduler):
         try:
             scheduler.run()
-        except KeyboardInterrupt:  # from a handler that was set meanwhile
-            scheduler.is_stopped = True
         finally:
             scheduler.close()
-        if scheduler.is_stopped:
-            execution.cancel()
 
 
 @dataclass(frozen=True)
@@ -55,31 +55,34 @@ class Scheduler:
     """Decides what runs when. It reacts to events only, and does a bounded amount of work for each."""
 
     def __init__(self, execution: Execution, budget: Budget, max_workers: int) -> None:
-        self.is_stopped = False
         self._execution = execution
-        self._free = budget
-        self._slots = max_workers
-        # By what they ask for, so that finding what fits takes a look at each kind of request, not at each node.
-        self._ready: dict[ResourcesSpec, list[tuple[int, _Ready]]] = {}
-        self._running: dict[str, _Ready] = {}
-        self._waiting: list[tuple[float, int, _Ready]] = []
-        self._workers = Workers(execution.definition, execution.store, execution.folder, max_workers)
+        self._budget = budget
+        self._max_workers = max_workers
+        self._stops = 0
         self._installer: ThreadPoolExecutor | None = None
         self._installed: queue.SimpleQueue[tuple[PlannedNode, str, Kind | InstallError]] = queue.SimpleQueue()
+        self._begin_with_nothing()
 
     def run(self) -> None:
-        """Runs until every node has ended, or `stop`."""
-        self._add(self._execution.begin())
-        while not (self.is_stopped or self._execution.is_over()):
-            self._start_what_fits()
-            for ticket, answer in self._workers.wait(self._patience()):
-                self._settle(self._running.pop(ticket), answer)
-            self._take_installed()
-            self._take_due()
+        """Runs until every node has ended."""
+        execution = self._execution
+        execution.begin()
+        while not execution.is_over:
+            try:
+                self._take_turn()
+            except KeyboardInterrupt:  # from a handler that was set meanwhile
+                self._stops += 1
+            if self._stops:
+                self._stops -= 1
+                self._drop_everything()
+                execution.cancel()
+            elif execution.seconds_left() <= 0:
+                self._drop_everything()
+                execution.run_out_of_time()
 
     def stop(self) -> None:
-        """Makes `run` return soon; callable from a signal handler."""
-        self.is_stopped = True
+        """Makes `run` cancel what is left; callable from a signal handler."""
+        self._stops += 1
         self._workers.wake()
 
     def close(self) -> None:
@@ -88,21 +91,59 @@ class Scheduler:
             self._installer.shutdown(wait=False, cancel_futures=True)
         self._workers.stop()
 
-    def _add(self, nodes: list[PlannedNode]) -> None:
+    def _begin_with_nothing(self) -> None:
+        execution = self._execution
+        self._free = self._budget
+        self._slots = self._max_workers
+        # By what they ask for, so that finding what fits takes a look at each kind of request, not at each node.
+        self._ready: dict[ResourcesSpec, list[tuple[Place, _Ready]]] = {}
+        self._running: dict[str, _Ready] = {}
+        self._waiting: list[tuple[float, Place, _Ready]] = []
+        self._workers = Workers(execution.definition, execution.store, execution.folder, self._max_workers)
+
+    def _drop_everything(self) -> None:
+        """Ends the attempts under way, and forgets what was to be tried."""
+        self._workers.stop()
+        self._begin_with_nothing()
+
+    def _take_turn(self) -> None:
+        self._take_runnable()
+        if self._stops or self._execution.is_over:
+            return
+        self._start_what_fits()
+        for ticket, answer in self._workers.wait(self._patience()):
+            self._settle(self._running.pop(ticket), answer)
+        self._take_installed()
+        self._take_due()
+
+    def _take_runnable(self) -> None:
         """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more."""
-        pending = deque(nodes)
-        while pending and not self.is_stopped:
-            node = pending.popleft()
-            key = self._execution.key(node)
-            freed = self._execution.found(node, key)
-            if freed is None:
+        execution = self._execution
+        while execution.runnable and not self._stops:
+            node = execution.runnable.popleft()
+            if not execution.is_open(node):
+                continue
+            key = execution.key(node)
+            if not execution.found(node, key) and not self._answered_quickly(node, key):
                 self._prepare(node, key)
-            else:
-                pending.extend(freed)
+
+    def _answered_quickly(self, node: PlannedNode, key: str) -> bool:
+        """Whether a node was decided here and now, as what needs none of the author's code can be."""
+        execution = self._execution
+        if isinstance(node.unit.node, Task):
+            return False
+        job = execution.job_for(node)
+        answer = quick_answer(node, job, execution.parameters, execution.wires_for(job))
+        if answer is None:
+            return False
+        execution.started(node)
+        execution.store.add_result(key, answer)
+        execution.succeeded(node, key, answer)
+        return True
 
     def _prepare(self, node: PlannedNode, key: str) -> None:
         """Sees to it that there is an interpreter for a node, then queues it."""
-        settings = node.task.settings
+        settings = node.settings
         if settings.packages is None:
             self._queue(_Ready(node, key, Kind(is_preloaded=not settings.env and preloading.benefits(node.step))))
             return
@@ -123,6 +164,8 @@ class Scheduler:
     def _take_installed(self) -> None:
         while not self._installed.empty():
             node, key, found = self._installed.get()
+            if not self._execution.is_open(node):
+                continue
             if isinstance(found, Kind):
                 self._queue(_Ready(node, key, found))
             else:
@@ -131,7 +174,7 @@ class Scheduler:
                 self._take_failure(ready, {"error": str(found)})
 
     def _queue(self, ready: _Ready) -> None:
-        asked = ready.node.task.settings.resources or NOTHING
+        asked = ready.node.settings.resources or NOTHING
         heapq.heappush(self._ready.setdefault(asked, []), (ready.node.place, ready))
 
     def _start_what_fits(self) -> None:
@@ -143,7 +186,7 @@ class Scheduler:
             ready = min(fitting, key=lambda each: each[0])[1]
             if not self._workers.has_room(ready.kind):
                 return
-            asked = ready.node.task.settings.resources or NOTHING
+            asked = ready.node.settings.resources or NOTHING
             heapq.heappop(self._ready[asked])
             self._free = self._free.less(asked)
             self._slots -= 1
@@ -153,7 +196,8 @@ class Scheduler:
         node, execution = ready.node, self._execution
         attempt = execution.started(node)
         self._running[node.id] = ready
-        outputs = execution.wires_for(node)
+        job = execution.job_for(node)
+        outputs = execution.wires_for(job)
         seals = execution.store.objects.seals
         digests = [
             wire["$artifact"]["digest"] for wires in outputs.values() for wire in wires.values() if is_artifact(wire)
@@ -161,30 +205,31 @@ class Scheduler:
         request = {
             "step": node.step.id,
             "attempt": attempt,
-            "arguments": node.arguments,
-            "kinds": node.kinds,
-            "parameters": {name: execution.parameters[name] for name in node.kinds},
+            "job": job,
+            "kinds": node.planned.kinds,
+            "parameters": {name: execution.parameters[name] for name in node.planned.kinds},
             "outputs": outputs,
             "seals": {digest: seals[digest] for digest in digests if digest in seals},
-            "env": dict(node.task.settings.env),
-            "timeout": node.task.settings.timeout,
+            "env": dict(node.settings.env),
+            "timeout": node.settings.timeout,
             "log": str(execution.log_file(node, attempt)),
             "result": str(execution.store.result_file(ready.key)),
         }
         self._workers.start(node.id, ready.kind, request)
 
     def _settle(self, ready: _Ready, answer: Json) -> None:
-        asked = ready.node.task.settings.resources or NOTHING
+        asked = ready.node.settings.resources or NOTHING
         self._free = self._free.plus(asked)
         self._slots += 1
         if "error" in answer:
             self._take_failure(ready, answer)
             return
         self._execution.store.objects.seals.update(answer.pop("seals"))
-        self._add(self._execution.succeeded(ready.node, ready.key, answer))
+        self._execution.succeeded(ready.node, ready.key, answer)
 
     def _take_failure(self, ready: _Ready, answer: Json) -> None:
-        delay = self._execution.failed(ready.node, answer)
+        self._execution.store.objects.seals.update(answer.pop("seals", {}))
+        delay = self._execution.failed(ready.node, ready.key, answer)
         if delay is not None:
             heapq.heappush(self._waiting, (time.monotonic() + delay, ready.node.place, ready))
 
@@ -193,8 +238,10 @@ class Scheduler:
             self._queue(heapq.heappop(self._waiting)[2])
 
     def _patience(self) -> float | None:
-        """The seconds until the next node is due."""
-        return self._waiting[0][0] - time.monotonic() if self._waiting else None
+        """The seconds until the next node is due, or the pipeline's time is up."""
+        due = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
+        soonest = min(due, self._execution.seconds_left())
+        return None if soonest == math.inf else soonest
 
 
 @contextmanager

@@ -2,43 +2,83 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from penstock.backend import Files
-from penstock.spec import ParameterSpec, PipelineSpec, Task, tasks
-from penstock_backends.lowering import arguments_of, kind_of, predecessors, requirements_of, step_part
+from penstock.spec import CHECK, Branch, Gate, Loop, ParameterSpec, PipelineSpec, Task
+from penstock_backends.local.graph import Graph, waits_of
+from penstock_backends.lowering import (
+    Program,
+    Unit,
+    arguments_of,
+    kind_of,
+    outputs_of,
+    program_of,
+    requirements_of,
+    standing_of,
+    step_part,
+    wire_of,
+)
 from penstock_backends.rendering import embedded_harness, header, python_template
 
 Json = Any
 
 
 def standalone_files(pipeline: PipelineSpec) -> Files:
-    """``NAME.py`` for a pipeline without groups."""
+    """``NAME.py`` for a pipeline."""
     name = re.sub(r"\W+", "_", pipeline.name)
-    nodes = {task.id: _node(task) for task in tasks(pipeline.body)}
+    program = program_of(pipeline)
+    is_plain = _is_plain(program)
+    nodes = {unit.id: _node(program, unit, is_plain) for unit in program.units}
+    endings = {unit.id: _ending(program, unit) for unit in program.by_id.values() if unit.role != "main"}
+    everything = [*nodes.values(), *endings.values()]
     text = python_template(
         "standalone.py.jinja",
         header=header(pipeline, "local"),
-        docstring=_docstring(pipeline, f"{name}.py"),
+        docstring=_docstring(program, f"{name}.py"),
         modules={module.name: module.text for module in pipeline.modules},
         parameters={parameter.name: _parameter(parameter) for parameter in pipeline.parameters},
         steps={step.id: step_part(step) for step in pipeline.steps},
         nodes=nodes,
-        result=None if pipeline.result is None else _bare(pipeline.result.model_dump(mode="json")),
+        notes={unit.id: note for unit in program.units for note in _notes(unit)},
+        endings=endings,
+        loops={unit.id: unit.node.parallelism for unit in program.units if isinstance(unit.node, Loop)},
+        timeout=pipeline.timeout,
+        pipeline=pipeline.name,
+        result=None if pipeline.result is None else wire_of(pipeline.result),
         harness=embedded_harness(),
-        has_packages=any("packages" in node for node in nodes.values()),
-        has_resources=any("resources" in node for node in nodes.values()),
+        graph="" if is_plain else inspect.getsource(Graph),
+        has_packages=any("packages" in node for node in everything),
+        has_resources=any("resources" in node for node in everything),
+        has_gates=any(node["step"] == CHECK or "checks" in node for node in everything),
         store=f"{name}-runs",
     )
     return {f"{name}.py": text}
 
 
-def _docstring(pipeline: PipelineSpec, file: str) -> str:
+def _is_plain(program: Program) -> bool:
+    """Whether a pipeline is tasks alone: every one is run once, and nothing but a failure keeps it from that."""
+    tasks_alone = all(isinstance(unit.node, Task) for unit in program.by_id.values())
+    return tasks_alone and len(program.by_id) == len(program.units) and program.pipeline.timeout is None
+
+
+def _notes(unit: Unit) -> Iterator[str]:
+    """What a node stands for, as its author wrote it, on one line."""
+    words = {Branch: "if", Loop: "for each of", Gate: "assert"}
+    node = unit.node
+    if isinstance(node, (Branch, Loop, Gate)) and node.text:
+        yield f"{words[type(node)]} {' '.join(node.text.split())}"
+
+
+def _docstring(program: Program, file: str) -> str:
+    pipeline = program.pipeline
     parts = [f"Runs the pipeline {pipeline.name} on this machine. `python {file} --help` shows its parameters."]
     if pipeline.description:
         parts.append(pipeline.description.strip())
-    parts.append(_needs(pipeline))
+    parts.append(_needs(program))
     if pipeline.schedule is not None:
         zone = pipeline.schedule.timezone
         parts.append(
@@ -52,13 +92,12 @@ def _docstring(pipeline: PipelineSpec, file: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _needs(pipeline: PipelineSpec) -> str:
-    steps = {step.id: step for step in pipeline.steps}
+def _needs(program: Program) -> str:
     found = {
         requirement
-        for task in tasks(pipeline.body)
-        if task.settings.packages is None
-        for requirement in requirements_of(steps[task.step], task.settings)
+        for unit in program.by_id.values()
+        if unit.task.settings.packages is None
+        for requirement in requirements_of(unit.step, unit.task.settings)
     }
     if not found:
         return "It needs Python 3.9 or later, and nothing else."
@@ -74,13 +113,36 @@ def _parameter(parameter: ParameterSpec) -> dict[str, Json]:
     return found
 
 
-def _node(task: Task) -> dict[str, Json]:
-    settings = task.settings
-    node: dict[str, Json] = {
-        "step": task.step,
-        "arguments": {name: _bare(binding) for name, binding in arguments_of(task).items()},
-        "waits_for": list(predecessors(task)),
-    }
+def _node(program: Program, unit: Unit, is_plain: bool) -> dict[str, Json]:
+    """A node of the pipeline itself; of a plain one, without what all of its nodes have in common."""
+    if is_plain:
+        return {
+            **_call(unit),
+            "waits_for": list(program.waits_for(unit)),
+            **standing_of(program, unit),
+            **_settings(unit),
+        }
+    node = {**_call(unit), "waits_for": [list(each) for each in waits_of(program, unit)]}
+    if unit.loops:
+        node["loops"] = list(unit.loops)
+    if isinstance(unit.node, Loop):
+        node["outputs"] = outputs_of(unit)
+    return {**node, **standing_of(program, unit), **_settings(unit)}
+
+
+def _ending(program: Program, unit: Unit) -> dict[str, Json]:
+    """A node that runs at the end of a run."""
+    undone = {"undoes": unit.node.id} if unit.role == "rollback" else {}
+    return {"role": unit.role, **undone, **_call(unit), **standing_of(program, unit), **_settings(unit)}
+
+
+def _call(unit: Unit) -> dict[str, Json]:
+    return {"step": unit.task.step, "arguments": arguments_of(unit.task)}
+
+
+def _settings(unit: Unit) -> dict[str, Json]:
+    settings = unit.task.settings
+    node: dict[str, Json] = {}
     if settings.retry is not None and settings.retry.max_retries:
         node["retry"] = settings.retry.model_dump(mode="json", exclude_defaults=True)
     if settings.timeout is not None:
@@ -93,16 +155,3 @@ def _node(task: Task) -> dict[str, Json]:
         asked = settings.resources.model_dump(mode="json", exclude={"gpu_type"}, exclude_defaults=True)
         node.update({"resources": asked} if asked else {})
     return node
-
-
-def _bare(binding: Json) -> Json:
-    """A binding without its empty paths."""
-    if binding["kind"] == "literal":
-        return binding
-    bare = {key: value for key, value in binding.items() if key != "path" or value}
-    if binding["kind"] in ("list", "tuple"):
-        bare["items"] = [_bare(item) for item in binding["items"]]
-    for key in ("items", "fields"):
-        if binding["kind"] in ("dict", "record") and key in binding:
-            bare[key] = [[name, _bare(item)] for name, item in binding[key]]
-    return bare

@@ -21,7 +21,7 @@ import secrets
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
-from penstock_backends.local.objects import CorruptedError, Json, Objects, is_artifact, read_record, write_record
+from penstock_backends.local.objects import CorruptedError, Json, Objects, artifacts_in, read_record, write_record
 
 FORMAT = "penstock-store"
 VERSION = 1
@@ -61,8 +61,8 @@ class Store:
             return None
         try:
             for wire in record["outputs"].values():
-                if is_artifact(wire):
-                    self.objects.check_all(wire["$artifact"]["digest"], bool(wire["$artifact"].get("folder")))
+                for reference in artifacts_in(wire):
+                    self.objects.check_all(reference["digest"], bool(reference.get("folder")))
         except CorruptedError:
             return None
         return record

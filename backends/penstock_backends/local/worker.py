@@ -239,24 +239,24 @@ class Slot:
             send(spare.line, request)
         self._compile(request["step"])
         answer = self._heard(spare, request["timeout"])
-        artifacts = [name for name, wire in answer.get("outputs", {}).items() if stored.is_artifact(wire)]
-        if artifacts or "error" in answer:  # then nothing may be left that could still write
+        outputs = answer.get("outputs", {})
+        has_artifacts = any(map(stored.artifacts_in, outputs.values()))
+        if has_artifacts or "error" in answer:  # then nothing may be left that could still write
             self._let_end(spare.child)
             harness.end_processes(spare.child)
         answer["seconds"] = time.monotonic() - began
         try:
             if "error" in answer:
                 _append(Path(request["log"]), answer.get("traceback") or f"error: {answer['error']}")
-            else:
-                for name in artifacts:
-                    answer["outputs"][name] = stored.publish(answer["outputs"][name], self.folder.outputs, self.objects)
+            if "outputs" in answer:  # as it has, too, where only a gate was not passed
+                for name, wire in outputs.items():
+                    outputs[name] = stored.publish(wire, self.folder.outputs, self.objects)
                 stored.write_record(Path(request["result"]), answer, self.objects.draft())
         except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
             answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
-            artifacts = []
         self._take_back(Path(request["log"]))
-        digests = [answer["outputs"][name]["$artifact"]["digest"] for name in artifacts]
-        send(self.connection, {**answer, "seals": {digest: self.objects.seals[digest] for digest in digests}})
+        given = [each["digest"] for wire in answer.get("outputs", {}).values() for each in stored.artifacts_in(wire)]
+        send(self.connection, {**answer, "seals": {digest: self.objects.seals[digest] for digest in given}})
         self._let_end(spare.child)
 
     def _heard(self, spare: Spare, timeout: float | None) -> Json:
@@ -358,7 +358,7 @@ class Slot:
         self.programs[request["step"]].install()
         step = self.steps[request["step"]]
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
-        job = {**step, "arguments": request["arguments"]}
+        job = {**step, **request["job"]}
         function = harness.find_type(step["function"])
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
 
