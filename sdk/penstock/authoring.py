@@ -16,6 +16,7 @@ from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
+from penstock.programs import Authored
 from penstock.settings import Gate, Resources, Retry, Schedule, schedule_of, seconds_of, settings_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
@@ -124,7 +125,7 @@ class Pipeline(Generic[P, R_co]):
 
     def __init__(
         self,
-        authored: tracing.Authored,
+        authored: Authored,
         heading: tracing.Heading,
         name: str = "",
         after: tuple[object, ...] = (),
@@ -302,7 +303,7 @@ def step(
 
     def make(function: Callable[P, R], depth: int) -> Step[P, R]:
         _refuse_what_cannot_be_a_step(function)
-        authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
+        authored = Authored(function, name or function.__name__, local_names(function, depth))
         settings = _checked_settings(
             authored,
             Settings(),
@@ -346,7 +347,7 @@ def _several(after: Iterable[object] | object) -> tuple[object, ...]:
     return tuple(after) if type(after) in (list, tuple, set, frozenset) else (after,)  # type: ignore[arg-type]
 
 
-def _checked_settings(authored: tracing.Authored, base: Settings, **options: Any) -> Settings:
+def _checked_settings(authored: Authored, base: Settings, **options: Any) -> Settings:
     try:
         return settings_of(base, **options)
     except (ValueError, TypeError) as error:
@@ -412,7 +413,7 @@ def pipeline(
     """
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
-        authored = tracing.Authored(function, name or function.__name__, local_names(function, depth))
+        authored = Authored(function, name or function.__name__, local_names(function, depth))
         heading = tracing.Heading(
             _checked(function, schedule_of, schedule),
             tuple(tags),

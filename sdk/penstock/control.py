@@ -10,10 +10,11 @@ import builtins
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from penstock.bindings import BuiltList, Missing, Scope, Turn, known_values, merged_type
+from penstock.bindings import holds_placeholder, known_values, merged_type
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.jumps import DONE, FLAG, VALUE
+from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
 from penstock.sources import operation_site
 from penstock.spec import (
@@ -29,7 +30,8 @@ from penstock.spec import (
 )
 
 if TYPE_CHECKING:
-    from penstock.tracing import OpenBranch, Trace
+    from penstock.openings import OpenBranch
+    from penstock.tracing import Trace
 
 Thunk = Callable[[], object]
 State = Mapping[str, object]
@@ -75,7 +77,7 @@ class Control:
                 "while": "repeat inside a step, or loop over an ordinary iterable (`range(10)`) with an `if` in it",
                 "match": "write `if` and `elif`",
             }[construct]
-            _refuse("P310", f"`{construct}` asks for {_said(value)}, which is known only when the pipeline runs", fix)
+            _refuse("P310", f"`{construct}` depends on {_said(value)}, which is known only when the pipeline runs", fix)
         return value
 
     def check(self, test: object, message: Thunk | None, text: str) -> None:
@@ -383,8 +385,7 @@ class _DeferredLooping(Looping):
         return Missing(message, f"collect the values: `xs.append({name})` on a list made before the loop")
 
     def _refuse_jump(self, name: str) -> NoReturn:
-        word = "break" if "brk" in name else "return"
-        message = f"`{word}` in a loop over {self._said}, whose items run independently of each other"
+        message = f"`{_word(name)}` in a loop over {self._said}, whose items run independently of each other"
         _refuse("P316", message, "collect what each item gives, and decide in a step or an `if` after the loop")
 
 
@@ -411,7 +412,13 @@ def _unbound(name: str) -> Missing:
 
 
 def _name_said(name: str) -> str:
-    return "the result" if name.startswith(FLAG) else f"`{name}`"
+    if not name.startswith(FLAG):
+        return f"`{name}`"
+    return "the result" if name == VALUE else f"whether `{_word(name)}` was reached"
+
+
+def _word(flag: str) -> str:
+    return "return" if flag in (DONE, VALUE) else "break" if "brk" in flag else "continue"
 
 
 def _enter_arm(trace: Trace, branch: OpenBranch, condition: Binding | None, *, holds: bool) -> None:
@@ -446,15 +453,17 @@ def _compared(operator: str, left: Any, right: Any) -> object:
     for each in (left, right):
         if isinstance(each, Missing):
             each.refuse()
-    if not is_deferred(left) and not is_deferred(right):
+    if not holds_placeholder(left) and not holds_placeholder(right):
         return _PLAIN[operator](left, right)
     if operator in ("is", "is not") and left is not None and right is not None:
-        said = _said(left if is_deferred(left) else right)
+        said = _said(left if holds_placeholder(left) else right)
         message = f"`{operator}` asks whether {said} is one and the same object, which no engine can keep"
         _refuse("P309", message, "compare with `==`; `is None` can be asked")
     if operator in ("in", "not in", "is", "is not"):
         return operation(Operator(operator), BOOL, left, right)
-    return _PLAIN[operator](left, right)  # a placeholder's own
+    if isinstance(left, Placeholder) or isinstance(right, Placeholder):
+        return _PLAIN[operator](left, right)  # a placeholder's own
+    return operation(Operator(operator), BOOL, left, right)
 
 
 _PLAIN: dict[str, Callable[[Any, Any], object]] = {
@@ -539,7 +548,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
 
 
 def _said(value: object) -> str:
-    return value.__penstock__.said if isinstance(value, Placeholder) else "a list that grows when the pipeline runs"
+    return value.__penstock__.said if isinstance(value, Placeholder) else "a list that grows in a branch or loop"
 
 
 def _refuse(code: str, message: str, fix: str) -> NoReturn:

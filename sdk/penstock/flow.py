@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
-from penstock.bindings import Added, BuiltList, Scope, Turn, known_values, merged_type, relative
+from penstock.bindings import known_values, merged_type, relative
 from penstock.control import Control, is_deferred, item_type
 from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.lists import Added, BuiltList, Scope, Turn
+from penstock.openings import OpenBranch, OpenLoop
 from penstock.placeholders import Either, Placeholder
 from penstock.sources import operation_site
 from penstock.spec import Arm, ChoiceBinding, ItemBinding
-from penstock.tracing import OpenBranch, OpenLoop, Trace, current_trace
+from penstock.tracing import Trace, current_trace
 
 __all__ = ["Elif", "Else", "ForEach", "If", "collect", "gate", "one_of", "parallel"]
 

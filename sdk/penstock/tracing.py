@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
-from penstock import capture, harness
 from penstock.assignability import why_not
 from penstock.backend import Definition
-from penstock.bindings import Bound, BuiltList, Missing, Scope, Turn, Unbindable, bound, known_values
+from penstock.bindings import Bound, Unbindable, bound, known_values
 from penstock.control import Control
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.functions import definition_of, plain_function
+from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.modules import canonical_module
-from penstock.placeholders import BOOL, OPERANDS, Operand, Placeholder, Traced, list_of
-from penstock.requirements import needs_distribution, requirements_for
+from penstock.openings import OpenBranch, OpenLoop, OpenNode, frozen
+from penstock.placeholders import BOOL, OPERANDS, Operand, Placeholder, Traced
+from penstock.programs import NONE, Authored, CalledStep, Programs
 from penstock.rewriting import rewrite
-from penstock.serializers import requirements_of
 from penstock.settings import Gate as StepGate
 from penstock.sources import CallSite, call_site, location_of, operation_site
 from penstock.spec import (
@@ -37,18 +36,14 @@ from penstock.spec import (
     ITEMS,
     Arm,
     Binding,
-    Branch,
     CheckSpec,
     CollectBinding,
     Gate,
     Group,
     ItemBinding,
     LiteralBinding,
-    Loop,
-    Node,
     OperationBinding,
     OutputBinding,
-    OutputSpec,
     ParameterBinding,
     ParameterSpec,
     PipelineSpec,
@@ -59,7 +54,6 @@ from penstock.spec import (
     Settings,
     Span,
     StatusBinding,
-    StepSpec,
     Task,
     TypeKind,
     TypeSpec,
@@ -68,18 +62,8 @@ from penstock.spec import (
     within,
 )
 
-NONE = TypeSpec(kind=TypeKind.NONE, text="None")
 _STATUS = "penstock.harness:RunStatus"
 _CURRENT: ContextVar[Trace | None] = ContextVar("penstock_trace", default=None)
-
-
-@dataclass(frozen=True)
-class Authored:
-    """A function that was made a step or a pipeline: its name, and the local names of where it was defined."""
-
-    function: Callable[..., Any]
-    name: str
-    namespace: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,65 +94,6 @@ class Heading:
     timeout: float | None = None
 
 
-@dataclass
-class OpenBranch:
-    """A branch that is being traced, or may be gone on with."""
-
-    id: str
-    condition: Binding
-    text: str
-    after: tuple[str, ...]
-    span: Span
-    arms: dict[bool, list[OpenNode]] = field(default_factory=lambda: {True: [], False: []})
-
-
-@dataclass
-class OpenLoop:
-    """A loop that is being traced."""
-
-    id: str
-    items: Binding
-    item: TypeSpec
-    text: str
-    parallelism: int | None
-    after: tuple[str, ...]
-    span: Span
-    body: list[OpenNode] = field(default_factory=list)
-
-
-OpenNode = Node | OpenBranch | OpenLoop
-
-
-def _frozen(body: list[OpenNode]) -> tuple[Node, ...]:
-    return tuple(map(_closed, body))
-
-
-def _closed(node: OpenNode) -> Node:
-    if isinstance(node, OpenBranch):
-        then, otherwise = (_frozen(node.arms[holds]) for holds in (True, False))
-        return Branch(
-            id=node.id,
-            condition=node.condition,
-            text=node.text,
-            then=then,
-            otherwise=otherwise,
-            after=node.after,
-            span=node.span,
-        )
-    if isinstance(node, OpenLoop):
-        return Loop(
-            id=node.id,
-            items=node.items,
-            item=node.item,
-            text=node.text,
-            parallelism=node.parallelism,
-            body=_frozen(node.body),
-            after=node.after,
-            span=node.span,
-        )
-    return node
-
-
 def current_trace() -> Trace | None:
     """The trace that is under way in this context, if any."""
     return _CURRENT.get()
@@ -181,16 +106,17 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
         DefinitionError: with everything that is wrong with it.
     """
     trace = Trace()
+    programs = trace.programs
     declaration = declaration_of(pipeline.function, trace.names, pipeline.namespace)
     trace.problems.extend(declaration.problems)
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
-    trace.parameters = {each.name: each.type for each in declaration.parameters}
+    programs.parameters = {each.name: each.type for each in declaration.parameters}
     result = trace.result(pipeline, declaration, inputs)
     on_failure, on_exit = (
         tuple(trace.ending(call, declaration, definition_location(pipeline.function)) for call in calls)
         for calls in (heading.on_failure, heading.on_exit)
     )
-    steps, modules = trace.programs()
+    steps, modules = programs.captured()
     if trace.problems:
         raise DefinitionError(tuple(dict.fromkeys(trace.problems)))
     _, file, folder = canonical_module(
@@ -201,7 +127,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
         description=heading.description or inspect.getdoc(pipeline.function) or "",
         parameters=declaration.parameters,
         steps=steps,
-        body=_frozen(trace.body),
+        body=frozen(trace.body),
         result=result,
         returns=declaration.returns,
         modules=modules,
@@ -213,7 +139,7 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
         owner=heading.owner,
         span=_span(definition_location(pipeline.function), file),
     )
-    functions = {id_: step.function for id_, step in trace.steps.items()}
+    functions = {id_: step.function for id_, step in programs.steps.items()}
     return Definition(spec, functions, dict(trace.names.types), folder)
 
 
@@ -247,23 +173,6 @@ def _span(location: Location, file: str) -> Span:
     )
 
 
-@dataclass
-class _Step:
-    """A step that the pipeline calls, its declaration, and the types of all that is given to it.
-
-    Those without an author are the harness's own.
-    """
-
-    function: Callable[..., Any]
-    authored: Authored | None
-    declaration: Declaration
-    given: list[TypeSpec] = field(default_factory=list)
-    bindings: list[Binding] = field(default_factory=list)
-    needs_requirements: bool = False
-    sources: set[str] = field(default_factory=set)
-    """The ids of the steps whose results it is given and that may hold objects of any class."""
-
-
 class Trace:
     """A pipeline as far as it has been traced."""
 
@@ -272,15 +181,9 @@ class Trace:
         self.problems: list[Diagnostic] = []
         self.body: list[OpenNode] = []
         self.scope: Scope = ()
-        self.steps: dict[str, _Step] = {}
-        self.parameters: dict[str, TypeSpec] = {}
-        self._outputs: dict[tuple[str, str], TypeSpec] = {}
+        self.programs = Programs(self.names, self.problems)
         self._prefix = ""
         self._ids: set[str] = set()
-        self._callers: dict[str, str] = {}
-        self._serializers: dict[str, Callable[..., object]] = {}
-        self._items: dict[str, TypeSpec] = {}
-        self._sources: dict[str, tuple[str, ...]] = {}
         self._scopes: dict[str, Scope] = {}
         self._gates: tuple[str, ...] = ()
         self._known: tuple[Binding, ...] = ()
@@ -324,14 +227,14 @@ class Trace:
         """Records a call of a step."""
         step, settings = call.step, call.settings
         site = call_site(step.function.__name__)
-        called = self._step(step)
+        called = self.programs.step(step)
         id_ = self._node_id(call.name or step.name, site, chosen=bool(call.name))
         called.needs_requirements |= settings.packages is None
         waits = [*self._gates, *self._after(call.after, site)]
         inputs: list[tuple[str, Binding]] = []
         for parameter, value in self._arguments(step, called.declaration, args, kwargs, site):
             made = self._bound(step, called.declaration, parameter, value, site)
-            self._take(called, made)
+            self.programs.take(called, made)
             waits.extend(made.nodes)
             inputs.append((parameter.name, made.binding))
         checks = tuple(self._check(called, gate, site) for gate in call.gates)
@@ -345,24 +248,16 @@ class Trace:
             span=self._span(site),
         )
         self._place(id_, task.step)
-        self._outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
+        self.programs.outputs |= {(id_, each.name): each.type for each in called.declaration.outputs}
         undo = self._undoing(call.undo, task, called.declaration, site) if call.undo else None
         self.body.append(task.model_copy(update={"rollback": undo}) if undo else task)
         return _output(id_, called.declaration)
 
-    def _take(self, called: _Step, made: Bound) -> None:
-        """Notes what a step is given, so that its program holds what reading that needs."""
-        called.given.append(made.type)
-        called.given.extend(self._wholes(made.binding))
-        called.bindings.append(made.binding)
-        if any(map(_may_hold_objects, (made.type, *self._wholes(made.binding)))):
-            called.sources.update(self._callers[node] for node in self._nodes_of(made.binding))
-
     def _place(self, id_: str, step: str) -> None:
-        self._callers[id_] = step
+        self.programs.callers[id_] = step
         self._scopes[id_] = self.scope
 
-    def _check(self, called: _Step, gate: StepGate, site: CallSite) -> CheckSpec:
+    def _check(self, called: CalledStep, gate: StepGate, site: CallSite) -> CheckSpec:
         bounds: list[Binding] = []
         for each in gate.bounds:
             try:
@@ -371,13 +266,13 @@ class Trace:
                 message = f"a bound of the gate on `{gate.value}` cannot be written into a pipeline: {error}"
                 self.problems.append(Diagnostic("P203", message, site.location(), error.fix))
                 continue
-            self._take(called, made)
+            self.programs.take(called, made)
             bounds.append(made.binding)
         return CheckSpec(value=gate.value, operator=gate.operator, bounds=tuple(bounds), message=gate.message)
 
     def _undoing(self, undo: Call, task: Task, done: Declaration, site: CallSite) -> Task:
         """The task that undoes another: parameters take the other's inputs and outputs of the same names."""
-        called = self._step(undo.step)
+        called = self.programs.step(undo.step)
         called.needs_requirements |= undo.settings.packages is None
         types = {each.name: each.type for each in done.parameters}
         known: dict[str, Bound] = {}
@@ -391,11 +286,13 @@ class Trace:
         inputs = self._matched(undo, called, known, f"`{task.id}` and its inputs", site.location())
         id_ = self._node_id(undo.name or undo.step.name, site, chosen=False)
         self._place(id_, self.names.of(undo.step.function))
-        return Task(id=id_, step=self._callers[id_], inputs=inputs, settings=undo.settings, span=self._span(site))
+        return Task(
+            id=id_, step=self.programs.callers[id_], inputs=inputs, settings=undo.settings, span=self._span(site)
+        )
 
     def ending(self, call: Call, pipeline: Declaration, location: Location) -> Task:
         """The task for a step that runs at the end of a run; its parameters take the pipeline's of the same names."""
-        called = self._step(call.step)
+        called = self.programs.step(call.step)
         called.needs_requirements |= call.settings.packages is None
         known = {
             each.name: Bound(ParameterBinding(name=each.name), each.type, f"parameter `{each.name}`")
@@ -415,7 +312,7 @@ class Trace:
         return Task(id=id_, step=self.names.of(call.step.function), inputs=inputs, settings=call.settings, span=span)
 
     def _matched(
-        self, call: Call, called: _Step, known: Mapping[str, Bound], said: str, location: Location
+        self, call: Call, called: CalledStep, known: Mapping[str, Bound], said: str, location: Location
     ) -> tuple[tuple[str, Binding], ...]:
         """What each parameter of a step takes, by its name; what none of the known values fits is reported."""
         inputs: list[tuple[str, Binding]] = []
@@ -433,7 +330,7 @@ class Trace:
                     f"`{each.name}` of `{call.step.name}` takes {each.type.text}, but {made.said} is {made.type.text}"
                 )
                 self.problems.append(Diagnostic("P204", message, location, f"annotate `{each.name}: {made.type.text}`"))
-            self._take(called, made)
+            self.programs.take(called, made)
             inputs.append((each.name, made.binding))
         return tuple(inputs)
 
@@ -463,8 +360,7 @@ class Trace:
         id_ = self._node_id("if", None, chosen=False)
         branch = OpenBranch(id_, made.binding, _written(expression, location), self._gates, self._span_at(location))
         self._place(id_, DECIDE)
-        self._sources[id_] = tuple(self._nodes_of(made.binding))
-        self._outputs[id_, "holds"] = BOOL
+        self.programs.outputs[id_, "holds"] = BOOL
         self.body.append(branch)
         return branch
 
@@ -482,8 +378,7 @@ class Trace:
         written = _written(expression, location)
         loop = OpenLoop(id_, made.binding, item, written, parallelism, self._gates, self._span_at(location))
         self._place(id_, ITEMS)
-        self._sources[id_] = tuple(self._nodes_of(made.binding))
-        self._items[id_] = item
+        self.programs.items[id_] = item
         self.body.append(loop)
         return loop
 
@@ -543,10 +438,7 @@ class Trace:
         made = self.operand(value)
         self._refuse_escape(made.binding, made.said, operation_site()[0])
         taken = Bound(made.binding, made.type, made.said)
-        if step not in self.steps:
-            self.steps[step] = _Step(getattr(harness, step.partition(":")[2]), None, _OWN[step])
-            self.steps[step].needs_requirements = True
-        self._take(self.steps[step], taken)
+        self.programs.take(self.programs.own(step), taken)
         return taken
 
     def _refuse_escape(
@@ -595,7 +487,7 @@ class Trace:
                 id=id_,
                 pipeline=pipeline.name,
                 description=heading.description or inspect.getdoc(pipeline.function) or "",
-                body=_frozen(body),
+                body=frozen(body),
                 after=tuple(dict.fromkeys(waits)),
                 span=self._span(site),
             )
@@ -618,21 +510,6 @@ class Trace:
         if returned is None:
             return Placeholder(LiteralBinding(value=None), NONE, f"`{id_}`", id_)
         return _mapped(returned, lambda traced: _placeholder(replace(traced, node=id_)))
-
-    def _step(self, step: Authored) -> _Step:
-        id_ = self.names.of(step.function)
-        known = self.steps.get(id_)
-        if known is not None and known.function is step.function:
-            return known
-        declaration = declaration_of(step.function, self.names, step.namespace)
-        self.problems.extend(declaration.problems)
-        if known is not None:
-            message = f"two different steps of this pipeline are called `{step.function.__name__}` in one module"
-            fix = "rename one of the functions; where one function makes both, pass what differs as a parameter"
-            self.problems.append(Diagnostic("P209", message, definition_location(step.function), fix))
-        self._serializers.update((self.names.of(each), each) for each in declaration.serializers)
-        self.steps[id_] = _Step(step.function, step, declaration)
-        return self.steps[id_]
 
     def _node_id(self, name: str, site: CallSite | None, *, chosen: bool) -> str:
         id_ = f"{self._prefix}{name}"
@@ -694,26 +571,6 @@ class Trace:
             self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
         return made
 
-    def _wholes(self, binding: Binding) -> tuple[TypeSpec, ...]:
-        """The types of all that a binding refers to: each is decoded whole where the step runs."""
-        found: list[TypeSpec] = []
-        for each in within(binding):
-            if isinstance(each, ParameterBinding):
-                found.append(self.parameters[each.name])
-            elif isinstance(each, OutputBinding):
-                found.append(self._outputs[each.node, each.output])
-            elif isinstance(each, ItemBinding):
-                found.append(self._items[each.loop])
-        return tuple(found)
-
-    def _nodes_of(self, binding: Binding) -> Iterator[str]:
-        """The nodes whose objects a binding may hand on."""
-        for each in within(binding):
-            if isinstance(each, OutputBinding):
-                yield each.node
-            elif isinstance(each, ItemBinding):
-                yield each.loop
-
     def _span(self, site: CallSite) -> Span:
         return self._span_at(site.location())
 
@@ -721,87 +578,6 @@ class Trace:
     def _span_at(location: Location) -> Span:
         _, file, _ = canonical_module("", location.path)
         return _span(location, file)
-
-    def programs(self) -> tuple[tuple[StepSpec, ...], tuple[Any, ...]]:
-        """The captured steps, and the author's modules that they reach."""
-        captured: dict[str, capture.Captured] = {}
-        for id_, step in self.steps.items():
-            try:
-                captured[id_] = self._captured(step)
-            except DefinitionError as error:
-                self.problems.extend(error.diagnostics)
-        for id_, more in self._handed_on(captured).items():
-            captured[id_] = self._captured(self.steps[id_], more)
-        specs = tuple(self._step_spec(id_, self.steps[id_], each) for id_, each in captured.items())
-        return specs, capture.merge(captured.values())
-
-    def _handed_on(self, captured: Mapping[str, capture.Captured]) -> dict[str, tuple[Any, ...]]:
-        """What each step must hold so that objects of the author's classes can be read where it runs.
-
-        An object, pickled or encoded, can hold instances of any class, and refer to any function, that the program of
-        the step that made it reaches; those, and no others.
-        """
-        own = {id_: _definitions(self.steps[id_].function, each) for id_, each in captured.items()}
-        held = {id_: dict(each) for id_, each in own.items()}
-        grown = True
-        while grown:
-            grown = False
-            for id_ in captured:
-                for source in self.steps[id_].sources & captured.keys():
-                    more = held[source].keys() - held[id_].keys()
-                    held[id_].update((name, held[source][name]) for name in more)
-                    grown |= bool(more)
-        return {
-            id_: tuple(held[id_][name] for name in sorted(held[id_].keys() - own[id_].keys()))
-            for id_ in captured
-            if held[id_].keys() != own[id_].keys()
-        }
-
-    def _captured(self, step: _Step, more: tuple[Any, ...] = ()) -> capture.Captured:
-        named = [name for type_ in step.given for name in _class_names(type_)]
-        made = [name for binding in step.bindings for name in _record_names(binding)]
-        # A value that is declared as `Any` may hold an instance of any class that the pipeline's types mention.
-        open_ = self.names.types if any(_is_open(type_) for type_ in step.given) else ()
-        also = self.names.authored(iter((*named, *made, *open_)))
-        needed = (*step.declaration.serializers, *self._readers(step), *also, *more)
-        if step.authored is None:
-            return capture.capture_definitions(needed)
-        return capture.capture(step.authored.function, needed, find_requirements=step.needs_requirements)
-
-    def _readers(self, step: _Step) -> Iterator[Callable[..., object]]:
-        """What reads the artifacts given to a step that others wrote by serializers of their own."""
-        for type_ in step.given:
-            for name in sorted(self._serializers.keys() & set(_reader_names(type_))):
-                yield self._serializers[name]
-
-    def _libraries(self, type_: TypeSpec) -> Iterator[str]:
-        """The distributions that hold the classes of a type, which reading a value of it imports."""
-        for name in _class_names(type_):
-            module = name.partition(":")[0]
-            if not self.names.authored(iter((name,))) and needs_distribution(module):
-                yield from requirements_for(module)
-
-    def _step_spec(self, id_: str, step: _Step, captured: capture.Captured) -> StepSpec:
-        declaration = step.declaration
-        types = (
-            *step.given,
-            *(each.type for each in declaration.parameters),
-            *(each.type for each in declaration.outputs),
-        )
-        libraries: set[str] = set()
-        if step.needs_requirements:
-            libraries.update(each for type_ in types for each in requirements_of(type_))
-            libraries.update(each for type_ in types for each in self._libraries(type_))
-        return StepSpec(
-            id=id_,
-            description=inspect.getdoc(step.function) or "",
-            inputs=declaration.parameters,
-            outputs=declaration.outputs,
-            returns=declaration.returns,
-            reach=captured.reach,
-            requirements=tuple(sorted({*captured.requirements, *libraries})),
-            span=captured.span,
-        )
 
 
 def _mapped(value: Any, change: Callable[[Traced], Placeholder]) -> Any:
@@ -890,20 +666,6 @@ def _whole(returns: Returns, outputs: tuple[tuple[str, OutputBinding], ...]) -> 
     return RecordBinding(type=returns.type, fields=outputs)
 
 
-def _own(outputs: tuple[OutputSpec, ...], *names: str) -> Declaration:
-    parameters = tuple(ParameterSpec(name=name, type=ANY) for name in names)
-    returns, type_ = Returns(kind="value" if outputs else "none"), outputs[0].type if outputs else NONE
-    return Declaration(parameters, outputs, returns, type_, (), ())
-
-
-# The harness's own steps.
-_OWN = {
-    DECIDE: _own((OutputSpec(name="holds", type=BOOL),), "condition"),
-    ITEMS: _own((OutputSpec(name="items", type=list_of(ANY)),), "items"),
-    CHECK: _own((), "condition", "text", "shown", "message"),
-}
-
-
 def _shown(parameter: ParameterSpec) -> str:
     return f"{parameter.name}: {parameter.type.text}" + ("" if parameter.required else " = ...")
 
@@ -924,65 +686,3 @@ def _contrast(made: Bound, value: object, reason: str) -> str:
 def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
     source = f"pass {with_article(parameter.type.text)}"
     return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"
-
-
-def _may_hold_objects(type_: TypeSpec) -> bool:
-    """Whether values of a type may hold objects of classes that the type does not tell."""
-    if type_.kind in (TypeKind.OBJECT, TypeKind.DATACLASS, TypeKind.NAMEDTUPLE, TypeKind.PYDANTIC, TypeKind.ANY):
-        return type_.serializer not in ("parquet", "npy")
-    return any(_may_hold_objects(part) for part in type_.args)
-
-
-def _definitions(function: Callable[..., Any], captured: capture.Captured) -> dict[str, Any]:
-    """The author's classes and functions that a program holds, by their names in it, the step itself left out."""
-    found: dict[str, Any] = {}
-    for reach in captured.reach:
-        own = reach.module == captured.entry.partition(":")[0]
-        namespace = inspect.unwrap(function).__globals__ if own else vars(sys.modules.get(reach.module, function))
-        for name in reach.names:
-            thing = namespace.get(name)
-            is_definition = isinstance(thing, (type, FunctionType)) and capture.is_authored(thing)
-            if is_definition and capture.canonical_name(thing) == f"{reach.module}:{name}":
-                found[f"{reach.module}:{name}"] = thing
-    return found
-
-
-def _is_open(type_: TypeSpec) -> bool:
-    """Whether values of a type may hold what the type does not tell."""
-    if type_.kind is TypeKind.ANY:
-        return True
-    return any(_is_open(part) for part in (*type_.args, *(each.type for each in type_.fields)))
-
-
-def _reader_names(type_: TypeSpec) -> Iterator[str]:
-    if "," in type_.serializer:
-        yield type_.serializer.split(",")[1]
-    for part in (*type_.args, *(each.type for each in type_.fields)):
-        yield from _reader_names(part)
-
-
-def _class_names(type_: TypeSpec) -> Iterator[str]:
-    if type_.name:
-        yield type_.name
-    for part in (*type_.args, *(each.type for each in type_.fields)):
-        yield from _class_names(part)
-
-
-def _record_names(binding: Binding) -> Iterator[str]:
-    """The classes that a binding needs in order to be put together."""
-    for each in within(binding):
-        if isinstance(each, RecordBinding):
-            yield each.type
-        elif isinstance(each, LiteralBinding):
-            yield from _tagged_names(each.value)
-
-
-def _tagged_names(wire: Any) -> Iterator[str]:
-    if isinstance(wire, dict):
-        for tag, body in wire.items():
-            if tag in ("$enum", "$flag", "$dataclass", "$namedtuple", "$pydantic"):
-                yield body[0]
-        wire = list(wire.values())
-    if isinstance(wire, list):
-        for part in wire:
-            yield from _tagged_names(part)

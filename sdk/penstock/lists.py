@@ -1,0 +1,188 @@
+"""Lists that grow where it is not known yet whether, or how often, and names that have no value.
+
+While a pipeline is traced, both arms of a branch and one turn of a loop are gone through. A list of the author's keeps
+with each item in which of them it was added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn, SupportsIndex
+
+from penstock.diagnostics import DefinitionError, Diagnostic, Location
+from penstock.placeholders import Placeholder
+from penstock.sources import operation_site
+from penstock.spec import Arm
+
+
+class Turn(NamedTuple):
+    """Being in the body of a loop (its full id), at one item."""
+
+    loop: str
+
+
+Scope = tuple[Turn | Arm, ...]
+"""The loops and the arms of branches around a place in a pipeline, outermost first."""
+
+
+class Missing:
+    """Stands for a name that has no value where it is read: bound in one branch only, or in the body of a loop."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        self.diagnostic = (message, fix)
+
+    def refuse(self, at: object = None, *_: object, **__: object) -> NoReturn:
+        """Raises `DefinitionError` at a location; by default at the place in the author's code that reads it."""
+        message, fix = self.diagnostic
+        location = at if isinstance(at, Location) else operation_site()[0]
+        raise DefinitionError(Diagnostic("P312", message, location, fix))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        self.refuse()
+
+    __bool__ = __iter__ = __call__ = __getitem__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
+    __add__ = __radd__ = __iadd__ = __sub__ = __mul__ = __contains__ = __len__ = __format__ = __str__ = refuse
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True)
+class Added:
+    """An item of a `BuiltList` that is added in some scope; with ``spread``, each item of it is."""
+
+    value: object
+    scope: Scope
+    spread: bool = False
+
+
+class BuiltList(list[Any]):
+    """A list of the pipeline function's that grows in branches and loops which are decided when the pipeline runs.
+
+    As long as it does not, it is a list like any other.
+    """
+
+    def __init__(self, items: Iterable[Any], scope: Callable[[], Scope]) -> None:
+        super().__init__(items)
+        self._scope = scope
+        self.made_in = scope()
+        self.read_in: set[Turn] = set()
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether its items are known only when the pipeline runs."""
+        return any(isinstance(each, Added) for each in list.__iter__(self))
+
+    def append(self, item: Any, /) -> None:
+        """Adds an item where the pipeline function is now."""
+        self._add(item, spread=False)
+
+    def extend(self, items: Iterable[Any], /) -> None:
+        """Adds the items of a list where the pipeline function is now."""
+        if isinstance(items, Placeholder) or (isinstance(items, BuiltList) and items.is_deferred):
+            self._add(items, spread=True)
+        else:
+            for each in items:
+                self._add(each, spread=False)
+
+    def __iadd__(self, items: Iterable[Any]) -> BuiltList:  # noqa: PYI034  # no `Self` in 3.10
+        self.extend(items)
+        return self
+
+    def __add__(self, items: list[Any]) -> BuiltList:
+        return self._joined(self, items)
+
+    def __radd__(self, items: list[Any]) -> BuiltList:
+        return self._joined(items, self)
+
+    def copy(self) -> BuiltList:
+        """A list of its own with the same items, of which those that are added later are not part."""
+        return self._joined(self)
+
+    def _joined(self, *lists: list[Any]) -> BuiltList:
+        made = BuiltList([], self._scope)
+        for each in lists:
+            made.extend(each)
+        return made
+
+    def _add(self, item: Any, *, spread: bool) -> None:
+        scope = self._scope()
+        if self.read_in.intersection(scope):
+            message = "the list is read in the loop that adds to it, whose items run independently of each other"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
+        super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)
+
+    def _refuse(self, what: str) -> None:
+        message = f"{what} of a list that grows in a branch or loop which is decided when the pipeline runs"
+        if self.is_deferred or self._scope() != self.made_in:
+            fix = "use `append` and `extend` only, pass the list whole to a step, or go through it with `for`"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
+
+    def __getitem__(self, index: Any) -> Any:
+        self._refuse("an item is taken")
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse("the items are gone through in code that is not the pipeline's own function,")
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._refuse("the length is asked")
+        return super().__len__()
+
+    def __bool__(self) -> bool:
+        self._refuse("the truth value is asked")
+        return super().__len__() > 0
+
+    def __str__(self) -> str:
+        self._refuse("the text is made")
+        return super().__str__()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._refuse("an item is set")
+        super().__setitem__(index, value)
+
+    def __delitem__(self, index: Any) -> None:
+        self._refuse("an item is deleted")
+        super().__delitem__(index)
+
+    def __contains__(self, item: object) -> bool:
+        self._refuse("an item is looked for,")
+        return super().__contains__(item)
+
+    def __mul__(self, count: SupportsIndex) -> list[Any]:
+        self._refuse("the items are repeated,")
+        return super().__mul__(count)
+
+    __rmul__ = __mul__
+
+    def insert(self, index: SupportsIndex, item: Any, /) -> None:
+        """Refused where the list is not an ordinary one any more, as is all that follows."""
+        self._refuse("an item is inserted,")
+        super().insert(index, item)
+
+    def pop(self, index: SupportsIndex = -1, /) -> Any:
+        """As `insert`."""
+        self._refuse("an item is popped")
+        return super().pop(index)
+
+    def remove(self, item: Any, /) -> None:
+        """As `insert`."""
+        self._refuse("an item is removed,")
+        super().remove(item)
+
+    def sort(self, *, key: Any = None, reverse: bool = False) -> None:
+        """As `insert`."""
+        self._refuse("the order is changed")
+        super().sort(key=key, reverse=reverse)
+
+    def reverse(self) -> None:
+        """As `insert`."""
+        self._refuse("the order is changed")
+        super().reverse()
+
+    def clear(self) -> None:
+        """As `insert`."""
+        self._refuse("the items are removed,")
+        super().clear()
