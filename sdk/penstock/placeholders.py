@@ -312,7 +312,7 @@ _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     (_IN_A_STEP.format("measure it"), {"len": "len()"}),
     (
-        "the number of nodes is fixed when the pipeline is defined: write a constant (`range(3)`), or loop in a step",
+        "write a constant, or do it in a step that takes this value",
         {"index": "[]"},
     ),
     (
