@@ -29,10 +29,10 @@ def assert_same_meaning(engine: Engine, case: Case, folder: Path) -> None:
     assert seen.nodes == predicted.nodes, seen.log[-6000:]
     assert seen.state == predicted.state, seen.log[-6000:]
     if predicted.state == "succeeded":
-        assert not difference(_result(case, parameters, seen), expected)
+        assert difference(_result(case, parameters, seen), expected) == ""
     else:
         # No result shows what became of those that succeeded: their outputs must.
-        assert not _differences(case.pipeline.define(), predicted, seen)
+        assert _differences(case.pipeline.define(), predicted, seen) == []
 
 
 def assert_the_model_agrees(case: Case, folder: Path) -> tuple[Prediction, object]:
@@ -42,7 +42,7 @@ def assert_the_model_agrees(case: Case, folder: Path) -> tuple[Prediction, objec
     if predicted.state == "failed":
         return predicted, None
     expected = case.pipeline(**_given(case, folder / "plain")) if case.returns is REFERENCE else case.returns
-    assert not difference(predicted.result, expected)
+    assert difference(predicted.result, expected) == ""
     return predicted, expected
 
 

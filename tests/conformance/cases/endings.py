@@ -51,7 +51,7 @@ def cleanup() -> int:
 @step
 def told_too(status: RunStatus) -> dict[str, str]:
     assert status.state == "failed"
-    return status.failures
+    return dict(sorted(status.failures.items()))
 
 
 @pipeline(on_failure=page, on_exit=[cleanup, told_too])
@@ -236,6 +236,30 @@ def rollback_in_a_loop(note: str) -> int:
     return total([reserve(note, value) for value in upto(4)])
 
 
+@step(timeout=1.5)
+def slow_at_two(value: int) -> int:
+    if value == 2:
+        time.sleep(90)
+    return value
+
+
+@pipeline(on_exit=cleanup)
+def a_timeout_of_one_item() -> int:
+    return total([slow_at_two(value) for value in upto(4)])
+
+
+@step(retry=Retry(1))
+def dies_at_first(value: int) -> int:
+    if current_attempt() == 1 or value == 2:
+        os._exit(1)
+    return value
+
+
+@pipeline(on_failure=cleanup)
+def items_that_die() -> int:
+    return total([dies_at_first(value) for value in upto(3)])
+
+
 @step
 def too_slow() -> int:
     time.sleep(90)
@@ -343,6 +367,19 @@ CASES = (
         "Each item that completed is undone, the last first; the one that failed is not.",
         FOLDER,
         nodes={"reserve[1]": "failed", "undone_from_the_last": "succeeded"},
+    ),
+    Case(
+        a_timeout_of_one_item,
+        "A timeout bounds each item by itself.",
+        nodes={"slow_at_two[3]": "succeeded", "total": "upstream_failed", "cleanup": "succeeded"},
+        fails={"slow_at_two[2]": "exceeded its timeout"},
+    ),
+    Case(
+        items_that_die,
+        "An item whose process ends is tried again like any step, and ends no other item.",
+        nodes={"total": "upstream_failed", "cleanup": "succeeded"},
+        gives={"dies_at_first[0]": 0, "dies_at_first[1]": 1},
+        fails={"dies_at_first[2]": "exit code 1"},
     ),
     Case(
         out_of_time,

@@ -410,6 +410,67 @@ def comprehensions_of_dicts_and_sets() -> list[str]:
     return listed([table, firsts])
 
 
+@pipeline
+def ranges_over_parameters(count: int = 2, table: list[dict[str, int]] = [{"a": 1}, {"a": 0, "b": 2}]) -> list[str]:
+    places = [doubled.with_options(name="place")(place) for place in range(count, 0, -1)]
+    found = [doubled(row["a"]) for row in table]
+    wide = [plus(row["a"], row["b"]) for row in table if "b" in row]
+    return listed([places, found, wide, len(table)])
+
+
+@pipeline
+def results_made_of_structures(deep: bool = True) -> tuple[int, list[int], bool, list[list[int]], dict[str, int]]:
+    if deep:
+        found = number(1)
+    else:
+        found = number.with_options(name="flat")(2)
+    kept = [doubled(value) for value in upto(4) if value != 1]
+    table = [[plus(one, other) for other in upto.with_options(name="inner")(one)] for one in upto(3)]
+    return found, kept, found > 1, table, {"found": found}
+
+
+@pipeline
+def structures_in_structures(wanted: bool = True) -> list[str]:
+    found = [number(100)]
+    if wanted:
+        for row in rows():
+            if len(row) != 2:
+                for value in row:
+                    if value > 2:
+                        found.append(doubled(value))
+                    found.append(plus(value, 10))
+            else:
+                assert 7 not in row, "no sevens"
+                found.append(total.with_options(name="row_sum")(row))
+    return listed(found)
+
+
+@pipeline
+def no_sevens(row: list[int]) -> int:
+    assert 2 not in row, f"two in {row}"
+    return total([doubled(value) for value in row])
+
+
+@pipeline
+def a_nested_gate_in_a_loop() -> list[str]:
+    return listed([no_sevens(row) for row in rows()])
+
+
+@pipeline
+def explicit_forms(count: int = 3, floor: int = 1) -> list[str]:
+    with flow.ForEach(upto(count)) as value:
+        with flow.If(value > floor):
+            big = doubled(value)
+        with flow.Elif(value == floor):
+            same_size = number(value)
+        with flow.Else():
+            small = plus(value, 10)
+        taken = flow.one_of(big, same_size, small)
+        last = plus.with_options(name="last")(taken, 100)
+    flow.gate(count > 1, "too few")
+    return listed([flow.collect(last), flow.collect(big)])
+
+
 CASES = (
     Case(loop_over_an_output, "The body runs once for each item, and what is collected goes on."),
     Case(
@@ -517,6 +578,43 @@ CASES = (
         },
     ),
     Case(loops_for_their_effect_alone, "A body may give nothing, and a list that nothing was added to is empty."),
+    Case(ranges_over_parameters, "A range, and items that are dicts, follow the value given for the run."),
+    Case(
+        ranges_over_parameters,
+        "A range that is empty, and a list that is, are no items.",
+        {"count": 0, "table": []},
+    ),
+    Case(
+        results_made_of_structures,
+        "A pipeline may return a merge, a collection, a comparison, and lists of lists.",
+    ),
+    Case(
+        structures_in_structures,
+        "Loops, conditions and gates hold each other at any depth, and the list grows in Python's order.",
+        nodes={"for": "succeeded", "for_2[0]": "skipped", "for_2[1]": "succeeded", "doubled[2][0]": "succeeded"},
+    ),
+    Case(
+        structures_in_structures,
+        "All of it is skipped with the outermost.",
+        {"wanted": False},
+        nodes={"rows": "skipped", "for": "skipped", "number": "succeeded"},
+    ),
+    Case(
+        a_nested_gate_in_a_loop,
+        "A gate in a nested pipeline stops the item that it is called for.",
+        nodes={
+            "no_sevens.assert[0]": "failed",
+            "no_sevens.for[0]": "upstream_failed",
+            "no_sevens.total[1]": "succeeded",
+            "listed": "upstream_failed",
+        },
+    ),
+    Case(
+        explicit_forms,
+        "Pipelines that programs build say the same by `penstock.flow`.",
+        nodes={"doubled[0]": "skipped", "number[1]": "succeeded", "plus[0]": "succeeded", "last[2]": "succeeded"},
+        returns=["[110, 101, 104]", "[4]"],
+    ),
     Case(items_and_outer_values, "A body takes its item, its parts, and what stands outside of the loop."),
     Case(comprehensions_of_dicts_and_sets, "A dict or a set comprehension over outputs is one."),
 )

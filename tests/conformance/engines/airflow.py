@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from penstock import Pipeline
-from penstock.spec import PipelineSpec, tasks
+from penstock.harness import instance
+from penstock.spec import ITEMS
 from penstock.values import Json
-from penstock_backends.airflow.dag_file import task_id
-from penstock_backends.airflow.tables import has_names, xcom_key
+from penstock_backends.airflow.attempt import unfolded
+from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.tables import task_id, xcom_key
 from penstock_backends.json_schema import plain
+from penstock_backends.lowering import Unit, program_of
 from tests.conformance.engine import Observed
 from tests.engines.airflow import AirflowRun, airflow
 
@@ -38,9 +41,34 @@ class Airflow:
         assert not ran.import_errors, ran.import_errors
         assert not ran.warnings, ran.warnings
         assert not ran.crash, ran.crash + ran.log[-4000:]
-        nodes = {task.id: STATES[ran.tasks[task_id(task.id), -1]] for task in tasks(pipeline.spec.body)}
-        outputs = {node: outputs_of(pipeline.spec, ran, node) for node, state in nodes.items() if state == "succeeded"}
+        layout = Layout(program_of(pipeline.spec))
+        nodes: dict[str, str] = {}
+        outputs: dict[str, dict[str, Json]] = {}
+        for unit in layout.program.by_id.values():
+            for index, number in instances_of(layout, ran, unit):
+                name = instance(unit.id, index)
+                nodes[name] = state_of(ran, unit, number)
+                if nodes[name] == "succeeded":
+                    outputs[name] = outputs_of(ran, unit, number)
         return Observed(STATES[ran.state], nodes, outputs, ran.log)
+
+
+def instances_of(layout: Layout, ran: AirflowRun, unit: Unit) -> list[tuple[tuple[int, ...], int]]:
+    """A unit's instances: the number of its item in each loop around it, and Airflow's map index."""
+    if not unit.loops:
+        return [((), -1)]
+    places = ran.xcoms.get((task_id(layout.over(unit)), -1, "return_value")) or []
+    return [(tuple(place) if isinstance(place, list) else (place,), number) for number, place in enumerate(places)]
+
+
+def state_of(ran: AirflowRun, unit: Unit, number: int) -> str:
+    """How an instance ended. One that Airflow never mapped, since it could not run, shares its task's state.
+
+    What waits for a part of another mapped group can tell Airflow only that it failed, and notes what it means.
+    """
+    id_ = task_id(unit.id)
+    state = STATES[ran.tasks[id_, number] if (id_, number) in ran.tasks else ran.tasks[id_, -1]]
+    return str(ran.xcoms.get((id_, number, "step_state"), state)) if state == "failed" else state
 
 
 def given(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> dict[str, Json]:
@@ -50,11 +78,12 @@ def given(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> dict[str,
     return {name: plain(wires[name], types[name]) for name in parameters}
 
 
-def outputs_of(spec: PipelineSpec, ran: AirflowRun, node: str) -> dict[str, Json]:
-    """A node's outputs, from its XComs."""
-    step = next(spec.step(task) for task in tasks(spec.body) if task.id == node)
-    keys = {each.name: xcom_key(each.name) if has_names(step) else "return_value" for each in step.outputs}
-    return {name: json.loads(ran.xcoms[task_id(node), -1, key]) for name, key in keys.items()}
+def outputs_of(ran: AirflowRun, unit: Unit, number: int) -> dict[str, Json]:
+    """An instance's outputs, from its XComs."""
+    single = unit.step.returns.kind == "value" and unit.step.id != ITEMS
+    keys = {each.name: "return_value" if single else xcom_key(each.name) for each in unit.outputs}
+    texts = {name: ran.xcoms[task_id(unit.id), number, key] for name, key in keys.items()}
+    return {name: unfolded(name, json.loads(text)) for name, text in texts.items()}
 
 
 ENGINES = (Airflow("airflow-3", 3), Airflow("airflow-2", 2), Airflow("airflow-3-scheduler", 3, scheduled=True))

@@ -20,6 +20,7 @@ from tests.engines.standalone import standalone
 NOT_INLINE = {
     "deaths_count_as_attempts": "inline, a step that ends its process ends this one",
     "endings_after_killed_steps": "inline, a step that ends its process ends this one",
+    "items_that_die": "inline, a step that ends its process ends this one",
     "a_timeout_ends_the_whole_attempt": "inline, what a step started is killed, but is left to this process to collect",
     "packages_of_one_step": "inline, a step has the packages of this process",
 }
