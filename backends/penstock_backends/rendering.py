@@ -8,14 +8,14 @@ import json
 import pprint
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jinja2
 
 from penstock import harness
 from penstock.backend import Options
-from penstock.spec import PipelineSpec
+from penstock.spec import Loop, PipelineSpec, Task, walk
 
 _PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
 
@@ -32,6 +32,25 @@ def header(pipeline: PipelineSpec, target: str, options: Options | None = None) 
     """
     words = [target, *(option_words(options) if options else ())]
     source = pipeline.span.file if pipeline.span else "a spec"
+    return [*_origin(pipeline, source, words), *_left_out(pipeline)]
+
+
+def left_out(node: PipelineSpec | Task | Loop) -> str:
+    """What of a node its author allowed the target not to keep, as a comment says it; empty for most."""
+    names = ", ".join(feature.value.replace("_", " ") for feature in node.left_out)
+    return f"left out by permission: {names}" if names else ""
+
+
+def _left_out(pipeline: PipelineSpec) -> Iterator[str]:
+    endings = (*pipeline.on_failure, *pipeline.on_exit)
+    for node in (*walk(pipeline.body), *endings):
+        if isinstance(node, (Task, Loop)) and node.left_out:
+            yield f"{node.id}: {left_out(node)}"
+    if pipeline.left_out:
+        yield f"The pipeline itself: {left_out(pipeline)}"
+
+
+def _origin(pipeline: PipelineSpec, source: str, words: list[str]) -> list[str]:
     if source.startswith("<"):  # a notebook's cells: the command line can't be given these
         return [
             f"{pipeline.name}: made by Penstock from a notebook, spec {spec_hash(pipeline)}.",

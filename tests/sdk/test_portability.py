@@ -1,0 +1,153 @@
+"""What a target cannot keep is refused at its line, or left out by permission and marked; `check` tells it for all."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock import CompileError, ConfigurationError, Resources, flow, pipeline, step
+from penstock.backend import Level
+from penstock.compiler import backend, targets
+from penstock.degrading import DEGRADABLE, without
+from penstock.features import features_of
+from penstock.spec import Feature, Loop, Task, walk
+from penstock.support import portability, support_rows
+
+
+@step
+def number(value: int) -> int:
+    return value
+
+
+@step
+def undo(value: int) -> None: ...
+
+
+@step(resources=Resources(cpu=2), timeout=60, retry=2, env={"A": "1"}, image="python:3.12", rollback=undo)
+def heavy(value: int) -> int:
+    return value
+
+
+@step
+def page() -> None: ...
+
+
+@pipeline(schedule="0 2 * * *", on_failure=page, on_exit=page, timeout=600)
+def asking(values: list[int] = [1, 2]) -> list[int]:  # never changed
+    return [heavy(number(value)) for value in flow.parallel(values, 2)]
+
+
+def test_what_is_left_out_is_gone_and_marked_where_it_was():
+    left = without(asking.spec, DEGRADABLE)
+    nodes = {node.id: node for node in walk(left.body)}
+    loop, task = nodes["for"], nodes["heavy"]
+    assert isinstance(loop, Loop)
+    assert isinstance(task, Task)
+    assert (loop.parallelism, loop.left_out) == (None, (Feature.LOOP_PARALLELISM,))
+    assert (task.settings.retry, task.settings.resources, task.settings.image, task.rollback) == (None, None, "", None)
+    assert set(task.left_out) == {
+        Feature.RETRY,
+        Feature.TIMEOUT,
+        Feature.RESOURCES,
+        Feature.ENV,
+        Feature.IMAGE,
+        Feature.ROLLBACK,
+    }
+    assert nodes["number"].left_out == ()  # type: ignore[union-attr]
+    assert set(left.left_out) == {Feature.SCHEDULE, Feature.PIPELINE_TIMEOUT, Feature.ON_FAILURE, Feature.ON_EXIT}
+    assert not {use.feature for use in features_of(left)} & DEGRADABLE
+
+
+@pytest.mark.parametrize("feature", sorted(DEGRADABLE))
+def test_leaving_out_one_feature_leaves_the_others(feature: Feature):
+    before = {use.feature for use in features_of(asking.spec)}
+    after = {use.feature for use in features_of(without(asking.spec, [feature]))}
+    # With what runs at the end of a run, or undoes a step, goes what that step asks for.
+    assert before - after <= {feature, Feature.PACKAGES, Feature.CACHE}
+
+
+@pytest.mark.parametrize(
+    ("target", "feature"),
+    [
+        (target, feature)
+        for target in targets()
+        for feature in sorted(DEGRADABLE)
+        if backend(target).supports[feature].level is Level.UNSUPPORTED
+    ],
+)
+def test_an_unsupported_feature_is_refused_and_with_permission_left_out_and_said(target: str, feature: Feature):
+    every = [each for each in Feature if backend(target).supports[each].level is Level.UNSUPPORTED]
+    asked = {use.feature for use in features_of(asking.spec)}
+    if feature not in asked:
+        pytest.fail(f"the pipeline of this test does not ask for {feature.value}")
+    others = [each.value for each in every if each is not feature]
+    with pytest.raises(CompileError) as caught:
+        asking.compile(target, allow_degraded=others)
+    assert {each.code for each in caught.value.diagnostics} == {"P501"}
+    assert all(
+        each.location and f'allow_degraded = ["{feature.value}"]' in each.fix for each in caught.value.diagnostics
+    )
+    text = "\n".join(asking.compile(target, allow_degraded=[*others, feature.value]).values())
+    said = feature.value.replace("_", " ")
+    assert re.search(rf"left out by permission: (.*, )?{said}\b", text)
+
+
+def test_what_a_target_keeps_is_not_left_out():
+    allowed = asking.compile("github", allow_degraded="retry")
+    assert not any("left out by permission" in text for text in allowed.values())
+
+
+def test_an_unknown_feature_is_refused():
+    with pytest.raises(ConfigurationError, match="allow_degraded"):
+        asking.compile("airflow", allow_degraded=["resource"])
+
+
+def test_every_feature_has_a_row_and_every_target_an_answer():
+    rows = support_rows(targets())
+    assert [row.feature for row in rows] == list(Feature)
+    assert all(set(row.answers) == set(targets()) for row in rows)
+
+
+def test_the_table_of_a_pipeline_names_what_it_asks_for_and_where():
+    found = portability(asking.define(), targets())
+    rows = {row.feature: row for row in found.rows}
+    assert Feature.LOOPS in rows
+    assert Feature.CONDITIONS not in rows
+    place = rows[Feature.LOOPS].uses[0].location
+    assert place is not None
+    assert "flow.parallel(values, 2)" in place.text
+
+
+PROJECT = """
+from penstock import Resources, pipeline, step
+
+@step(resources=Resources(cpu=2))
+def number(value: int) -> int:
+    return value
+
+@pipeline
+def small(value: int = 1) -> int:
+    return number(value)
+"""
+
+
+def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
+    (tmp_path / "small.py").write_text(PROJECT)
+    command = [sys.executable, "-m", "penstock", "check", "small.py"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.returncode == 1  # Airflow places nothing by size
+    (line,) = [each for each in shown.stdout.splitlines() if each.strip().startswith("resources")]
+    assert "refused" in line
+    assert line.endswith("small.py:10")
+    told = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    data = json.loads(told.stdout)
+    (row,) = [each for each in data["features"] if each["feature"] == "resources"]
+    assert row["targets"]["airflow"]["support"] == "refused"
+    assert row["uses"][0]["line"] == 10
+    assert data["targets"]["airflow"]["problems"][0]["code"] == "P501"
+    assert data["targets"]["local"] == {"compiles": True, "problems": []}
