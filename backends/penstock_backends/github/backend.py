@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native
+from penstock.backend import Backend, Files, Options, Support, emulated, native
 from penstock.diagnostics import Diagnostic
 from penstock.settings import size_text
-from penstock.spec import Feature, PipelineSpec, RetrySpec, Settings, StepSpec, Task, location_of, tasks
+from penstock.spec import Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
+from penstock_backends.github.jobs import (
+    LONGEST_EXPRESSION,
+    START,
+    by_the_program,
+    every_unit,
+    jobs_of,
+    longest,
+    sources,
+)
 from penstock_backends.github.names import input_ids, job_id
-from penstock_backends.github.options import GithubOptions, Runner
+from penstock_backends.github.options import GithubOptions
 from penstock_backends.github.text import comment, workflow_text
 from penstock_backends.lowering import (
+    Program,
+    Unit,
     arguments_of,
-    dependencies,
-    flatten_groups,
     kind_of,
-    predecessors,
-    requirements_of,
+    outputs_of,
+    program_of,
+    standing_of,
     step_part,
 )
 from penstock_backends.rendering import embedded_harness, header, python_template
 
 LARGEST_FILE = 500_000  # bytes; GitHub's 50,000 YAML nodes are not reached before
-SETUP_MINUTES = 15  # what checking out, installing, and moving files may add to the time of the step itself
 
 _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.DATA_EDGES: native("`needs`, and an artifact of the run for each job's outputs"),
@@ -41,6 +48,15 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.FIELD_ACCESS: emulated("the program reads the field from the whole value"),
     Feature.AFTER: native("`needs`"),
     Feature.NESTED_PIPELINES: emulated("flattened: a job per step, named after its place (`outer.inner`)"),
+    Feature.CONDITIONS: native("a job decides, and `if` of the others names its output and the jobs that must succeed"),
+    Feature.LOOPS: native("a job lists the items, and a matrix has a job for each; for more than 256, one for several"),
+    Feature.NESTED_LOOPS: emulated("one matrix over all items of all inner lists"),
+    Feature.LOOP_PARALLELISM: emulated("`max-parallel`, and the jobs of the loop's steps one after the other"),
+    Feature.GATES: emulated("a job that fails, with value, bound and verdict in its summary"),
+    Feature.ON_FAILURE: native("a job after all others, with an `if` on their results"),
+    Feature.ON_EXIT: native("a job after all others, with `if: always()`"),
+    Feature.ROLLBACK: emulated("jobs after all others, newest first; one for all items of a loop"),
+    Feature.PIPELINE_TIMEOUT: emulated("a first job notes the time, and each later one ends when it is up"),
     Feature.RETRY: emulated("the program tries again within the job; GitHub has no retry of its own"),
     Feature.TIMEOUT: emulated("the program ends the attempt; `timeout-minutes` stands behind it"),
     Feature.RESOURCES: emulated("the job gets the first configured runner that is large enough, or is refused"),
@@ -53,31 +69,6 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Fetch:
-    """The outputs that a job downloads: by ``name`` where it is one, else by ``pattern``."""
-
-    key: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the workflow, ready to be written."""
-
-    id: str
-    name: str
-    needs: tuple[str, ...]
-    labels: str | tuple[str, ...]
-    image: str
-    minutes: int
-    requirements: tuple[str, ...]
-    fetch: Fetch | None
-    python: str
-    run: str
-    keeps: bool
-
-
 class GithubBackend(Backend):
     """A workflow with a job per step, and a program that the jobs run.
 
@@ -86,26 +77,26 @@ class GithubBackend(Backend):
 
     name: ClassVar[str] = "github"
     supports: ClassVar[Mapping[Feature, Support]] = _SUPPORTS
-    passes: ClassVar[tuple[Pass, ...]] = (flatten_groups,)
     options: ClassVar[type[Options]] = GithubOptions
 
     def emit(self, pipeline: PipelineSpec, options: GithubOptions) -> Files:
         """The workflow and its program."""
         stem = job_id(pipeline.name)
-        program = f".github/penstock/{stem}.py"
+        program, file = program_of(pipeline), _file(pipeline)
         return {
-            f".github/workflows/{stem}.yml": _workflow(pipeline, options, program),
-            program: _program(pipeline, options),
+            f".github/workflows/{stem}.yml": _workflow(program, options),
+            file: _program(program, options),
         }
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
         """What GitHub would not take: too many or too large inputs, jobs that no runner can hold, a large file."""
         yield from _limits_of_inputs(pipeline)
         yield from _limits_of_schedule(pipeline)
-        without_runner = [problem for task in tasks(pipeline.body) for problem in _without_runner(task, options)]
+        program = program_of(pipeline)
+        without_runner = [problem for unit in every_unit(program) for problem in _without_runner(unit.task, options)]
         yield from without_runner
         if not without_runner:
-            yield from _limits_of_size(pipeline, options)
+            yield from _limits_of_size(program, options)
 
 
 # --- what GitHub would not take ---------------------------------------------------------------------------------------
@@ -143,7 +134,7 @@ def _limits_of_schedule(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
 
 
 def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
-    resources, seconds = task.settings.resources, _longest(task.settings)
+    resources, seconds = task.settings.resources, longest(task.settings)
     if options.runner(resources, seconds) is not None:
         return
     asked = [] if resources is None else [
@@ -157,33 +148,50 @@ def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
     yield Diagnostic("P543", message, location_of(task.span), fix)
 
 
-def _limits_of_size(pipeline: PipelineSpec, options: GithubOptions) -> Iterator[Diagnostic]:
-    size = len(_workflow(pipeline, options, f".github/penstock/{job_id(pipeline.name)}.py").encode())
+def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagnostic]:
+    pipeline = program.pipeline
+    size = len(_workflow(program, options).encode())
+    jobs = list(jobs_of(program, options, _file(pipeline)))
     if size > LARGEST_FILE:
-        jobs = f"{len(pipeline.body)} jobs"
-        message = f"the workflow of `{pipeline.name}` ({jobs}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
+        count = f"{len(jobs)} jobs"
+        message = f"the workflow of `{pipeline.name}` ({count}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
         fix = "do more in one step, or divide the pipeline into several"
         yield Diagnostic("P544", message, location_of(pipeline.span), fix)
+    for job, unit in zip(jobs, every_unit(program), strict=True):
+        if len(job.condition) > LONGEST_EXPRESSION:
+            message = (
+                f"the condition of `{unit.id}` would be {len(job.condition):,} characters long; "
+                f"GitHub takes {LONGEST_EXPRESSION:,}"
+            )
+            fix = "let it depend on fewer steps that may be skipped, or do more in one step"
+            yield Diagnostic("P546", message, location_of(unit.task.span), fix)
 
 
 # --- the workflow -----------------------------------------------------------------------------------------------------
 
 
-def _workflow(pipeline: PipelineSpec, options: GithubOptions, program: str) -> str:
-    steps = {step.id: step for step in pipeline.steps}
+def _workflow(program: Program, options: GithubOptions) -> str:
+    pipeline = program.pipeline
     return workflow_text(
         header=[*header(pipeline, "github", options), *_paragraph(pipeline.description)],
         name=one_line(pipeline.name),
         inputs=list(_inputs(pipeline).values()),
         schedule=pipeline.schedule,
+        start=START if pipeline.timeout else "",
+        labels=options.runs_on,
         retention_days=options.retention_days,
         python_version=options.python_version,
-        jobs=[_job(task, steps[task.step], options, program) for task in tasks(pipeline.body)],
+        jobs=list(jobs_of(program, options, _file(pipeline))),
         checkout=actions.CHECKOUT,
         setup_python=actions.SETUP_PYTHON,
         upload_artifact=actions.UPLOAD_ARTIFACT,
         download_artifact=actions.DOWNLOAD_ARTIFACT,
     )
+
+
+def _file(pipeline: PipelineSpec) -> str:
+    """Where the program of a pipeline stands."""
+    return f".github/penstock/{job_id(pipeline.name)}.py"
 
 
 def _paragraph(text: str) -> list[str]:
@@ -196,59 +204,20 @@ def _inputs(pipeline: PipelineSpec) -> dict[str, Input]:
     return {parameter.name: input_of(ids[parameter.name], parameter) for parameter in pipeline.parameters}
 
 
-def _job(task: Task, step: StepSpec, options: GithubOptions, program: str) -> Job:
-    seconds = _longest(task.settings)
-    runner = options.runner(task.settings.resources, seconds)
-    if runner is None:
-        raise ValueError(f"no runner for {task.id}")  # `limits` comes before
-    id_ = job_id(task.id)
-    python = "python3" if task.settings.image else "python"
-    return Job(
-        id=id_,
-        name=task.id,
-        needs=tuple(job_id(node) for node in predecessors(task)),
-        labels=runner.labels[0] if len(runner.labels) == 1 else runner.labels,
-        image=task.settings.image,
-        minutes=_minutes(seconds, runner),
-        requirements=requirements_of(step, task.settings),
-        fetch=_fetch([job_id(node) for node in dependencies(task)]),
-        python=python,
-        run=f"{python} -u {program} run {id_}",
-        keeps=bool(step.outputs),
-    )
-
-
-def _fetch(jobs: list[str]) -> Fetch | None:
-    if not jobs:
-        return None
-    return Fetch("name", jobs[0]) if len(jobs) == 1 else Fetch("pattern", f"{{{','.join(jobs)}}}")
-
-
-def _longest(settings: Settings) -> float:
-    """Seconds that all attempts and the delays between them may take; 0 where no timeout bounds them."""
-    if settings.timeout is None:
-        return 0.0
-    retry = settings.retry or RetrySpec(max_retries=0)
-    most = math.inf if retry.max_delay is None else retry.max_delay
-    delays = (min(retry.delay * retry.backoff**k, most) * (1 + retry.jitter) for k in range(retry.max_retries))
-    return settings.timeout * (1 + retry.max_retries) + sum(delays)
-
-
-def _minutes(seconds: float, runner: Runner) -> int:
-    return min(math.ceil(seconds / 60) + SETUP_MINUTES, runner.minutes) if seconds else runner.minutes
-
-
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
-def _program(pipeline: PipelineSpec, options: GithubOptions) -> str:
+def _program(program: Program, options: GithubOptions) -> str:
+    pipeline = program.pipeline
     return python_template(
         "github_program.py.jinja",
         header=[comment(line) for line in header(pipeline, "github", options)],
         modules={module.name: module.text for module in pipeline.modules},
         parameters=_parameters(pipeline),
         steps={step.id: step_part(step) for step in pipeline.steps},
-        jobs={job_id(task.id): _entry(task) for task in tasks(pipeline.body)},
+        jobs={job_id(unit.id): _entry(program, unit) for unit in every_unit(program)},
+        pipeline=pipeline.name,
+        timeout=pipeline.timeout,
         harness=embedded_harness(),
     )
 
@@ -268,16 +237,27 @@ def _parameters(pipeline: PipelineSpec) -> dict[str, dict[str, Any]]:
     return table
 
 
-def _entry(task: Task) -> dict[str, Any]:
-    """A job as the program has it in its table; what is not asked for is left out."""
-    settings = task.settings
+def _entry(program: Program, unit: Unit) -> dict[str, Any]:
+    """A unit as the program has it in its table; what is not asked for is left out."""
+    settings = unit.task.settings
+    arms, awaited = by_the_program(program, unit)
+    standing = standing_of(program, unit) | {
+        "when": [arm.model_dump(mode="json") for arm in arms],
+        "after": [list(each) for each in awaited],
+    }
     entry = {
-        "node": task.id,
-        "step": task.step,
-        "arguments": arguments_of(task),
-        "inputs": {node: job_id(node) for node in dependencies(task)},
+        "node": unit.id,
+        "step": unit.task.step,
+        "arguments": arguments_of(unit.task),
+        "inputs": {node: job_id(node) for node in sources(program, unit)},
+        "role": "" if unit.role == "main" else unit.role,
+        "undoes": unit.node.id if unit.role == "rollback" else "",
+        "loops": list(unit.loops),
+        **standing,
         "retry": settings.retry.model_dump() if settings.retry else {},
         "timeout": settings.timeout,
         "env": dict(settings.env),
     }
+    if isinstance(unit.node, Loop) and unit.role == "main":
+        entry["outputs"] = outputs_of(unit)
     return {key: value for key, value in entry.items() if value or key == "arguments"}

@@ -44,6 +44,16 @@ def _dump(value: object, **style: Any) -> str:
     return text.removesuffix("...\n").rstrip("\n")
 
 
+def expression(text: str, indent: int = 0) -> Yaml:
+    """A text whose expressions are meant to be evaluated; where it has several lines, they are joined by spaces."""
+    lines = text.split("\n")
+    if len(lines) > 1:
+        return Yaml(">-\n" + "\n".join(" " * indent + line for line in lines))
+    if "${{" not in text:
+        return scalar(text)
+    return Yaml(text if text.startswith("${{") and '"' not in text else _dump(text, default_style='"'))
+
+
 def block(lines: Sequence[str], indent: int) -> Yaml:
     """Texts as one literal block, a line each."""
     plain = all(line.isprintable() and line == line.strip() and line for line in lines)
@@ -78,7 +88,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(comment=comment, block=block, items=items)
+    environment.filters.update(comment=comment, block=block, items=items, expression=expression)
     return environment.get_template("github_workflow.yml.jinja")
 
 
