@@ -198,7 +198,7 @@ class _Binder:
         if isinstance(value, Missing):
             value.refuse()
         if not holds_placeholder(value):
-            return _constant(value, self.names)
+            return _constant(_plain(value), self.names)
         if isinstance(value, BuiltList):
             return self._built(value)
         if isinstance(value, list):

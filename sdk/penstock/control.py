@@ -7,6 +7,7 @@ known only when the pipeline runs, becomes a branch, a loop, a gate or an operat
 from __future__ import annotations
 
 import builtins
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.openings import OpenBranch
     from penstock.tracing import Trace
 
+_CONTAINERS = (list, dict, set, bytearray, deque)
 Thunk = Callable[[], object]
 State = Mapping[str, object]
 
@@ -108,19 +110,23 @@ class Control:
             message = "`try` catches nothing of the steps in it, which run later"
             _refuse("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
 
-    def changes(self, thing: Any, is_own: bool) -> Any:
-        """An object of which an item or attribute is about to be set or deleted."""
-        if self._trace.scope and not is_own and not isinstance(thing, (Placeholder, BuiltList)):
+    def changes(self, thing: Any, is_own: bool, how: str = "") -> Any:
+        """An object of which an item or attribute is about to be set or deleted.
+
+        ``how`` says how else it would be changed, if it is one of Python's containers.
+        """
+        is_changed = not how or isinstance(thing, _CONTAINERS)
+        if self._trace.scope and is_changed and not is_own and not isinstance(thing, (Placeholder, BuiltList)):
             message = (
                 f"{with_article(type(thing).__qualname__)} is changed in a branch or loop that is decided when the"
             )
-            fix = "bind a name instead, or add to a list with `append`"
+            fix = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
             _refuse("P315", f"{message} pipeline runs: it would be changed in any case", fix)
         return thing
 
-    def new_list(self, items: list[Any]) -> BuiltList:
-        """A list that may grow in branches and loops."""
-        return items if isinstance(items, BuiltList) else BuiltList(items, lambda: self._trace.scope)
+    def new_list(self, items: Any) -> Any:
+        """A list that may grow in branches and loops; what is no list stays as it is."""
+        return BuiltList(items, lambda: self._trace.scope) if type(items) is list else items
 
     def returned(self, done: object, value: object) -> object:
         """What the function returns in the end: None where it has not said, by ``return``, that it is done."""
@@ -502,8 +508,8 @@ def item_type(items: Placeholder) -> TypeSpec:
         return ANY
     if kind in (TypeKind.SET, TypeKind.FROZENSET):
         message = f"{traced.said} is a set, which has no order: its items would come in another one on each engine"
-        _refuse("P304", message, "return `sorted(...)` from the step")
-    return _refuse("P304", f"{traced.said} is {with_article(type_.text)}, which is no list", "return a list from it")
+        _refuse("P318", message, "return `sorted(...)` from the step")
+    return _refuse("P318", f"{traced.said} is {with_article(type_.text)}, which is no list", "return a list from it")
 
 
 def _zip(trace: Trace, _: object, *lists: Any, strict: bool = False) -> Placeholder:

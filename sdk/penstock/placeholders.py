@@ -217,7 +217,12 @@ class Placeholder:
         """Refused: what a function returns is known only when the pipeline runs."""
         raise _refused("P307", f"{self.__penstock__.said} is called", "call it inside a step")
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        raise _refused(
+            "P319",
+            f"{self.__penstock__.said} is used as a key or put into a set, but it is known only when the pipeline runs",
+            "look it up in a step; make a set or a dict by a comprehension, or in a step",
+        )
 
 
 def _refusing(operator: str, fix: str) -> Any:

@@ -71,7 +71,13 @@ _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.In: "in",
     ast.NotIn: "not in",
 }
-_ASKED = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_CHANGING = frozenset(
+    (
+        *("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "appendleft", "popleft"),
+        *("add", "discard", "update", "setdefault", "popitem", "difference_update", "intersection_update"),
+    )
+)
+"""The methods by which Python's own containers are changed."""
 _MADE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.Call)
 
 
@@ -216,6 +222,7 @@ class _Rewriting(ast.NodeTransformer):
             ast.Assert: self._assert,
             ast.Assign: self._assign,
             ast.AnnAssign: self._annotated,
+            ast.AugAssign: self._augmented,
             ast.ClassDef: self._as_it_is,
         }
         self.expressions: dict[type[ast.AST], Callable[..., ast.expr]] = {
@@ -352,24 +359,42 @@ class _Rewriting(ast.NodeTransformer):
         return [placed(ast.Expr(ask("check", [self._value(node.test), message, written], node)), node)]
 
     def _assign(self, node: ast.Assign) -> list[ast.stmt]:
-        grows = any(isinstance(each, ast.Name) and each.id in self.growing for each in node.targets)
-        node.value = self._tracked(node.value, grows)
+        (target, *others), value = node.targets, node.value
+        if not others and isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = itertools.zip_longest(value.elts, target.elts[: len(value.elts)])
+            value.elts = [self._tracked(each, self._grows(name)) for each, name in pairs]
+        else:
+            node.value = self._tracked(value, any(map(self._grows, node.targets)))
         node.targets = [self._value(each) for each in node.targets]
         return [node]
 
     def _annotated(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        grows = isinstance(node.target, ast.Name) and node.target.id in self.growing
-        node.value = node.value and self._tracked(node.value, grows)
+        node.value = node.value and self._tracked(node.value, self._grows(node.target))
         target = self.visit(node.target)
         assert isinstance(target, (ast.Name, ast.Attribute, ast.Subscript))
         node.target = target
         return [node]
 
+    def _augmented(self, node: ast.AugAssign) -> list[ast.stmt]:
+        lines = self._simple(node)
+        if self.may_be_deferred and isinstance(node.target, ast.Name):
+            changed = self._changed(load(node.target.id), f"{node.target.id} = ...", node)
+            lines.insert(0, placed(ast.Expr(changed), node))
+        return lines
+
+    def _grows(self, target: ast.expr | None) -> bool:
+        return isinstance(target, ast.Name) and target.id in self.growing
+
+    def _changed(self, thing: ast.expr, how: str, where: ast.AST) -> ast.expr:
+        """An object that is about to be changed, which must not have been there before a deferred block."""
+        is_own = isinstance(thing, ast.Name) and thing.id in self.made
+        return ask("changes", [thing, ast.Constant(is_own), ast.Constant(how)], where)
+
     def _tracked(self, node: ast.expr, grows: bool) -> ast.expr:
         """A list that a nested block adds to, as one that the trace follows; any other value rewritten."""
         called = node.func if isinstance(node, ast.Call) else None
         makes_list = isinstance(called, ast.Name) and called.id == "list" and "list" in self.builtins
-        is_list = makes_list or isinstance(node, (ast.List, ast.ListComp))
+        is_list = makes_list or isinstance(node, (ast.List, ast.ListComp, ast.BinOp))
         value = self._value(node)
         return ask("new_list", [value], value) if grows and is_list else value
 
@@ -384,7 +409,7 @@ class _Rewriting(ast.NodeTransformer):
         return ask("not_", [node.operand], node) if isinstance(node.op, ast.Not) else node
 
     def _compare(self, node: ast.Compare) -> ast.expr:
-        alone = _binds(*node.comparators) or (len(node.ops) == 1 and isinstance(node.ops[0], _ASKED))
+        alone = _binds(*node.comparators)
         node.left = self._value(node.left)
         node.comparators = [self._value(each) for each in node.comparators]
         if alone:
@@ -420,15 +445,18 @@ class _Rewriting(ast.NodeTransformer):
             node.args[1:] = [self._value(each) for each in node.args[1:]]
             return node
         self.generic_visit(node)
+        called = node.func
+        if self.may_be_deferred and isinstance(called, ast.Attribute) and called.attr in _CHANGING:
+            own = isinstance(called.value, ast.Name) and called.value.id.startswith(FLAG)
+            called.value = called.value if own else self._changed(called.value, called.attr, called.value)
         if name in self.builtins:
             node.func = ask("builtin", [node.func], node.func)
         return node
 
     def _part(self, node: ast.Attribute | ast.Subscript) -> ast.expr:
-        is_own = isinstance(node.value, ast.Name) and node.value.id in self.made
         self.generic_visit(node)
         if self.may_be_deferred and not isinstance(node.ctx, ast.Load):
-            node.value = ask("changes", [node.value, ast.Constant(is_own)], node.value)
+            node.value = self._changed(node.value, "", node.value)
         return node
 
     def _comprehension(self, node: _AnyComprehension) -> ast.expr:

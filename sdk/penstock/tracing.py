@@ -329,7 +329,7 @@ class Trace:
                 message = (
                     f"`{each.name}` of `{call.step.name}` takes {each.type.text}, but {made.said} is {made.type.text}"
                 )
-                self.problems.append(Diagnostic("P204", message, location, f"annotate `{each.name}: {made.type.text}`"))
+                self.problems.append(Diagnostic("P215", message, location, f"annotate `{each.name}: {made.type.text}`"))
             self.programs.take(called, made)
             inputs.append((each.name, made.binding))
         return tuple(inputs)

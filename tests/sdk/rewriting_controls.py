@@ -85,8 +85,9 @@ class Control:
     def attempted(self, mark: int) -> None:
         self.note("attempted", mark)
 
-    def changes(self, thing: Any, is_own: bool) -> Any:
-        self.note("changes", thing.said if isinstance(thing, Deferred) else type(thing).__name__, is_own)
+    def changes(self, thing: Any, is_own: bool, how: str = "") -> Any:
+        if not how or isinstance(thing, (list, dict, set)):
+            self.note("changes", thing.said if isinstance(thing, Deferred) else type(thing).__name__, is_own)
         return thing
 
     def new_list(self, items: list[Any]) -> list[Any]:

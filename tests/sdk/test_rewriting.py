@@ -497,8 +497,11 @@ def test_a_loop_while_a_deferred_condition_may_break_it_off_is_refused():
         ("q.a = 1", []),
         ("try:\n        pass\n    except ValueError:\n        pass", [("attempt",), ("attempted", 1)]),
         ("try:\n        pass\n    finally:\n        pass", []),
-        ("x = []\n    if p:\n        x.append(q)", [("new_list",)]),
-        ("x: list = list()\n    if p:\n        x += [q]", [("builtin", list), ("new_list",)]),
+        ("x = []\n    if p:\n        x.append(q)", [("new_list",), ("changes", "list", False)]),
+        (
+            "x: list = list()\n    if p:\n        x += [q]",
+            [("builtin", list), ("new_list",), ("changes", "list", False)],
+        ),
         ("x = []\n    x.append(q)", []),
         ("len = lambda x: 1\n    len(q)", []),
     ],
