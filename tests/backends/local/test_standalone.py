@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from penstock import CompileError, Resources, Schedule, pipeline, step
-from tests.backends.local import pipelines
+from tests.backends.local import control, pipelines
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,16 @@ def prepared() -> int:
     return quick()
 
 
+@step(packages=[])
+def squared(value: int) -> int:
+    return value * value
+
+
+@pipeline
+def elsewhere() -> list[int]:
+    return [squared(value) for value in control.upto(3)]
+
+
 @step(image="python:3.12")
 def boxed() -> int:
     return 1
@@ -101,13 +111,14 @@ def test_it_prints_a_line_for_each_node_the_result_and_where_outputs_are(emitted
     }
 
 
+@pytest.mark.parametrize("chosen", [checks, control.fanned], ids=lambda each: each.name)
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
-def test_it_runs_on_every_python_from_3_9(emitted, version):
+def test_it_runs_on_every_python_from_3_9(emitted, version, chosen):
     kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
     python = str(kept[-1]) if kept else shutil.which(f"python{version}")
     if python is None:
         pytest.skip(f"there is no Python {version} here")
-    ran = emitted(checks, python=(python, "-I", "-S"))
+    ran = emitted(chosen, python=(python, "-I", "-S"))
     assert ran.returncode == 0, ran.stderr
 
 
@@ -263,6 +274,111 @@ def test_metrics_are_told(emitted):
     assert ", value = 3, half = 1.5, none = nan" in emitted(pipelines.with_metrics).stdout
 
 
+def test_a_node_carries_its_authors_condition_and_a_verdict_is_told(emitted, tmp_path):
+    (text,) = control.gated.compile("local").values()
+    assert "    # assert checked > 0.85\n    'assert': {" in text
+    (text,) = control.fanned.compile("local").values()
+    assert "    # for each of upto(count)\n    'for': {" in text
+    assert "    # if value != 1\n    'if': {" in text
+    ran = emitted(control.gated, "--note", str(tmp_path / "note"), "--value", "0.82")
+    assert ran.returncode == 1
+    assert "    gate output >= 0.8: passed (output = 0.82)\n" in ran.stdout
+    assert ran.stdout.count("gate checked > 0.85: failed (score = 0.82): only 0.82") == 1
+    assert "noted: upstream_failed (assert failed)" in ran.stdout
+    kept = json.loads(emitted(control.gated, "--note", "x", "--value", "0.5", "--json").stdout)
+    result = json.loads((Path(kept["folder"]) / "score" / "outputs" / "result.json").read_text())
+    assert result["outputs"] == {"output": 0.5}
+
+
+def test_no_more_items_are_under_way_than_the_author_allows(emitted):
+    ran = emitted(control.bounded, "--count", "4", "--jobs", "4")
+    ended = [line.partition(":")[0] for line in ran.stdout.splitlines() if line.startswith(("naps[", "second["))]
+    for number in (2, 3):
+        begun = [each for each in ended[: ended.index(f"naps[{number}]")] if each.startswith("second[")]
+        assert len(begun) >= number - 1
+    assert "result: [0, 1, 2, 3]" in ran.stdout
+
+
+def test_what_was_done_is_undone_in_reverse(emitted, tmp_path):
+    note = tmp_path / "note"
+    said = json.loads(emitted(control.undone, "--note", str(note), "--how", "kill", "--json").stdout)
+    assert said["state"] == "failed"
+    ended = note.read_text().splitlines()[4:]
+    assert ended == ["undo a2", "undo a1", "undo a0", "undo a", *["undone failed ['dies']"] * 2]
+
+
+def test_a_run_ends_in_time(emitted, tmp_path):
+    note, pids = tmp_path / "note", tmp_path / "pids"
+    ran = emitted(control.overdue, "--note", str(note), "--pids", str(pids), "--json", "--jobs", "3")
+    assert json.loads(ran.stdout)["nodes"] == {
+        "double": "succeeded",
+        "sleeps": "failed",
+        "after_quick": "succeeded",
+        "use": "upstream_failed",
+        "told": "succeeded",
+    }
+    assert note.read_text() == "overdue failed ['sleeps']\n"
+    assert waited_for(lambda: not [pid for pid in pids.read_text().split() if Path(f"/proc/{pid}").exists()])
+
+
+@pytest.mark.slow
+def test_an_item_of_a_loop_reaches_an_environment_of_its_own(emitted):
+    ran = emitted(elsewhere, "--json", python=(sys.executable,))
+    said = json.loads(ran.stdout)
+    assert (said["state"], said["result"]) == ("succeeded", [0, 1, 4]), ran.stderr
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """An emitted file that runs, one of its steps asleep, with something to do on exit."""
+    ((name, text),) = control.interrupted.compile("local").items()
+    (tmp_path / name).write_text(text)
+    note, pids = tmp_path / "note", tmp_path / "pids"
+    command = [sys.executable, "-I", "-S", name, "--note", str(note), "--pids", str(pids), "--json", "--seconds"]
+
+    def begin(seconds: float):
+        process = subprocess.Popen(
+            [*command, str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert waited_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+        time.sleep(0.2)  # for the runner to collect the node that has ended
+        begun.append(process)
+        return process
+
+    begun: list[subprocess.Popen[str]] = []
+    yield begin, note
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def test_an_interrupt_does_not_keep_from_running_what_runs_on_exit(endless):
+    begin, note = endless
+    process = begin(0.0)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert json.loads(said)["nodes"] == {
+        "create": "succeeded",
+        "sleeps": "cancelled",
+        "use": "cancelled",
+        "undo": "skipped",
+        "told": "skipped",
+        "last": "succeeded",
+    }
+    assert note.read_text().splitlines()[-1] == "left"
+
+
+def test_a_second_interrupt_stops_that_too(endless):
+    begin, note = endless
+    process = begin(60.0)
+    os.killpg(process.pid, signal.SIGINT)
+    assert waited_for(lambda: "leaving" in note.read_text())
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert json.loads(said)["nodes"]["last"] == "cancelled"
+    assert note.read_text().splitlines()[-1] == "leaving"
+
+
 def test_a_schedule_is_told_in_crontab_lines():
     (text,) = checks.compile("local").values()
     documentation = ast.get_docstring(ast.parse(text))
@@ -282,9 +398,13 @@ def test_it_holds_no_trace_of_what_is_not_used():
     assert not [line for line in text.splitlines() if line.startswith(("import penstock", "from penstock"))]
     assert "environment(" not in text
     assert "machine()" not in text
+    assert "class Graph" not in text
+    assert "deque" not in text
 
 
-@pytest.mark.parametrize("chosen", [checks, starving, pipelines.several], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "chosen", [checks, starving, pipelines.several, control.undone, control.overdue], ids=lambda each: each.name
+)
 def test_it_is_python_and_ends_with_one_newline(chosen):
     (text,) = chosen.compile("local").values()
     ast.parse(text)
