@@ -278,6 +278,22 @@ def out_of_time() -> int:
 
 
 @step
+def slow_item(value: int) -> int:
+    time.sleep(90)
+    return value
+
+
+@step
+def told_of_each_item(status: RunStatus) -> None:
+    assert sorted(status.failures) == ["slow_item[0]", "slow_item[1]", "slow_item[2]"], status
+
+
+@pipeline(timeout=6, on_exit=told_of_each_item)
+def out_of_time_in_a_loop() -> int:
+    return total([slow_item(value) for value in upto(3)])
+
+
+@step
 def patient() -> int:
     return 1
 
@@ -285,6 +301,23 @@ def patient() -> int:
 @pipeline(timeout=600, on_exit=cleanup)
 def in_time() -> int:
     return patient()
+
+
+@step(retry=Retry(1), env={"PENSTOCK_TEST_A": "at the end"})
+def told_at_last(limit: int, status: RunStatus) -> str:
+    if current_attempt() < 2:
+        raise RuntimeError("not yet")
+    return f"{status.state} {limit} {os.environ['PENSTOCK_TEST_A']}"
+
+
+@step
+def shorter_than(limit: int) -> None:
+    assert limit < 5
+
+
+@pipeline(on_failure=told_at_last, on_exit=[told_at_last, shorter_than])
+def endings_are_steps(limit: int = 7) -> int:
+    return fails(limit)
 
 
 @pipeline(on_failure=page, on_exit=cleanup)
@@ -391,6 +424,17 @@ CASES = (
             "cleanup": "succeeded",
         },
         fails={"too_slow": "the run exceeded its timeout"},
+    ),
+    Case(
+        out_of_time_in_a_loop,
+        "When time is up, all items that are under way are ended, and none begins.",
+        nodes={"total": "upstream_failed", "told_of_each_item": "succeeded"},
+        fails={f"slow_item[{number}]": "the run exceeded its timeout" for number in range(3)},
+    ),
+    Case(
+        endings_are_steps,
+        "What runs at the end has retries, settings and the pipeline's parameters like any step.",
+        nodes={"told_at_last": "succeeded", "told_at_last_2": "succeeded", "shorter_than": "failed"},
     ),
     Case(in_time, "A bound that is not reached changes nothing.", nodes={"cleanup": "succeeded"}),
     Case(

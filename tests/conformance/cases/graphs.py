@@ -1,5 +1,6 @@
 """The shapes of graphs: order, joins, nesting, names."""
 
+import dataclasses
 import itertools
 import os
 import time
@@ -104,6 +105,38 @@ def names_that_engines_keep_for_themselves() -> list[int]:
     return [cls.with_options(name=name)(n) for n, name in enumerate(taken)]
 
 
+@dataclasses.dataclass
+class Named:
+    """Outputs that are called what engines and the harness call theirs."""
+
+    output: int
+    outputs: int
+    items: list[int]
+    holds: bool
+    result: str
+
+
+@step
+def taking(ds: str, ti: int, params: dict[str, int], inputs: int, env: str, name: str, on: bool) -> Named:
+    return Named(ti, inputs, [ti, inputs], on, f"{ds} {params} {env} {name}")
+
+
+@step
+def taken(task: Named, context: int) -> list[str]:
+    return [str(context), *map(str, dataclasses.astuple(task))]
+
+
+@pipeline
+def names_of_parameters_and_outputs(
+    inputs: int = 1, dag: str = "d", env: str = "e", conf: dict[str, int] = {"a": 1}, run_id: str = "r", on: bool = True
+) -> list[str]:
+    made = taking(dag, inputs, conf, inputs, env, run_id, on)
+    if made.holds:
+        inputs = cls(made.output)
+    items = [cls.with_options(name="items")(item) for item in made.items]
+    return taken(made, inputs if items else made.outputs)
+
+
 @pipeline
 def names_alike() -> list[int]:
     names = ["load", "Load", "LOAD", "load-data", "load_data", "a" * 140, "a" * 140 + "b", "naïve", "_x", "x_", "x__y"]
@@ -178,6 +211,10 @@ CASES = (
     Case(diamond, "A join gets the right value on each side."),
     Case(nested, "A nested pipeline called several times, at several depths, keeps its calls apart."),
     Case(names_that_engines_keep_for_themselves, "A node may be called what its engine calls something else."),
+    Case(
+        names_of_parameters_and_outputs,
+        "Parameters and outputs may be called what an engine calls its own: `inputs`, `params`, `ti`, `output`.",
+    ),
     Case(names_alike, "Names stay apart when an engine shortens them, ignores case or lacks characters."),
     Case(own_working_directories, "Steps that write to the current directory do not meet there.", returns=[]),
     Case(

@@ -418,6 +418,45 @@ def ranges_over_parameters(count: int = 2, table: list[dict[str, int]] = [{"a": 
     return listed([places, found, wide, len(table)])
 
 
+@step
+def texts(sizes: list[int]) -> list[str]:
+    return [chr(ord("a") + place) * size for place, size in enumerate(sizes)]
+
+
+@step
+def longer(text: str) -> str:
+    return f"{text}!"
+
+
+@step
+def ends(values: list[str]) -> list[str]:
+    return [f"{value[:1]}{len(value)}{value[-1:]}" for value in values]
+
+
+@pipeline
+def large_items(sizes: list[int] = [400_000, 0, 1_200_000]) -> list[str]:
+    found = []
+    for text in texts(sizes):
+        if len(text) < 1_000_000:
+            text = longer(text)
+        found.append(text)
+    return ends(found)
+
+
+@step
+def kinds() -> tuple[dict[str, int], tuple[int, ...], str]:
+    return {"x": 1, "y": 2}, (5, 6), "ab"
+
+
+@pipeline
+def loops_over_other_kinds() -> list[str]:
+    table, several, text = kinds()
+    keys = [listed.with_options(name="key")([key, several]) for key in table]
+    values = [doubled(value) for value in table.values()]
+    both = [plus(one, other) for one, other in zip(several, table.values(), strict=True)]
+    return listed([keys, values, both, [doubled.with_options(name="again")(value) for value in several], text])
+
+
 @pipeline
 def results_made_of_structures(deep: bool = True) -> tuple[int, list[int], bool, list[list[int]], dict[str, int]]:
     if deep:
@@ -584,6 +623,12 @@ CASES = (
         "A range that is empty, and a list that is, are no items.",
         {"count": 0, "table": []},
     ),
+    Case(
+        large_items,
+        "Items, conditions and collections outgrow an engine's channel like any value, and travel all the same.",
+        nodes={"longer[0]": "succeeded", "longer[2]": "skipped"},
+    ),
+    Case(loops_over_other_kinds, "A dict is looped over by its keys; its values, and tuples, are items as well."),
     Case(
         results_made_of_structures,
         "A pipeline may return a merge, a collection, a comparison, and lists of lists.",
