@@ -13,6 +13,7 @@ from penstock.spec import (
     ITEMS,
     Binding,
     Branch,
+    ChoiceBinding,
     CollectBinding,
     Gate,
     ItemBinding,
@@ -30,7 +31,6 @@ from penstock.spec import (
     bodies,
     location_of,
     parts,
-    structures,
     tasks,
     walk,
     within,
@@ -180,6 +180,7 @@ class _Known:
         self, binding: Binding, where: str, span: Span | None, loops: frozenset[str]
     ) -> Iterator[Diagnostic]:
         """As `dangling`, for a binding that stands in the bodies of ``loops``."""
+        inner = loops | {binding.loop} if isinstance(binding, CollectBinding) and binding.loop else loops
         if isinstance(binding, ParameterBinding) and binding.name not in self.parameters:
             yield _problem("P404", f"{where} refers to parameter `{binding.name}`, which does not exist", span)
         if isinstance(binding, OutputBinding):
@@ -188,14 +189,25 @@ class _Known:
                 yield _problem("P404", f"{where} refers to {said}, which does not exist", span)
             elif self.loops[binding.node] - loops:
                 yield _problem("P409", f"{where} takes one item's value of `{binding.node}` outside its loop", span)
-        for id_ in dict.fromkeys(structures(binding)):
-            if not isinstance(self.nodes.get(id_), (Branch, Loop)):
-                yield _problem("P404", f"{where} refers to `{id_}`, which is no branch and no loop", span)
+        for id_, kind in _structures(binding):
+            if not isinstance(self.nodes.get(id_), kind):
+                yield _problem("P404", f"{where} refers to `{id_}`, which is no {kind.__name__.lower()}", span)
+            elif self.loops[id_] - inner:
+                yield _problem("P409", f"{where} asks for `{id_}` of one item outside its loop", span)
         if isinstance(binding, ItemBinding) and binding.loop not in loops:
             yield _problem("P409", f"{where} takes an item of `{binding.loop}` outside that loop", span)
-        inner = loops | {binding.loop} if isinstance(binding, CollectBinding) and binding.loop else loops
         for part in parts(binding):
             yield from self.of_binding(part, where, span, inner)
+
+
+def _structures(binding: Binding) -> Iterator[tuple[str, type[Branch | Loop]]]:
+    """The branches and loops that a binding itself asks for."""
+    if isinstance(binding, ChoiceBinding):
+        yield binding.branch, Branch
+    elif isinstance(binding, CollectBinding):
+        if binding.loop:
+            yield binding.loop, Loop
+        yield from dict.fromkeys((arm.branch, Branch) for entry in binding.entries for arm in entry.when)
 
 
 def _misfits(pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> Iterator[Diagnostic]:

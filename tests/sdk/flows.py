@@ -340,6 +340,20 @@ def none_of_several(n: int) -> int:
     return add(one.value, two.value)
 
 
+@pipeline
+def none_at_first(n: int) -> int:
+    found = None
+    for each in (1, 2):
+        found = number(each) if found is None else found
+    return add(found or 0, n)
+
+
+@pipeline
+def kept_in_a_list(n: int) -> int:
+    found = [number(n), None]
+    return total([each for each in found if each is not None])
+
+
 # --- loops ------------------------------------------------------------------------------------------------------------
 
 
@@ -719,6 +733,51 @@ def raised_in_a_branch(n: int) -> int:
 @pipeline
 def bounded(n: int) -> int:
     return total([add(x, 1) for x in flow.parallel(upto(n), 2)])
+
+
+@pipeline
+def returned_in_the_middle(n: int) -> tuple[int, list[int]]:
+    y = number(n)
+    if y > 3:
+        found = add(y, 10)
+    elif y > 2:
+        return 1, []
+    elif y > 1:
+        return 2, [1]
+    else:
+        found = number(5)
+    return add(found, 1), [found]
+
+
+@pipeline
+def a_list_of_values_read_in_a_branch(n: int) -> str:
+    y = number(n)
+    found = [y, 1]
+    for _ in range(2):
+        found.append(y)
+    if y > 1 and len(found) > 3:
+        found.append(number(len(found)))
+    return text(f"{[y, {'y': y}]!r} of {found}")
+
+
+@pipeline
+def keys_that_are_values(n: int) -> int:
+    rows = {name: add(n, number(len(name))) for name in (text("a"), text("bc"))}
+    return size(rows)
+
+
+@pipeline
+def an_ordinary_list_gone_through_in_a_loop(n: int) -> int:
+    steps = [1, 2]
+    steps += [3]
+    found = []
+    for x in upto(n):
+        for one in steps:
+            found.append(add(x, one))
+    if n > 2:
+        steps.append(4)
+    found.append(total(steps))
+    return total(found)
 
 
 PLAIN = [each for name, each in list(globals().items()) if type(each).__name__ == "Pipeline" and name != "inner"]

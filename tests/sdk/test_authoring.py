@@ -265,8 +265,9 @@ MISUSES: dict[str, Any] = {
     "formatting": lambda value: f"{value}",
     "text": lambda value: str(value),
     "number": lambda value: int(value),
-    "comparison": lambda value: value > 3,
-    "equality": lambda value: value == 3,
+    "order": lambda value: 3 if value > 3 else 4,
+    "equality": lambda value: 3 if value == 3 else 4,
+    "key": lambda value: {value: 1},
     "arithmetic": lambda value: 1 + value,
     "membership": lambda value: 3 in value,
     "call": lambda value: value(),
@@ -288,7 +289,7 @@ def test_a_placeholder_refuses_to_be_what_it_cannot_be(misuse):
             return rows
 
     (problem,) = caught.value.diagnostics
-    assert problem.code.startswith("P30")
+    assert problem.code.startswith("P3")
     assert "load" in problem.message
     assert problem.fix
     assert problem.location.path == __file__
@@ -300,10 +301,10 @@ def test_a_bad_edge_is_reported_beside_the_misuse_that_ended_the_trace():
         @pipeline
         def bad(url: str) -> None:
             tell(load(url))
-            if load(url):
+            while load(url):
                 pass
 
-    assert problems(caught) == ["P204", "P301"]
+    assert problems(caught) == ["P204", "P310"]
 
 
 def test_a_field_that_a_record_lacks_is_refused_with_those_it_has():

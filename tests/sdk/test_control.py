@@ -5,6 +5,8 @@ The model that predicts every engine's states runs what was traced, so that this
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from penstock import Gate, RunStatus, flow, pipeline, step
@@ -454,3 +456,50 @@ def test_a_picture_shows_conditions_loops_and_gates():
         "    n7 --> n8",
         "    n8 -.-> n9",
     ]
+
+
+# --- ordinary values --------------------------------------------------------------------------------------------------
+
+
+def of_a_local_name(n: int) -> int:
+    number = dict  # a local name hides the step
+    found = number()
+    return total([]) if found is None else total([n])
+
+
+def of_an_ordinary_function(n: int) -> int:
+    limit = math.sqrt(4)
+    return total([1] if limit is None or not isinstance(limit, float) else [2])
+
+
+def caught(n: int) -> int:
+    try:
+        size = int("three")
+    except ValueError:
+        size = 4
+    return add(number(n), size)
+
+
+def matched(n: int) -> int:
+    match len("abc"):
+        case 3:
+            return number(n)
+        case _:
+            return number(0)
+
+
+def repeated(n: int) -> int:
+    found, count = number(n), 0
+    while count < 3:
+        found, count = add(found, count), count + 1
+    return found
+
+
+ORDINARY = [of_a_local_name, of_an_ordinary_function, caught, matched, repeated]
+
+
+@pytest.mark.parametrize("function", ORDINARY, ids=lambda function: function.__name__)
+def test_code_over_ordinary_values_just_runs(function):
+    made = pipeline(function)
+    assert {node.kind for node in walk(made.spec.body)} == {"task"}
+    assert predict(made.define(), {"n": 3}).result == function(3)
