@@ -58,7 +58,8 @@ def _page(cells: dict[tuple[str, str], tuple[str, str]]) -> str:
     lines = [
         "# Conformance",
         "",
-        "Which case was executed on which engine, and gave the states that it names and the result of plain Python.",
+        "Which case was executed on which engine, and gave the result of plain Python, and of every instance the state",
+        "that a model of what pipelines mean predicts.",
         "Written by the suite itself: `make matrix`.",
         "",
         "- ✓ passed by execution",
