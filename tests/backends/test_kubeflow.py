@@ -20,7 +20,7 @@ from penstock_backends.kubeflow import KubeflowBackend, KubeflowOptions, argumen
 from penstock_backends.kubeflow.channels import given_value, identifier, is_bounded, parameter_type, task_name
 from penstock_backends.kubeflow.plan import plan_of
 from penstock_backends.kubeflow.program import harness_text, joined, joiner_for, packed_harness, sliced
-from penstock_backends.lowering import flatten_groups, kind_of
+from penstock_backends.lowering import kind_of
 from tests.engines.kfp import kfp
 
 ROOT = Path(__file__).parents[2]
@@ -297,7 +297,8 @@ def test_json_passes_engines_unchanged(text: str) -> None:
 
 
 def test_nothing_in_a_container_is_left_for_an_engine_to_change() -> None:
-    assert not entry.has_mark(harness_text() + packed_harness())
+    for is_steered in (False, True):
+        assert not entry.has_mark(harness_text(is_steered) + packed_harness(is_steered))
     for container in containers(document(trained)).values():
         assert container["args"][0] == "{{$}}"
         assert not any(entry.has_mark(text) for text in container["args"][1:])
@@ -650,7 +651,7 @@ def test_nothing_is_left_beside_the_artifacts(tmp_path: Path) -> None:
 
 
 def problems(authored: Any) -> list[str]:
-    spec: PipelineSpec = flatten_groups(authored.spec)
+    spec: PipelineSpec = authored.spec
     return [each.code for each in KubeflowBackend().limits(spec, KubeflowOptions())]
 
 
@@ -661,7 +662,7 @@ def test_a_program_too_large_for_a_command_line_is_refused_at_its_call() -> None
     def large() -> int:
         return any_number(1)
 
-    spec = flatten_groups(large.spec)
+    spec = large.spec
     (authored_step,) = spec.steps
     module = ModuleSource(name="m", file="m.py", statements=(statement,))
     reach = authored_step.reach[0].model_copy(update={"module": "m", "names": ("big",)})
@@ -691,13 +692,17 @@ def test_a_pipeline_too_large_for_the_cluster_is_refused() -> None:
 
 def test_each_distinct_step_costs_no_more_than_is_known() -> None:
     """What the harness adds to a workflow for each distinct step, which limits how many there can be."""
-    assert len(harness_text()) < 50_000
-    assert len(packed_harness()) < 20_000
+    assert len(harness_text()) < 65_000
+    assert len(packed_harness()) < 25_000
+    assert len(harness_text(is_steered=True)) < 75_000
+    assert len(packed_harness(is_steered=True)) < 28_000
 
 
 def test_a_plan_names_every_task_once() -> None:
-    spec = flatten_groups(trained.spec)
-    assert [each.task.id for each in plan_of(spec, KubeflowOptions())] == [task.id for task in tasks(spec.body)]
+    spec = trained.spec
+    assert [each.unit.id for each in plan_of(spec, KubeflowOptions()).tasks if each.unit] == [
+        task.id for task in tasks(spec.body)
+    ]
 
 
 def test_a_default_that_could_be_taken_for_wrapped_json_is_wrapped_itself() -> None:

@@ -19,13 +19,15 @@ PROGRAM = HERE / "programs" / "kfp_local.py"
 class Execution:
     """One task that kfp.local executed. ``state`` is "success", "failure", or "error" where kfp itself gave up.
 
-    ``outputs`` holds a parameter's value, or an artifact as ``{"artifact": TYPE, "name", "uri", "path", "metadata"}``.
+    ``place`` holds the number of the item that it ran for in each loop around it, outermost first. ``outputs`` holds a
+    parameter's value, or an artifact as ``{"artifact": TYPE, "name", "uri", "path", "metadata"}``.
     """
 
     task: str
     state: str
     attempts: int
     outputs: dict[str, Any]
+    place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,8 @@ class KfpRun:
     """What kfp.local did with a pipeline.
 
     ``state`` is "success" or "failed" (``error`` names the task), empty where kfp.local could not run it (``crash``
-    says why). ``outputs`` are the pipeline's own. Tasks that never started are in no execution: kfp.local stops a plain
-    pipeline at its first failed task, and says nothing of a condition that does not hold. A loop's tasks occur once an
-    item.
+    says why). ``outputs`` are the pipeline's own. Tasks that never started are in no execution. A loop's tasks occur
+    once an item.
     """
 
     state: str
@@ -79,7 +80,9 @@ class Kfp:
         return KfpRun(
             state=outcome.seen.get("state", ""),
             outputs=outcome.seen.get("outputs", {}),
-            executions=tuple(Execution(**each) for each in outcome.seen.get("executions", ())),
+            executions=tuple(
+                Execution(**{**each, "place": tuple(each["place"])}) for each in outcome.seen.get("executions", ())
+            ),
             error=outcome.seen.get("error", ""),
             crash=outcome.crash,
             log=outcome.log,

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Pass, Support, emulated, native, unsupported
+from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import Diagnostic
 from penstock.spec import (
     Binding,
@@ -44,15 +44,20 @@ from penstock.spec import (
     SequenceBinding,
 )
 from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
-from penstock_backends.kubeflow.inputs import channel_of
 from penstock_backends.kubeflow.options import KubeflowOptions
-from penstock_backends.kubeflow.plan import Planned, plan_of
+from penstock_backends.kubeflow.outline import outline
+from penstock_backends.kubeflow.plan import Plan, plan_of
 from penstock_backends.kubeflow.sizes import too_large
 from penstock_backends.kubeflow.text import documents
-from penstock_backends.lowering import flatten_groups
 from penstock_backends.rendering import header
 
 __all__ = ["KubeflowBackend", "KubeflowOptions", "arguments_for"]
+
+
+_AT_THE_END = (
+    "tasks after all others. Kubeflow starts nothing after a task that failed, so those before them hand on how they "
+    "ended, and the last task fails the run. A pod that is lost as a whole ends the run without them"
+)
 
 
 class KubeflowBackend(Backend):
@@ -60,7 +65,6 @@ class KubeflowBackend(Backend):
 
     name: ClassVar[str] = "kubeflow"
     options: ClassVar[type[Options]] = KubeflowOptions
-    passes: ClassVar[tuple[Pass, ...]] = (flatten_groups,)
     supports: ClassVar[Mapping[Feature, Support]] = {
         Feature.DATA_EDGES: native(),
         Feature.PARAMETERS: native("typed inputs; JSON text where Kubeflow's types would change a value"),
@@ -70,6 +74,23 @@ class KubeflowBackend(Backend):
         Feature.FIELD_ACCESS: emulated("the whole output travels, and the step's harness takes the part"),
         Feature.AFTER: native("dependentTasks"),
         Feature.NESTED_PIPELINES: emulated("flattened; names keep the path: OUTER--STEP"),
+        Feature.CONDITIONS: emulated(
+            "a task decides each branch; those in its arms are started, and end at once where the other arm is taken"
+        ),
+        Feature.LOOPS: native(
+            "ParallelFor over the places of the items; one turn that does nothing stands for no items"
+        ),
+        Feature.NESTED_LOOPS: native("a ParallelFor in a ParallelFor"),
+        Feature.LOOP_PARALLELISM: native("parallelismLimit"),
+        Feature.GATES: emulated(
+            "verdicts as a system.Metrics artifact; a task after the gate's own fails in its place"
+        ),
+        Feature.ON_FAILURE: emulated(_AT_THE_END),
+        Feature.ON_EXIT: emulated(_AT_THE_END),
+        Feature.ROLLBACK: emulated(_AT_THE_END),
+        Feature.PIPELINE_TIMEOUT: emulated(
+            "the first task notes when the time is up, and each pod ends its step then; nothing is taken from the cache"
+        ),
         Feature.RETRY: emulated(
             "by the harness, inside the pod: KFP has no jitter and no attempt number, and ignores retries in loops. "
             "A pod that is lost as a whole (evicted, or all of it killed for memory) is not started again"
@@ -90,32 +111,33 @@ class KubeflowBackend(Backend):
     def emit(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Files:
         """One YAML file."""
         plan = plan_of(pipeline, options)
+        comments = [*header(pipeline, self.name, options), *outline(pipeline)]
         spec = {
             "pipelineInfo": {"name": task_name(pipeline.name), **_described(pipeline.description)},
             "schemaVersion": "2.1.0",
             "sdkVersion": "penstock",
             "root": _root(pipeline, plan),
-            "components": {f"comp-{each.name}": each.component for each in plan},
-            "deploymentSpec": {"executors": {each.executor: {"container": each.container} for each in plan}},
+            "components": dict(plan.components()),
+            "deploymentSpec": {"executors": {each.executor: {"container": each.container} for each in plan.tasks}},
         }
-        platform = {each.executor: each.platform for each in plan if each.platform}
+        platform = {each.executor: each.platform for each in plan.tasks if each.platform}
         rest = [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}] if platform else []
-        return {f"{pipeline.name}.yaml": documents(header(pipeline, self.name, options), [spec, *rest])}
+        return {f"{pipeline.name}.yaml": documents(comments, [spec, *rest])}
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store."""
         return too_large(pipeline, plan_of(pipeline, options))
 
 
-def _root(pipeline: PipelineSpec, plan: list[Planned]) -> dict[str, Any]:
+def _root(pipeline: PipelineSpec, plan: Plan) -> dict[str, Any]:
     root: dict[str, Any] = {}
     if pipeline.parameters:
         inputs = {identifier(each.name): _root_input(each) for each in pipeline.parameters}
         root["inputDefinitions"] = {"parameters": inputs}
-    dag: dict[str, Any] = {"tasks": {each.name: each.task_spec for each in plan}}
-    results = dict(_results(pipeline))
+    dag: dict[str, Any] = {"tasks": plan.dag()}
+    results = {name: each for name, each in _results(pipeline) if not plan.program.by_id[each.node].loops}
     if results:
-        root["outputDefinitions"], dag["outputs"] = _root_outputs(pipeline, results)
+        root["outputDefinitions"], dag["outputs"] = _root_outputs(plan, results)
     return {**root, "dag": dag}
 
 
@@ -146,15 +168,11 @@ def _results(pipeline: PipelineSpec) -> Iterator[tuple[str, OutputBinding]]:
             yield identifier(name), binding
 
 
-def _root_outputs(pipeline: PipelineSpec, results: dict[str, OutputBinding]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _root_outputs(plan: Plan, results: dict[str, OutputBinding]) -> tuple[dict[str, Any], dict[str, Any]]:
     definitions: dict[str, Any] = {}
     selectors: dict[str, Any] = {}
     for name, binding in results.items():
-        channel, producer = channel_of(pipeline, binding), {"producerSubtask": task_name(binding.node)}
+        channel = plan.outputs[binding.node, binding.output]
         definitions.setdefault(channel.side, {})[name] = channel.declaration
-        if channel.is_artifact:
-            selector = {"artifactSelectors": [{**producer, "outputArtifactKey": channel.key}]}
-        else:
-            selector = {"valueFromParameter": {**producer, "outputParameterKey": channel.key}}  # type: ignore[dict-item]
-        selectors.setdefault(channel.side, {})[name] = selector
+        selectors.setdefault(channel.side, {})[name] = channel.of_subtask(task_name(binding.node))
     return definitions, selectors

@@ -34,10 +34,14 @@ _RECORDS = {TypeKind.DATACLASS, TypeKind.NAMEDTUPLE, TypeKind.TYPEDDICT, TypeKin
 
 @dataclass(frozen=True)
 class Channel:
-    """An input or output of a component: its name, and Kubeflow's type for it (``STRING``, ``system.Model`` ...)."""
+    """An input or output of a component: its name, and Kubeflow's type for it (``STRING``, ``system.Model`` ...).
+
+    ``many`` is one for each item of a loop.
+    """
 
     key: str
     type: str = STRING
+    many: bool = False
 
     @property
     def is_artifact(self) -> bool:
@@ -50,15 +54,38 @@ class Channel:
         return "artifacts" if self.is_artifact else "parameters"
 
     @property
+    def declared(self) -> str:
+        """Its type in one word, for readers."""
+        return f"{self.type}, one an item" if self.many else self.type
+
+    @property
     def declaration(self) -> dict[str, Any]:
         """What a component says of it."""
         if self.is_artifact:
-            return {"artifactType": {"schemaTitle": self.type, "schemaVersion": "0.0.1"}}
-        return {"parameterType": self.type}
+            listed = {"isArtifactList": True} if self.many else {}
+            return {"artifactType": {"schemaTitle": self.type, "schemaVersion": "0.0.1"}, **listed}
+        return {"parameterType": LIST if self.many else self.type}
 
     def named(self, key: str) -> Channel:
         """The same under another name."""
         return dataclasses.replace(self, key=key)
+
+    def of_task(self, producer: str) -> dict[str, Any]:
+        """This output of a task as what an input of another one is bound to."""
+        if self.is_artifact:
+            return {"taskOutputArtifact": {"producerTask": producer, "outputArtifactKey": self.key}}
+        return {"taskOutputParameter": {"producerTask": producer, "outputParameterKey": self.key}}
+
+    def of_subtask(self, producer: str) -> dict[str, Any]:
+        """This output of a task as what an output of the DAG around it is taken from."""
+        if self.is_artifact:
+            return {"artifactSelectors": [{"producerSubtask": producer, "outputArtifactKey": self.key}]}
+        return {"valueFromParameter": {"producerSubtask": producer, "outputParameterKey": self.key}}
+
+    @property
+    def of_component(self) -> dict[str, Any]:
+        """This input of a DAG as what an input of a task in it is bound to."""
+        return {"componentInputArtifact" if self.is_artifact else "componentInputParameter": self.key}
 
 
 def output_channel(output: OutputSpec) -> Channel:

@@ -25,7 +25,7 @@ import tempfile
 import typing
 from pathlib import Path
 
-from penstock.harness import EXACT_INTEGERS, Json, StepError, dumps, parse, run_job, say, supervise
+from penstock.harness import EXACT_INTEGERS, Json, Place, StepError, dumps, located, parse, run_job, say, supervise
 
 # What Kubeflow, Argo, Kubernetes or kfp.local would replace in a command, an environment variable or a parameter.
 MARKS = ("{" * 2, "$" * 2, "$" + "(", "python" + "3", "/kfp-" + "workspace")
@@ -102,12 +102,19 @@ def read_input(artifact: Json, scratch: Path) -> Json:
     if format_ == "value":
         return json.loads(file.read_text(encoding="ascii"))
     if format_ == "tar":
-        folder = Path(tempfile.mkdtemp(dir=scratch))
-        with tarfile.open(file) as archive:
-            trusted = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-            archive.extractall(folder, **typing.cast("typing.Any", trusted))  # noqa: S202  # packed by `_pack` in this run
-        return {"$artifact": {"format": "path", "file": str(next(folder.iterdir()))}}
+        return {"$artifact": {"format": "path", "file": str(next(_unpacked(file, scratch).iterdir()))}}
+    if format_ == "parts":
+        folder = _unpacked(file, scratch)
+        return located(json.loads((folder / "wire.json").read_text(encoding="ascii")), folder)
     return {"$artifact": {"format": format_, "file": str(file)}}
+
+
+def _unpacked(file: Path, scratch: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    with tarfile.open(file) as archive:
+        trusted = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
+        archive.extractall(folder, **typing.cast("typing.Any", trusted))  # noqa: S202  # packed by `Artifact` in this run
+    return folder
 
 
 class Artifact:
@@ -144,6 +151,13 @@ class Artifact:
             with tarfile.open(self.put(f"{self.key}.tar", "tar"), "w") as archive:
                 archive.add(source, arcname=source.name)
 
+    def take_parts(self, wire: Json, folder: Path) -> None:
+        """Makes a list the artifact's content, with the files below ``folder`` that artifacts in it name."""
+        (folder / "wire.json").write_text(dumps(wire), encoding="ascii")
+        with tarfile.open(self.put(f"{self.key}.tar", "parts"), "w") as archive:
+            for source in sorted(folder.iterdir()):
+                archive.add(source, arcname=source.name)
+
     def add_numbers(self, values: Json) -> None:
         """Shows numbers on the run's metrics page."""
         for name, wire in values.items() if isinstance(values, dict) else ():
@@ -151,6 +165,12 @@ class Artifact:
                 self.metadata[name] = wire
             elif isinstance(wire, dict) and list(wire) in (["$float"], ["$int"]):
                 self.metadata[name] = next(iter(wire.values()))  # not a finite double: shown as text
+
+    def add_verdicts(self, gates: Json) -> None:
+        """Shows on the run's metrics page what came of gates, and the values that they looked at."""
+        for verdict in gates:
+            self.metadata[guarded(dumps(verdict["gate"]))[1:-1]] = "passed" if verdict["passed"] else "failed"
+            self.add_numbers({name: wire for name, wire in verdict["values"].items() if name not in self.metadata})
 
     def entry(self) -> Json:
         """The artifact as the engine wants to be told of it."""
@@ -253,22 +273,40 @@ def inputs_of(request: Json, job: Json, scratch: Path) -> tuple[dict[str, Json],
     return parameters, values
 
 
-def publish(request: Json, job: Json, result: Json, folder: Path) -> None:
-    """Hands a result to Kubeflow: parameters as files, artifacts where it looks for them, and what it must be told."""
+def publish(
+    request: Json, job: Json, result: Json, folder: Path, at: typing.Sequence[int] = (), state: str = ""
+) -> None:
+    """Hands a result to Kubeflow: parameters as files, artifacts where it looks for them, and what it must be told.
+
+    ``at`` is the place in the loops around the step, ``state`` how it ended, if it did not succeed.
+    """
     outputs = request["outputs"]
     artifacts = {key: Artifact(key, slot["artifacts"][0]) for key, slot in outputs.get("artifacts", {}).items()}
     for output in job["outputs"]:
-        wire = result["outputs"][output["name"]]
+        wire, is_marked = result.get("outputs", {}).get(output["name"]), (at or state) and "text" in output
         if output["key"] in outputs.get("parameters", {}):
-            _write_parameter(output, wire, Path(outputs["parameters"][output["key"]]["outputFile"]))
-        elif output.get("artifact"):
-            artifacts[output["key"]].take(folder / wire["$artifact"]["file"], wire["$artifact"]["format"])
+            marked = {"$instance": [list(at), state, wire]} if is_marked else wire
+            _write_parameter(output, marked, Path(outputs["parameters"][output["key"]]["outputFile"]))
+            continue
+        artifact = artifacts[output["key"]]
+        if wire is not None and output.get("artifact"):
+            artifact.take(folder / wire["$artifact"]["file"], wire["$artifact"]["format"])
+        elif wire is not None and output.get("each", {}).get("artifact"):
+            artifact.take_parts(wire, folder)
         else:
-            artifacts[output["key"]].write_value(wire)
+            artifact.write_value(wire)
+        if is_marked:
+            artifact.metadata.update(instance=dumps(list(at)), state=state or "succeeded")
     if job.get("metrics"):
-        artifacts[job["metrics"]].write_value(result["metrics"])
+        artifacts[job["metrics"]].write_value(result.get("metrics", {}))
         del artifacts[job["metrics"]].metadata["preview"]
-        artifacts[job["metrics"]].add_numbers(result["metrics"])
+        artifacts[job["metrics"]].add_numbers(result.get("metrics", {}))
+        artifacts[job["metrics"]].add_verdicts(result.get("gates", ()))
+    conclude(outputs, artifacts)
+
+
+def conclude(outputs: Json, artifacts: typing.Mapping[str, Artifact]) -> None:
+    """Tells Kubeflow of the artifacts."""
     entries = {key: artifact.entry() for key, artifact in artifacts.items() if artifact.metadata}
     told = Path(outputs["outputFile"])
     told.parent.mkdir(parents=True, exist_ok=True)
@@ -279,39 +317,84 @@ def _write_parameter(output: Json, wire: Json, file: Path) -> None:
     text = guarded(dumps(wire))
     if len(text) > LARGEST_PARAMETER:
         raise StepError(f"output `{output['name']}` takes {len(text)} bytes, too many for {output['text']} on Kubeflow")
+    _write(file, text)
+
+
+def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="ascii")
 
 
+class Call(typing.NamedTuple):
+    """What a task was started with: the executor input, its job, the author's source, and a folder for its own use."""
+
+    request: Json
+    job: Json
+    texts: typing.Sequence[str]
+    scratch: Path
+
+
+class Seen(typing.NamedTuple):
+    """What a task is told of others: the pipeline's parameters, the outputs of instances, and how others ended."""
+
+    parameters: dict[str, Json]
+    outputs: dict[str, dict[str, Json]]
+    ended: dict[str, Json]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The states of the instances that gave no outputs, as far as they are known."""
+        return {name: state for name, (state, _) in self.ended.items() if state != "succeeded"}
+
+
+def attempted(call: Call, seen: Seen, place: Place, folder: Path, deadline: Json = None) -> Json:
+    """The result of the last attempt at a step, its artifacts below ``folder`` and ``attempt-N``."""
+    job = call.job
+    os.environ.update(job.get("env", {}))
+    try:
+        install(job.get("requirements", ()))
+        modules = program_of(job, call.texts)
+    except StepError as error:
+        say(f"error: {error}")
+        return {"error": str(error), "attempts": 0}
+
+    def attempt(number: int) -> Json:
+        return run_job(job, modules, seen.parameters, seen.outputs, folder / f"attempt-{number}", number, place)
+
+    return supervise(attempt, job.get("retry"), job.get("timeout"), deadline)
+
+
+def run_ordinary(call: Call) -> int:
+    """A step that runs once, on inputs that are there."""
+    job = call.job
+    job["arguments"] = {name: binding_of(short, job) for name, short in job["arguments"].items()}
+    parameters, values = inputs_of(call.request, job, call.scratch)
+    result = attempted(call, Seen(parameters, {"": values}, {}), Place(), call.scratch)
+    if "error" in result:
+        return 1
+    publish(call.request, job, result, call.scratch / f"attempt-{result['attempts']}")
+    return 0
+
+
+TASKS: dict[str, typing.Callable[[Call], int]] = {"": run_ordinary}  # by what a job says that it `does`
+
+
 def main(arguments: typing.Sequence[str]) -> int:
-    """Runs the step; the exit code is 0 if it succeeded. ``arguments``: the executor input, the job, then the texts."""
+    """Runs the task; the exit code is 0 if it succeeded. ``arguments``: the executor input, the job, then the texts."""
     executor_input, job_text, *texts = [os.fsencode(argument).decode("utf-8") for argument in arguments]
     request = json.loads(executor_input)
-    job = {"arguments": {}, "parameters": {}, "outputs": [], **json.loads(job_text)}
-    job["arguments"] = {name: binding_of(short, job) for name, short in job["arguments"].items()}
+    job = {"arguments": {}, "parameters": {}, "outputs": [], "reach": {}, **json.loads(job_text)}
     slots = [slot["artifacts"][0] for slot in request["outputs"].get("artifacts", {}).values()]
     beside = local_path(slots[0]).parent if slots else Path(tempfile.gettempdir())
     beside.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=beside))
     try:
-        os.environ.update(job.get("env", {}))
-        install(job.get("requirements", ()))
-        parameters, values = inputs_of(request, job, scratch)
-        modules = program_of(job, texts)
-
-        def attempt(number: int) -> Json:
-            return run_job(job, modules, parameters, {"": values}, scratch / f"attempt-{number}", number)
-
-        result = supervise(attempt, job.get("retry"), job.get("timeout"))
-        if "error" in result:
-            return 1
-        publish(request, job, result, scratch / f"attempt-{result['attempts']}")
+        return TASKS[job.get("does", "")](Call(request, job, texts, scratch))
     except StepError as error:
         say(f"error: {error}")
         return 1
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A task's inputs on Kubeflow, and the job that says what the harness makes of them."""
+"""What arrives at the container of an ordinary task: inputs in Kubeflow's words, and bindings in terms of these."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +12,25 @@ from penstock.spec import (
     MappingBinding,
     OutputBinding,
     ParameterBinding,
-    PipelineSpec,
+    RecordBinding,
     SequenceBinding,
-    Task,
-    tasks,
+    within,
 )
 from penstock.values import Json
 from penstock_backends.kubeflow import entry
-from penstock_backends.kubeflow.channels import Channel, identifier, output_channel, parameter_type, task_name
-from penstock_backends.lowering import job_of, kind_of, requirements_of
+from penstock_backends.kubeflow.channels import Channel, identifier, parameter_type, task_name
+from penstock_backends.lowering import Program, Unit, job_of, kind_of, requirements_of
 from penstock_backends.rendering import compact_json
+
+Channels = Mapping[tuple[str, str], Channel]
+"""How each output travels, by node and output."""
+
+_ORDINARY = (LiteralBinding, ParameterBinding, OutputBinding, SequenceBinding, MappingBinding, RecordBinding)
+
+
+def is_ordinary(binding: Binding) -> bool:
+    """Whether a binding stands for the same whatever branches were taken, and wherever it is."""
+    return all(isinstance(each, _ORDINARY) for each in within(binding))
 
 
 @dataclass
@@ -33,7 +43,8 @@ class Inputs:
     pipeline.
     """
 
-    pipeline: PipelineSpec
+    program: Program
+    outputs: Channels
     channels: dict[str, Channel] = field(default_factory=dict)
     bound: dict[str, dict[str, Any]] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -41,10 +52,10 @@ class Inputs:
     _seen: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pipeline: PipelineSpec, task: Task) -> Inputs:
-        """The inputs of a task."""
-        inputs = cls(pipeline)
-        for name, binding in task.inputs:
+    def of(cls, program: Program, unit: Unit, outputs: Channels) -> Inputs:
+        """The inputs of a unit whose bindings are all ordinary."""
+        inputs = cls(program, outputs)
+        for name, binding in unit.task.inputs:
             inputs.arguments[name] = inputs._argument(identifier(name), binding)
         return inputs
 
@@ -58,8 +69,6 @@ class Inputs:
 
     def _part(self, name: str, binding: Binding) -> Json:
         """A binding within the argument ``name``, rewritten; a constant stays in it."""
-        if isinstance(binding, LiteralBinding):
-            return binding.model_dump(mode="json")
         if isinstance(binding, (ParameterBinding, OutputBinding)):
             number = 1 + sum(other.startswith(f"{name}-") for other in self.channels)
             return self._reference(f"{name}-{number}", binding)
@@ -67,16 +76,19 @@ class Inputs:
             return {"kind": binding.kind, "items": [self._part(name, item) for item in binding.items]}
         if isinstance(binding, MappingBinding):
             return {"kind": "dict", "items": [[key, self._part(name, item)] for key, item in binding.items]}
-        fields = [[key, self._part(name, item)] for key, item in binding.fields]
-        return {"kind": "record", "type": binding.type, "fields": fields}
+        if isinstance(binding, RecordBinding):
+            fields = [[key, self._part(name, item)] for key, item in binding.fields]
+            return {"kind": "record", "type": binding.type, "fields": fields}
+        return binding.model_dump(mode="json")
 
     def _reference(self, name: str, binding: ParameterBinding | OutputBinding) -> Json:
         """A reference as a reference to an input, which is added unless what it carries has one."""
         name = self._seen.setdefault(binding.model_copy(update={"path": ()}).model_dump_json(), name)
         if isinstance(binding, OutputBinding):
-            self._add(channel_of(self.pipeline, binding).named(name), _from_task(self.pipeline, binding))
+            channel = self.outputs[binding.node, binding.output]
+            self._add(channel.named(name), channel.of_task(task_name(binding.node)))
         else:
-            parameter = next(each for each in self.pipeline.parameters if each.name == binding.name)
+            parameter = next(each for each in self.program.pipeline.parameters if each.name == binding.name)
             self._add(Channel(name, parameter_type(parameter)), {"componentInputParameter": identifier(binding.name)})
             self.kinds[name] = kind_of(parameter.type)
         path = [access.model_dump(mode="json") for access in binding.path]
@@ -87,38 +99,33 @@ class Inputs:
         self.bound[channel.key] = bound
 
 
-def channel_of(pipeline: PipelineSpec, binding: OutputBinding) -> Channel:
-    """How the output travels that a binding refers to."""
-    producer = next(task for task in tasks(pipeline.body) if task.id == binding.node)
-    return output_channel(next(each for each in pipeline.step(producer).outputs if each.name == binding.output))
+def ordinary_job(program: Program, unit: Unit, inputs: Inputs, outputs: Channels) -> dict[str, Any]:
+    """A unit's job (see `penstock_backends.lowering.job_of`) in which the bindings refer to the task's inputs."""
+    return job_for(program, unit, inputs.channels, outputs, arguments=inputs.arguments, parameters=inputs.kinds)
 
 
-def _from_task(pipeline: PipelineSpec, binding: OutputBinding) -> dict[str, Any]:
-    channel, producer = channel_of(pipeline, binding), {"producerTask": task_name(binding.node)}
-    if channel.is_artifact:
-        return {"taskOutputArtifact": {**producer, "outputArtifactKey": channel.key}}
-    return {"taskOutputParameter": {**producer, "outputParameterKey": channel.key}}
+def job_for(
+    program: Program, unit: Unit, arriving: Mapping[str, Channel], outputs: Channels, **more: Any
+) -> dict[str, Any]:
+    """A unit's job as `entry` reads it, with ``more`` in place of what stands there by default; nothing empty in it.
 
-
-def job_for(pipeline: PipelineSpec, task: Task, inputs: Inputs, outputs: dict[str, Channel]) -> dict[str, Any]:
-    """A task's job (see `penstock_backends.lowering.job_of`) in which the bindings refer to the task's inputs.
-
-    What is empty is left out. ``inputs`` is for the reader, and for the sameness of executors, only.
+    ``inputs`` is for the reader, and for the sameness of executors, only.
     """
-    job, settings = job_of(pipeline, task), task.settings
+    job, settings = job_of(program, unit), unit.task.settings
     retry = settings.retry.model_dump() if settings.retry and settings.retry.max_retries else None
     full = {
         "function": job["function"],
-        "inputs": {name: channel.type for name, channel in inputs.channels.items()},
-        "arguments": inputs.arguments,
-        "parameters": inputs.kinds,
-        "outputs": [{**output, "key": outputs[output["name"]].key} for output in job["outputs"]],
+        "inputs": {name: channel.declared for name, channel in arriving.items()},
+        "arguments": job["arguments"],
+        "parameters": job["parameters"],
+        "outputs": [{**output, "key": outputs[unit.id, output["name"]].key} for output in job["outputs"]],
         "returns": {key: value for key, value in job["returns"].items() if value},
         "retry": retry and {key: value for key, value in retry.items() if value is not None},
         "timeout": settings.timeout,
-        "requirements": list(requirements_of(pipeline.step(task), settings)),
+        "requirements": list(requirements_of(unit.step, settings)),
         "env": job["env"],
         "cache_version": settings.cache_version,
         "reach": job["reach"],
+        **more,
     }
     return {key: value for key, value in full.items() if value}

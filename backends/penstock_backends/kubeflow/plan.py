@@ -1,4 +1,4 @@
-"""What stands for each task in the file: its place in the graph, its component, its container, its pod's settings."""
+"""What stands for each unit in the file: its place in the graph, its component, its container, its pod's settings."""
 
 from __future__ import annotations
 
@@ -6,31 +6,62 @@ import ast
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.spec import PipelineSpec, ResourcesSpec, RetrySpec, Settings, StepSpec, Task, tasks
+from penstock.spec import (
+    CHECK,
+    Branch,
+    ChoiceBinding,
+    CollectBinding,
+    Gate,
+    ItemBinding,
+    OutputBinding,
+    PipelineSpec,
+    ResourcesSpec,
+    RetrySpec,
+    Settings,
+    StepSpec,
+    within,
+)
+from penstock.spec import Loop as LoopNode
 from penstock_backends.kubeflow import entry
-from penstock_backends.kubeflow.channels import METRICS, Channel, output_channel, task_name
-from penstock_backends.kubeflow.inputs import Inputs, job_for
+from penstock_backends.kubeflow.channels import (
+    ARTIFACT,
+    LIST,
+    METRICS,
+    STRING,
+    Channel,
+    identifier,
+    output_channel,
+    task_name,
+)
+from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.program import Slice, harness_text, job_text, joined, joiner_for, packed_harness, sliced
+from penstock_backends.kubeflow.softness import soft_units
 from penstock_backends.kubeflow.text import Shared
-from penstock_backends.lowering import predecessors
+from penstock_backends.kubeflow.wiring import OUTCOME, Loop, Scope, Step, Wiring
+from penstock_backends.lowering import Program, Unit, job_of, parameters_used, program_of
 from penstock_backends.rendering import compact_json
 
 # Argo keeps the state of a run compressed in 1 MiB. It holds each task's container three times, and gzip does not see
 # that they are the same once they are more than 32 kB apart (a harness packed to 17 kB costs next to nothing).
 LARGEST_TEXT_STATE = 500_000
+LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its driver, and Linux takes 131,072
 
 
 @dataclass
 class Planned:
-    """A task, and all that stands for it in the file; ``executor`` is the label of its container."""
+    """A task, and all that stands for it in the file; ``executor`` is the label of its container, if it has one.
 
-    task: Task
+    ``unit`` is what it runs, unless it is a task of the backend's own.
+    """
+
+    unit: Unit | None
     name: str
+    scope: Scope
     task_spec: dict[str, Any]
     component: dict[str, Any]
     container: dict[str, Any]
@@ -38,49 +69,305 @@ class Planned:
     executor: str = ""
 
 
-def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> list[Planned]:
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline as Kubeflow is to run it: its tasks, each scope's in its order, and its loops."""
+
+    program: Program
+    tasks: tuple[Planned, ...]
+    loops: tuple[Loop, ...]
+    outputs: Mapping[tuple[str, str], Channel]
+
+    def dag(self, scope: Scope = ()) -> dict[str, Any]:
+        """The tasks of a scope by name."""
+        found = {each.name: each.task_spec for each in self.tasks if each.scope == scope}
+        for loop in self.loops:
+            if loop.scope == scope:
+                found[loop.name] = _loop_task(loop)
+        return found
+
+    def components(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every component by name."""
+        yield from ((f"comp-{each.name}", each.component) for each in self.tasks)
+        for loop in self.loops:
+            scope = (*loop.scope, _loop_id(self.program, loop))
+            yield f"comp-{loop.name}", _loop_component(loop, self.dag(scope))
+
+
+def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     """All tasks, in the author's order; those whose containers and components are equal share an executor."""
-    slices = {step.id: _slices(pipeline, step) for step in pipeline.steps}
-    plan = [_planned(pipeline, task, slices[task.step], options) for task in tasks(pipeline.body)]
-    program = Shared(packed_harness() if options.harness == "packed" else harness_text())
-    if options.harness == "auto" and _state_as_text(plan, program) > LARGEST_TEXT_STATE:
-        program = Shared(packed_harness())
+    program = program_of(pipeline)
+    planner = _Planner(program)
+    steps = planner.steps()
+    tasks = [_planned(step, planner.units.get(step.name), options) for step in steps]
+    is_steered = any("does" in step.job for step in steps)
+    harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered))
+    if options.harness == "auto" and _is_too_much_text(tasks, harness):
+        harness = Shared(packed_harness(is_steered))
     labels: dict[str, str] = {}
-    for each in plan:
+    for each in tasks:
         sameness = compact_json([each.container, each.platform, each.component])
         each.executor = labels.setdefault(sameness, f"exec-{each.name}")
         each.component = {"executorLabel": each.executor, **each.component}
-        each.container = {**each.container, "command": ["python3", "-c", program]}
-    return plan
+        each.container = {**each.container, "command": ["python3", "-c", harness]}
+    return Plan(program, tuple(tasks), tuple(planner.wiring.loops.values()), planner.outputs)
 
 
-def _state_as_text(plan: list[Planned], program: str) -> int:
-    """Bytes of a run's state if the harness stands there as text."""
-    containers = Counter(compact_json(each.container) for each in plan)
-    return sum(3 * times * len(zlib.compress((program + text).encode())) for text, times in containers.items())
+def _is_too_much_text(tasks: list[Planned], program: str) -> bool:
+    """Whether the harness as text makes a container, or the state of a run, larger than a cluster takes."""
+    containers = Counter(compact_json(each.container) for each in tasks)
+    state = sum(3 * times * len(zlib.compress((program + text).encode())) for text, times in containers.items())
+    return state > LARGEST_TEXT_STATE or max(map(len, containers)) + len(compact_json(program)) > LARGEST_CONTAINER
 
 
-def _slices(pipeline: PipelineSpec, step: StepSpec) -> list[Slice]:
-    modules = {module.name: module for module in pipeline.modules}
-    return [sliced(modules[reach.module], reach.names) for reach in step.reach]
+# --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-def _planned(pipeline: PipelineSpec, task: Task, slices: list[Slice], options: KubeflowOptions) -> Planned:
-    name, inputs = task_name(task.id), Inputs.of(pipeline, task)
-    outputs = {output.name: output_channel(output) for output in pipeline.step(task).outputs}
-    job = job_for(pipeline, task, inputs, outputs)
-    leaving = list(outputs.values())
-    if any(map(_logs_metrics, slices)):
-        metrics = Channel(next(key for key in ("metrics", "logged_metrics") if key not in outputs), METRICS)
-        job, leaving = {**job, "metrics": metrics.key}, [*leaving, metrics]
-    return Planned(
-        task,
-        name,
-        _task_spec(task, name, inputs),
-        _component(inputs.channels.values(), leaving),
-        _container(task.settings, job, slices, options),
-        _platform(task.settings, options),
-    )
+@dataclass
+class _Planner:
+    program: Program
+    soft: frozenset[str] = frozenset()
+    wiring: Wiring = field(init=False)
+    outputs: dict[tuple[str, str], Channel] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.soft = soft_units(self.program)
+        self.wiring = Wiring(self.program.pipeline)
+        self.modules = {module.name: module for module in self.program.pipeline.modules}
+        self._sliced: dict[str, list[Slice]] = {}
+
+    def steps(self) -> list[Step]:
+        """Every task with a container."""
+        program = self.program
+        taken = {task_name(id_) for id_ in program.by_id}
+        self.clock = self._own("run_start", taken) if program.pipeline.timeout is not None else None
+        found = [self.clock] if self.clock else []
+        if self.clock:
+            self.clock.job = {"does": "start", "timeout": program.pipeline.timeout}
+            self.clock.leaving.append(Channel("deadline", ARTIFACT))
+            self.clock.channels["deadline"] = Channel("deadline", ARTIFACT)
+        self._name_outputs()
+        for unit in program.units:
+            found += self._main(unit)
+        found += self._at_the_end(taken)
+        for step in self.wiring.added:
+            step.job["inputs"] = {key: channel.declared for key, channel in step.arriving.items()}
+        return found + self.wiring.added
+
+    def _own(self, base: str, taken: set[str]) -> Step:
+        """A task of the backend's own, which no unit's name meets."""
+        number = 1
+        while task_name(node := base if number == 1 else f"{base}_{number}") in taken:
+            number += 1
+        step = Step(task_name(node), node, (), Settings(cache=False))
+        self.wiring.steps[node] = step
+        return step
+
+    def _name_outputs(self) -> None:
+        """Settles how everything travels: what goes into a loop as an artifact, which kfp.local brings there whole."""
+        inward: set[tuple[str, str]] = set()
+        for unit in self.program.units:
+            for node, output in (*_values(unit), *self._outcomes(unit)):
+                around = self.program.by_id[node].loops
+                if len(unit.loops) > len(around) and unit.loops[: len(around)] == around:
+                    inward.add((node, output))
+        for unit in self.program.by_id.values():
+            for each in unit.outputs:
+                channel = output_channel(each)
+                crosses = (unit.id, each.name) in inward and not channel.is_artifact
+                self.outputs[unit.id, each.name] = Channel(channel.key, ARTIFACT) if crosses else channel
+            kind = ARTIFACT if (unit.id, OUTCOME) in inward else STRING
+            names = {output.name for output in unit.outputs}
+            key = next(key for key in ("outcome", "its_outcome") if key not in names)
+            self.outputs[unit.id, OUTCOME] = Channel(key, kind)
+
+    def _outcomes(self, unit: Unit) -> list[tuple[str, str]]:
+        """The soft units whose end decides whether a unit runs."""
+        if unit.id not in self.soft:
+            return []
+        return [(node, OUTCOME) for node in self.program.waits_for(unit) if node in self.soft]
+
+    def _main(self, unit: Unit) -> Iterator[Step]:
+        step = self._step(unit, unit.loops)
+        if self._is_ordinary(unit):
+            inputs = Inputs.of(self.program, unit, self.outputs)
+            for channel in inputs.channels.values():
+                step.take(channel, inputs.bound[channel.key])
+            step.job = ordinary_job(self.program, unit, inputs, self.outputs)
+        else:
+            self._place(step, unit)
+        for node in self.program.waits_for(unit):
+            self.wiring.order(step, node)
+        self._give(step, unit)
+        yield step
+        if unit.id in self.wiring.steps and step.guard:
+            yield self._guard(step, unit)
+        if isinstance(unit.node, LoopNode):
+            name = task_name(f"{unit.id}.each")
+            label = f"{unit.id}: each of {unit.node.text or 'its items'}"
+            loop = Loop(name, label, unit.loops, step.name, unit.node.parallelism)
+            loop.waits[step.ended] = None
+            self.wiring.loops[unit.id] = loop
+
+    def _step(self, unit: Unit, scope: Scope) -> Step:
+        step = Step(task_name(unit.id), _label(unit), scope, unit.task.settings, slices=self._slices(unit.step))
+        step.channels = {name: channel for (node, name), channel in self.outputs.items() if node == unit.id}
+        self.wiring.steps[unit.id] = step
+        self.units[step.name] = unit
+        return step
+
+    def _slices(self, step: StepSpec) -> list[Slice]:
+        if step.id not in self._sliced:
+            self._sliced[step.id] = [sliced(self.modules[reach.module], reach.names) for reach in step.reach]
+        return self._sliced[step.id]
+
+    def _is_ordinary(self, unit: Unit) -> bool:
+        """Whether a unit runs exactly once, on values that are there whenever it is started."""
+        own = (LoopNode, Branch, Gate)
+        if self.clock or unit.loops or unit.arms or unit.id in self.soft or isinstance(unit.node, own):
+            return False
+        plain = all(map(is_ordinary, unit.bindings)) and not unit.task.checks
+        return plain and not any(self.program.can_be_skipped(self.program.by_id[n]) for n in self.program.data(unit))
+
+    def _place(self, step: Step, unit: Unit) -> None:
+        """The inputs and the job of a unit that stands in loops and branches, or ends in its own way."""
+        sources = self._sources(step, (*_values(unit), *self._outcomes(unit)))
+        more: dict[str, Any] = {"does": "step", "node": unit.id, "sources": sources}
+        if step.scope:
+            loop = self.wiring.loops[step.scope[-1]]
+            step.take(Channel(INDEX), loop.index.of_component)
+            more["index"] = INDEX
+        if self.clock:
+            more["deadline"] = self.wiring.value(step, self.clock.label, "deadline").key
+        if unit.id in self.soft:
+            more["soft"] = True
+            step.settings = step.settings.model_copy(update={"cache": False})
+        more |= self._about(unit, step)
+        step.job = job_for(self.program, unit, step.arriving, self.outputs, **more)
+
+    def _sources(self, step: Step, values: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+        return {self.wiring.value(step, node, output).key: [node, output] for node, output in dict.fromkeys(values)}
+
+    def _about(self, unit: Unit, step: Step) -> dict[str, Any]:
+        """What a job says of the pipeline's parameters, of its own end, and of where it stands."""
+        for name in parameters_used(unit.task):
+            step.take(*self.wiring.parameter(step.scope, name))
+        job = job_of(self.program, unit)
+        return {
+            "arguments": _renamed(job["arguments"]),
+            "parameters": {identifier(name): kind for name, kind in job["parameters"].items()},
+            "outcome": self.outputs[unit.id, OUTCOME].key,
+            **{key: _renamed(job[key]) for key in ("checks", "when", "after", "depths", "members") if key in job},
+        }
+
+    def _give(self, step: Step, unit: Unit) -> None:
+        """The outputs of a unit's task."""
+        step.leaving += [self.outputs[unit.id, output.name] for output in unit.outputs]
+        has_gates = unit.step.id == CHECK or bool(unit.task.checks)
+        if has_gates or any(map(_logs_metrics, step.slices)):
+            taken = {channel.key for channel in step.leaving}
+            metrics = Channel(next(key for key in ("metrics", "logged_metrics") if key not in taken), METRICS)
+            step.job["metrics"] = metrics.key
+            step.leaving.append(metrics)
+        if "outcome" in step.job:
+            step.leaving.append(self.outputs[unit.id, OUTCOME])
+        if isinstance(unit.node, LoopNode):
+            step.job["listed"] = "Output"
+            step.leaving.append(Channel("Output", LIST))
+        if has_gates and unit.id not in self.soft:
+            step.guard = task_name(f"{unit.id}.passed")
+
+    def _guard(self, step: Step, unit: Unit) -> Step:
+        """What fails in the place of a task whose gates are not passed, so that the task itself keeps its outputs."""
+        guard = Step(step.guard, f"{unit.id}: are its gates passed?", step.scope, Settings(cache=False))
+        channel = self.outputs[unit.id, OUTCOME]
+        guard.take(channel, channel.of_task(step.name))
+        guard.job = {"does": "guard", "node": unit.id, "inputs": {channel.key: channel.declared}}
+        return guard
+
+    def _at_the_end(self, taken: set[str]) -> Iterator[Step]:
+        """What runs after all else: the pipeline's own, and what fails the run if a soft unit failed."""
+        if not self.soft:
+            return
+        program = self.program
+        status = self._own("run_status", taken)
+        chosen = [(unit.id, OUTCOME) for unit in program.units if unit.id in self.soft]
+        sources = self._sources(status, chosen)
+        ends = (*program.rollbacks, *program.on_failure, *program.on_exit)
+        status.job = {"does": "status", "pipeline": program.pipeline.name, "sources": sources}
+        status.job |= {} if ends else {"fails": True}
+        status.job["inputs"] = {key: channel.declared for key, channel in status.arriving.items()}
+        status.channels["status"] = Channel("status", ARTIFACT)
+        status.leaving.append(Channel("status", ARTIFACT))
+        yield status
+        before = status
+        for unit in ends:
+            step = self._end(unit, status)
+            step.waits[before.name] = None
+            yield step
+            before = step
+        if ends:
+            yield self._verdict(status, ends, taken)
+
+    def _end(self, unit: Unit, status: Step) -> Step:
+        step = self._step(unit, ())
+        more: dict[str, Any] = {"does": "end", "node": unit.id, "role": unit.role}
+        more["status"] = self.wiring.value(step, status.label, "status").key
+        more["sources"] = self._sources(step, _values(unit))
+        if unit.role == "rollback":
+            more["parent"] = unit.node.id
+        step.settings = step.settings.model_copy(update={"cache": False})
+        more |= self._about(unit, step)
+        step.job = job_for(self.program, unit, step.arriving, self.outputs, **more)
+        self._give(step, unit)
+        return step
+
+    def _verdict(self, status: Step, ends: Iterable[Unit], taken: set[str]) -> Step:
+        """Fails the run if anything failed, at its very end."""
+        verdict = self._own("run_result", taken)
+        key = self.wiring.value(verdict, status.label, "status").key
+        sources = self._sources(verdict, [(unit.id, OUTCOME) for unit in ends])
+        verdict.job = {"does": "result", "status": key, "sources": sources}
+        verdict.job["inputs"] = {key: channel.declared for key, channel in verdict.arriving.items()}
+        return verdict
+
+
+INDEX = "loop--index"  # no parameter and no output is called so
+
+
+def _values(unit: Unit) -> list[tuple[str, str]]:
+    """The outputs that a unit may read, by node and output: decisions and the items of loops among them."""
+    found = [] if unit.role == "rollback" else [(arm.branch, "holds") for arm in unit.arms]
+    for binding in unit.bindings:
+        for each in within(binding):
+            if isinstance(each, OutputBinding):
+                found.append((each.node, each.output))
+            elif isinstance(each, ChoiceBinding):
+                found.append((each.branch, "holds"))
+            elif isinstance(each, ItemBinding):
+                found.append((each.loop, "items"))
+            elif isinstance(each, CollectBinding):
+                found += [(each.loop, "items")] if each.loop else []
+                found += [(arm.branch, "holds") for entry_ in each.entries for arm in entry_.when]
+    return list(dict.fromkeys(found))
+
+
+def _renamed(wire: Any) -> Any:
+    """Bindings in which a parameter of the pipeline has the name that it has as an input."""
+    if isinstance(wire, list):
+        return [_renamed(each) for each in wire]
+    if not isinstance(wire, dict) or wire.get("kind") == "literal":
+        return wire
+    if wire.get("kind") == "parameter":
+        return {**wire, "name": identifier(wire["name"])}
+    return {key: _renamed(value) for key, value in wire.items()}
+
+
+def _label(unit: Unit) -> str:
+    """What Kubeflow's page calls a unit: its id, and of a branch, a loop or a gate what its author wrote."""
+    text = getattr(unit.node, "text", "") if unit.role == "main" else ""
+    return f"{unit.id}: {text}".replace("{{", "{ {").replace("}}", "} }") if text else unit.id
 
 
 def _logs_metrics(part: Slice) -> bool:
@@ -88,18 +375,37 @@ def _logs_metrics(part: Slice) -> bool:
     return "log_metric" in mentioned
 
 
-def _task_spec(task: Task, name: str, inputs: Inputs) -> dict[str, Any]:
-    given: dict[str, dict[str, Any]] = {}
-    for key, channel in inputs.channels.items():
-        given.setdefault(channel.side, {})[key] = inputs.bound[key]
-    before = [task_name(node) for node in predecessors(task)]
+# --- the engine's words -----------------------------------------------------------------------------------------------
+
+
+def _planned(step: Step, unit: Unit | None, options: KubeflowOptions) -> Planned:
+    return Planned(
+        unit,
+        step.name,
+        step.scope,
+        _task_spec(step),
+        _component(step.arriving.values(), step.leaving),
+        _container(step.settings, step.job, step.slices, options),
+        _platform(step.settings, options),
+    )
+
+
+def _task_spec(step: Step) -> dict[str, Any]:
+    given = _given(step.arriving, step.bound)
     return {
-        "taskInfo": {"name": task.id},
-        "componentRef": {"name": f"comp-{name}"},
+        "taskInfo": {"name": step.label},
+        "componentRef": {"name": f"comp-{step.name}"},
         **({"inputs": given} if given else {}),
-        **({"dependentTasks": before} if before else {}),
-        "cachingOptions": {"enableCache": True} if task.settings.cache else {},
+        **({"dependentTasks": list(step.waits)} if step.waits else {}),
+        "cachingOptions": {"enableCache": True} if step.settings.cache else {},
     }
+
+
+def _given(channels: Mapping[str, Channel], bound: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    given: dict[str, dict[str, Any]] = {}
+    for key, channel in channels.items():
+        given.setdefault(channel.side, {})[key] = bound[key]
+    return given
 
 
 def _component(arriving: Iterable[Channel], leaving: Iterable[Channel]) -> dict[str, Any]:
@@ -108,6 +414,32 @@ def _component(arriving: Iterable[Channel], leaving: Iterable[Channel]) -> dict[
         for channel in channels:
             component.setdefault(definitions, {}).setdefault(channel.side, {})[channel.key] = channel.declaration
     return component
+
+
+def _loop_id(program: Program, loop: Loop) -> str:
+    return next(unit.id for unit in program.units if task_name(f"{unit.id}.each") == loop.name)
+
+
+def _loop_task(loop: Loop) -> dict[str, Any]:
+    items = Channel("Output", LIST).of_task(loop.items)
+    given = _given({loop.listed.key: loop.listed, **loop.inputs}, {loop.listed.key: items, **loop.given})
+    bound = {"iteratorPolicy": {"parallelismLimit": loop.parallelism}} if loop.parallelism else {}
+    return {
+        "taskInfo": {"name": loop.label.replace("{{", "{ {").replace("}}", "} }")},
+        "componentRef": {"name": f"comp-{loop.name}"},
+        "inputs": given,
+        "dependentTasks": list(loop.waits),
+        "parameterIterator": {"itemInput": loop.index.key, "items": {"inputParameter": loop.listed.key}},
+        **bound,
+    }
+
+
+def _loop_component(loop: Loop, tasks: dict[str, Any]) -> dict[str, Any]:
+    leaving = [channel for channel, _ in loop.outputs.values()]
+    dag: dict[str, Any] = {"tasks": tasks}
+    for key, (channel, selector) in loop.outputs.items():
+        dag.setdefault("outputs", {}).setdefault(channel.side, {})[key] = selector
+    return {**_component([loop.listed, loop.index, *loop.inputs.values()], leaving), "dag": dag}
 
 
 def _container(

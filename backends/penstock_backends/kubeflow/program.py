@@ -18,13 +18,13 @@ from functools import lru_cache
 from typing import Any
 
 from penstock import harness
-from penstock.spec import ModuleSource, Statement
-from penstock_backends.kubeflow import entry
+from penstock.spec import CHECK, DECIDE, ITEMS, ModuleSource, Statement
+from penstock_backends.kubeflow import entry, steered
 
 # kfp.local runs a command only if this name stands in it.
 _HEADER = """\
 # Penstock's harness: runs one step, with nothing but Python. It is penstock/harness.py and, below it,
-# penstock_backends/kubeflow/entry.py, {form}, {digest}.
+# {files} of penstock_backends/kubeflow, {form}, {digest}.
 # It stands in the place of kfp.dsl.executor_main. The author's own code is in `args`.
 """
 
@@ -103,32 +103,51 @@ def job_text(job: Mapping[str, Any]) -> str:
 # --- the harness ------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def harness_text() -> str:
-    """The program that every container is started with, as text: without comments and docstrings."""
-    return _header("without comments and docstrings") + _program()
+@lru_cache
+def harness_text(is_steered: bool = False) -> str:
+    """The program that every container is started with, as text: without comments and docstrings.
+
+    That of a pipeline in which branches, loops, gates or its end decide what runs holds `steered`, too.
+    """
+    return _header("without comments and docstrings", is_steered) + _program(is_steered)
 
 
-@lru_cache(maxsize=1)
-def packed_harness() -> str:
+@lru_cache
+def packed_harness(is_steered: bool = False) -> str:
     """The same program, compressed."""
-    packed = textwrap.fill(base64.b64encode(zlib.compress(_program().encode(), 9)).decode(), 110)
+    packed = textwrap.fill(base64.b64encode(zlib.compress(_program(is_steered).encode(), 9)).decode(), 110)
     run = f'import base64, zlib\nexec(zlib.decompress(base64.b64decode("""\n{packed}\n""")))\n'
-    return _header("compressed (compile with harness=text to read it)") + run
+    return _header("compressed (compile with harness=text to read it)", is_steered) + run
 
 
-def _header(form: str) -> str:
-    whole = inspect.getsource(harness) + inspect.getsource(entry)
-    return _HEADER.format(form=form, digest=f"sha256 {hashlib.sha256(whole.encode()).hexdigest()[:16]}")
+def _header(form: str, is_steered: bool) -> str:
+    whole = "".join(map(inspect.getsource, (harness, entry, *[steered] * is_steered)))
+    files = "entry.py and steered.py" if is_steered else "entry.py"
+    digest = f"sha256 {hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+    return _HEADER.format(files=files, form=form, digest=digest)
 
 
-@lru_cache(maxsize=1)
-def _program() -> str:
-    own = [line for line in _small(inspect.getsource(entry)).splitlines() if not line.startswith("from __future__")]
-    own = [line for line in own if not line.startswith("from penstock")]
-    used = {node.id for node in ast.walk(ast.parse("\n".join(own))) if isinstance(node, ast.Name)}
-    shared = _reached(_small(inspect.getsource(harness)), used | set(harness.RUNTIME_NAMES))
-    return shared + "\n" + "\n".join(own).strip("\n") + "\n"
+@lru_cache
+def _program(is_steered: bool) -> str:
+    own = "".join(
+        _without_imports_of_ours(_small(inspect.getsource(each))) for each in (entry, *[steered] * is_steered)
+    )
+    body, _, last = own.partition('if __name__ == "__main__":\n')
+    start, rest = last.split("\n", 1)
+    own = re.sub(r"\n{2,}", "\n\n", f'{body}\n{rest}\nif __name__ == "__main__":\n{start}\n').lstrip("\n")
+    used = {node.id for node in ast.walk(ast.parse(own)) if isinstance(node, ast.Name)}
+    called = {name.partition(":")[2] for name in (DECIDE, ITEMS, CHECK)} if is_steered else set[str]()
+    return _reached(_small(inspect.getsource(harness)), used | called | set(harness.RUNTIME_NAMES)) + "\n" + own
+
+
+def _without_imports_of_ours(source: str) -> str:
+    """Python source without the imports of what stands before it in the same program."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module != "pathlib":
+            last = node.end_lineno or node.lineno
+            lines[node.lineno - 1 : last] = [""] * (last - node.lineno + 1)
+    return "\n".join(lines) + "\n"
 
 
 def _small(source: str) -> str:

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.diagnostics import Diagnostic, Location
-from penstock.spec import LiteralBinding, PipelineSpec, Task, tasks
+from penstock.diagnostics import Diagnostic
+from penstock.spec import LiteralBinding, PipelineSpec, location_of, tasks
 from penstock_backends.kubeflow.entry import LARGEST_PARAMETER
-from penstock_backends.kubeflow.plan import Planned
+from penstock_backends.kubeflow.plan import LARGEST_CONTAINER, Plan
 from penstock_backends.rendering import compact_json
 
-LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its driver, and Linux takes 131,072
 LARGEST_WORKFLOW = 1_000_000  # bytes; etcd takes 1.5 MiB by default, and the state of the run must fit in, too
 
 
-def too_large(pipeline: PipelineSpec, plan: list[Planned]) -> Iterator[Diagnostic]:
+def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
     """Every value, program and pipeline that the engine would reject for its size."""
     yield from _parameters(pipeline)
-    containers = {each.executor: each for each in plan}
+    containers = {each.executor: each for each in plan.tasks}
     for each in containers.values():
         size = len(compact_json(each.container))
         if size > LARGEST_CONTAINER:
+            name = each.unit.id if each.unit else each.name
             yield Diagnostic(
                 "P521",
-                f"the program of `{each.task.id}` takes {size} bytes, and Kubeflow takes {LARGEST_CONTAINER} at most",
-                _location(each.task),
+                f"the program of `{name}` takes {size} bytes, and Kubeflow takes {LARGEST_CONTAINER} at most",
+                location_of(each.unit.task.span) if each.unit else None,
                 "move large constants into a file that the step reads, or code into a package that the image holds",
             )
     # Texts stand in the workflow as JSON within JSON.
     whole = sum(len(compact_json(compact_json(each.container))) for each in containers.values())
-    whole += sum(len(compact_json(compact_json([each.component, each.task_spec]))) for each in plan)
+    whole += sum(len(compact_json(compact_json([each.component, each.task_spec]))) for each in plan.tasks)
     if whole > LARGEST_WORKFLOW:
         yield Diagnostic(
             "P522",
@@ -50,9 +50,4 @@ def _parameters(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         size = sum(len(compact_json(given.value)) for _, given in task.inputs if isinstance(given, LiteralBinding))
         if size > LARGEST_PARAMETER:
             said = f"the constants given to `{task.id}` take {size} bytes, beyond Kubeflow's {LARGEST_PARAMETER}"
-            yield Diagnostic("P523", said, _location(task), fix)
-
-
-def _location(task: Task) -> Location | None:
-    span = task.span
-    return Location(span.file, span.line, span.text, span.column, span.end_column) if span else None
+            yield Diagnostic("P523", said, location_of(task.span), fix)

@@ -1,10 +1,14 @@
 """Inside kfp's own environment: runs pipeline YAML by kfp.local, or parses it strictly. kfp is imported once, here.
 
+kfp.local has two ways to run a DAG: the plain one stops at the first task that fails, the one for control flow goes on
+with what does not wait for it, as a cluster does. Here it always takes the second.
+
 A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks for; without arguments the text is only
 parsed.
 """
 
 import functools
+import re
 import subprocess
 import threading
 import types
@@ -17,7 +21,7 @@ from google.protobuf import json_format
 from kfp import components, dsl, local
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.local import subprocess_task_handler, task_dispatcher
-from kfp.local.orchestrator import task_executor
+from kfp.local.orchestrator import dag_orchestrator, enhanced_dag_orchestrator, task_executor
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 # The executions so far, and the one that this thread is in: loops run theirs side by side.
@@ -32,6 +36,7 @@ def observe(job):
     runner = local.SubprocessRunner(use_venv=False)
     local.init(runner, pipeline_root=str(root / "artifacts"), workspace_root=str(root / "workspace"))
     read_any_log()
+    dag_orchestrator.run_dag = enhanced_dag_orchestrator.run_enhanced_dag
     watch()
     seen = {"executions": EXECUTIONS}
     try:
@@ -58,7 +63,8 @@ def watch():
 
     @functools.wraps(execute)
     def watched_execute(*arguments, **named):
-        CURRENT.execution = {"task": named["task_name"], "state": "error", "attempts": 0, "outputs": {}}
+        place = [int(number) for number in re.findall(r"-iteration-(\d+)", named["pipeline_resource_name"])]
+        CURRENT.execution = {"task": named["task_name"], "place": place, "state": "error", "attempts": 0, "outputs": {}}
         EXECUTIONS.append(CURRENT.execution)
         outputs, status = execute(*arguments, **named)
         CURRENT.execution.update(state=status.name.lower(), outputs=plain(outputs))
