@@ -140,7 +140,7 @@ def _plain(value: object) -> Any:
 def _note_reading(value: object, scope: Scope) -> None:
     """Notes the loops in whose bodies lists from outside of them are read."""
     if isinstance(value, BuiltList):
-        value.read_in.update(each for each in scope if isinstance(each, Turn) and each not in value.made_in)
+        value.note_reading(scope)
     for part in _parts(value):
         _note_reading(part, scope)
 
@@ -172,7 +172,14 @@ def _constant(value: object, names: Names) -> Bound:
         binding = LiteralBinding(value=encode(value, names.of))
     except TypeError as error:
         raise Unbindable(str(error)) from None
-    return Bound(binding, _type(type(value), names), f"{value!r:.60}")
+    return Bound(binding, _constant_type(value, names), f"{value!r:.60}")
+
+
+def _constant_type(value: object, names: Names) -> TypeSpec:
+    if type(value) is not tuple:
+        return _type(type(value), names)
+    items = tuple(_constant_type(each, names) for each in value)
+    return TypeSpec(kind=TypeKind.TUPLE, args=items, text=f"tuple[{', '.join(each.text for each in items) or '()'}]")
 
 
 def _type(annotation: object, names: Names) -> TypeSpec:

@@ -66,7 +66,7 @@ class Control:
         if isinstance(iterable, Missing):
             iterable.refuse()
         if not is_deferred(iterable):
-            return Looping(list.__iter__(iterable) if isinstance(iterable, BuiltList) else iterable)
+            return Looping(iterable.read() if isinstance(iterable, BuiltList) else iterable)
         items = self._trace.deferred(iterable)
         if _has_fixed_items(items):
             return Looping(items)
@@ -198,7 +198,7 @@ class Control:
     def as_set(self, items: BuiltList) -> object:
         """What a set comprehension gives, from its items."""
         values = list(list.__iter__(items))
-        if not is_deferred(items) and not any(map(is_deferred, values)):
+        if not is_deferred(items) and not holds_placeholder(values):
             return set(values)
         made = self._trace.deferred(items if is_deferred(items) else values)
         item = made.__penstock__.type.args[0]
@@ -206,9 +206,10 @@ class Control:
 
     def as_dict(self, pairs: BuiltList) -> object:
         """What a dict comprehension gives, from its keys and values."""
-        if not is_deferred(pairs):
-            return dict(list.__iter__(pairs))
-        made = self._trace.deferred(pairs)
+        values = list(list.__iter__(pairs))
+        if not is_deferred(pairs) and not any(holds_placeholder(key) for key, _ in values):
+            return dict(values)
+        made = self._trace.deferred(pairs if is_deferred(pairs) else values)
         key, value = made.__penstock__.type.args[0].args
         type_ = TypeSpec(kind=TypeKind.DICT, args=(key, value), text=f"dict[{key.text}, {value.text}]")
         return operation(Operator.DICT, type_, made)
@@ -240,7 +241,7 @@ class Control:
             self._trace.leave()
 
     def _formatted(self, value: Any, conversion: str, specification: Any) -> object:
-        if not is_deferred(value) and not is_deferred(specification):
+        if not holds_placeholder(value) and not is_deferred(specification):
             return format(_CONVERSIONS[conversion](value), specification)
         return operation(Operator.FORMAT, STR, value, conversion, specification)
 
@@ -306,6 +307,11 @@ class _DeferredBranching(Branching):
             return otherwise
         if self._fails(then=False):
             return then
+        if name not in (DONE, VALUE):  # nobody reads it in an arm that has returned
+            if self._then.get(DONE) is True:
+                return otherwise
+            if state.get(DONE) is True:
+                return then
         if name == VALUE and self._then.get(DONE) is False:
             return otherwise  # the first arm has returned nothing yet: nobody will ask for it there
         if name == VALUE and state.get(DONE) is False:

@@ -113,76 +113,93 @@ class BuiltList(list[Any]):
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
         super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)
 
-    def _refuse(self, what: str) -> None:
-        message = f"{what} of a list that grows in a branch or loop which is decided when the pipeline runs"
+    def read(self) -> Iterator[Any]:
+        """Its items as they are; a loop around that adds to it later is refused."""
+        self.note_reading(self._scope())
+        return list.__iter__(self)
+
+    def note_reading(self, scope: Scope) -> None:
+        """Notes the loops in whose bodies the list is read, though it was made outside of them."""
+        self.read_in.update(each for each in scope if isinstance(each, Turn) and each not in self.made_in)
+
+    def _refuse_reading(self, what: str) -> None:
+        if self.is_deferred:
+            self._refuse(what)
+        self.note_reading(self._scope())
+
+    def _refuse_change(self, what: str) -> None:
         if self.is_deferred or self._scope() != self.made_in:
-            fix = "use `append` and `extend` only, pass the list whole to a step, or go through it with `for`"
-            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
+            self._refuse(what)
+
+    def _refuse(self, what: str) -> NoReturn:
+        message = f"{what} of a list that grows in a branch or loop which is decided when the pipeline runs"
+        fix = "use `append` and `extend` only, pass the list whole to a step, or go through it with `for`"
+        raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
 
     def __getitem__(self, index: Any) -> Any:
-        self._refuse("an item is taken")
+        self._refuse_reading("an item is taken")
         return super().__getitem__(index)
 
     def __iter__(self) -> Iterator[Any]:
-        self._refuse("the items are gone through in code that is not the pipeline's own function,")
+        self._refuse_reading("the items are gone through in code that is not the pipeline's own function,")
         return super().__iter__()
 
     def __len__(self) -> int:
-        self._refuse("the length is asked")
+        self._refuse_reading("the length is asked")
         return super().__len__()
 
     def __bool__(self) -> bool:
-        self._refuse("the truth value is asked")
+        self._refuse_reading("the truth value is asked")
         return super().__len__() > 0
 
     def __str__(self) -> str:
-        self._refuse("the text is made")
+        self._refuse_reading("the text is made")
         return super().__str__()
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._refuse("an item is set")
+        self._refuse_change("an item is set")
         super().__setitem__(index, value)
 
     def __delitem__(self, index: Any) -> None:
-        self._refuse("an item is deleted")
+        self._refuse_change("an item is deleted")
         super().__delitem__(index)
 
     def __contains__(self, item: object) -> bool:
-        self._refuse("an item is looked for,")
+        self._refuse_reading("an item is looked for,")
         return super().__contains__(item)
 
     def __mul__(self, count: SupportsIndex) -> list[Any]:
-        self._refuse("the items are repeated,")
+        self._refuse_reading("the items are repeated,")
         return super().__mul__(count)
 
     __rmul__ = __mul__
 
     def insert(self, index: SupportsIndex, item: Any, /) -> None:
         """Refused where the list is not an ordinary one any more, as is all that follows."""
-        self._refuse("an item is inserted,")
+        self._refuse_change("an item is inserted,")
         super().insert(index, item)
 
     def pop(self, index: SupportsIndex = -1, /) -> Any:
         """As `insert`."""
-        self._refuse("an item is popped")
+        self._refuse_change("an item is popped")
         return super().pop(index)
 
     def remove(self, item: Any, /) -> None:
         """As `insert`."""
-        self._refuse("an item is removed,")
+        self._refuse_change("an item is removed,")
         super().remove(item)
 
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
         """As `insert`."""
-        self._refuse("the order is changed")
+        self._refuse_change("the order is changed")
         super().sort(key=key, reverse=reverse)
 
     def reverse(self) -> None:
         """As `insert`."""
-        self._refuse("the order is changed")
+        self._refuse_change("the order is changed")
         super().reverse()
 
     def clear(self) -> None:
         """As `insert`."""
-        self._refuse("the items are removed,")
+        self._refuse_change("the items are removed,")
         super().clear()

@@ -131,6 +131,15 @@ def counted_while_it_grows(n: int) -> int:
     return total(found)
 
 
+def gone_through_while_it_grows(n: int) -> int:
+    found = [1]
+    for x in upto(n):
+        for one in found:
+            note(one)
+        found.append(x)  # here
+    return total(found)
+
+
 def of_another_item(n: int) -> int:
     with flow.ForEach(upto(n)) as x:
         y = number(x)
@@ -360,6 +369,7 @@ REFUSED = {
     broken_off: ("P316", "`break` in a loop over `upto`'s result", "after the loop"),
     read_while_it_grows: ("P313", "the list is read in the loop that adds to it", "after the loop"),
     counted_while_it_grows: ("P313", "", ""),
+    gone_through_while_it_grows: ("P313", "the list is read in the loop that adds to it", "after the loop"),
     of_another_item: ("P314", "`number`'s result is of one item of a loop", "`xs.append(x)`"),
     bound_in_one_branch: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
     asked_where_it_may_be_unbound: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
