@@ -13,7 +13,18 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from penstock.harness import Json, StepError, dumps, located, run_job, supervise, write_result
+from penstock.harness import (
+    Inputs,
+    Json,
+    Place,
+    StepError,
+    dumps,
+    instance,
+    located,
+    run_job,
+    supervise,
+    write_result,
+)
 
 
 def main() -> None:
@@ -24,15 +35,21 @@ def main() -> None:
     call, types, folder = request["call"], request["types"], Path(request["folder"])
     job = {**request["step"], **call, "function": call["step"]}
     job["parameters"] = {name: each["type"] for name, each in types.items()}
-    parameters, outputs = received(call["arguments"], types, request["values"], request.get("keys", {}))
-    has_artifacts = any(output.get("artifact") for output in job["outputs"])
+    place = Place(**{**request.get("place", {}), "index": tuple(request.get("place", {}).get("index", ()))})
+    parameters, outputs = gathered(job, request, place)
+    obstacle = Inputs(parameters, job["parameters"], outputs, job=job, place=place).obstacle(job)
+    if obstacle:
+        write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
+        return
+    has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])
 
     def attempt(_: int) -> Json:
         check_files(outputs)
-        place = folder if has_artifacts else work / "nothing"
-        return run_job(job, request["modules"], parameters, outputs, place, request["attempt"])
+        written = folder if has_artifacts else work / "nothing"
+        return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
 
-    result = supervise(attempt, timeout=job.get("timeout"))
+    result = supervise(attempt, timeout=job.get("timeout"), deadline=request.get("deadline"))
+    result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")
     write_result(work, result)
@@ -46,26 +63,48 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def received(
-    arguments: Json, types: Json, values: Json, keys: Json
-) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
-    """What Airflow handed to the task: parameters by name, and outputs by node and name."""
-    parameters: dict[str, Json] = {}
-    outputs: dict[str, dict[str, Json]] = {}
-    for name, value in values.items():
-        binding = arguments[name]
+def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
+    """The parameters by name, and the outputs of other instances that did not fail by name: handed over, or pulled."""
+    types = request["types"]
+    parameters = {
+        name: exact(types[name], value) for name, value in request.get("parameters", {}).items() if name in types
+    }
+    outputs = {
+        name: {output: unfolded(output, json.loads(text)) for output, text in texts.items()}
+        for name, texts in request.get("pulled", {}).items()
+    }
+    for name, value in request["values"].items():
+        binding = job["arguments"][name]
         single = binding["kind"] in ("parameter", "output") or is_whole(binding)
         for ref, item in zip(references(binding), [value] if single else value):  # noqa: B905  # Python 3.9
-            if ref["kind"] == "output":
-                outputs.setdefault(ref["node"], {})[ref["output"]] = json.loads(item)
-            elif ref["kind"] == "record":
-                for output, field in ref["fields"]:
-                    text = item[keys.get(field["node"], {}).get(output, output)]
-                    outputs.setdefault(field["node"], {})[output] = json.loads(text)
-            else:
-                known = types[ref["name"]]
-                parameters[ref["name"]] = known["exact"] if "exact" in known and item == known["default"] else item
-    return parameters, outputs
+            if ref["kind"] == "parameter":
+                parameters[ref["name"]] = exact(types[ref["name"]], item)
+            elif item is not None:  # else it was skipped
+                for node, output, text in received(ref, item, request.get("keys", {})):
+                    known = instance(node, place.index[: job.get("depths", {}).get(node, 0)])
+                    outputs.setdefault(known, {})[output] = json.loads(text)
+    return parameters, {name: wires for name, wires in outputs.items() if name not in place.states}
+
+
+def exact(known: Json, value: Json) -> Json:
+    """A parameter's value; its default as it was, where plain JSON says less."""
+    return known["exact"] if "exact" in known and value == known["default"] else value
+
+
+def unfolded(output: str, wire: Json) -> Json:
+    """A wire; the items of a loop by themselves, though they may be too large for XCom together."""
+    if output != "items" or isinstance(wire, list) or wire.get("$artifact", {}).get("format") != "json":
+        return wire
+    return json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii"))
+
+
+def received(ref: Json, item: Json, keys: Json) -> Iterator[tuple[str, str, str]]:
+    """The JSON texts that an argument holds, by node and output: one, or those of a whole result."""
+    if ref["kind"] == "output":
+        yield ref["node"], ref["output"], item
+        return
+    for output, field in ref["fields"]:
+        yield field["node"], output, item[keys.get(field["node"], {}).get(output, output)]
 
 
 def references(binding: Json) -> Iterator[Json]:
@@ -73,7 +112,8 @@ def references(binding: Json) -> Iterator[Json]:
     if binding["kind"] in ("parameter", "output") or is_whole(binding):
         yield binding
         return
-    for item in binding.get("items", binding.get("fields", ())):
+    inner = [binding["then"], binding["otherwise"]] if binding["kind"] == "choice" else binding.get("operands", ())
+    for item in binding.get("items", binding.get("fields", inner)):
         yield from references(item if isinstance(item, dict) else item[1])
 
 
@@ -92,9 +132,10 @@ def check_files(outputs: dict[str, dict[str, Json]]) -> None:
     """Raises `StepError` for a file that another task wrote and this worker does not see."""
     for node, wires in outputs.items():
         for wire in wires.values():
-            file = wire["$artifact"]["file"] if isinstance(wire, dict) and "$artifact" in wire else "/"
-            if not Path(file).exists():
-                raise StepError(f"{file}, which `{node}` wrote, is not here: workers must share the artifact root")
+            for each in wire if isinstance(wire, list) else [wire]:
+                file = each["$artifact"]["file"] if isinstance(each, dict) and "$artifact" in each else "/"
+                if not Path(file).exists():
+                    raise StepError(f"{file}, which `{node}` wrote, is not here: workers must share the artifact root")
 
 
 def within(largest: int, wire: Json, file: Path) -> Json:

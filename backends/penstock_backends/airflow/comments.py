@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from penstock.spec import (
+    Access,
+    Arm,
     Binding,
+    Branch,
+    ChoiceBinding,
+    CollectBinding,
+    Gate,
+    ItemBinding,
     LiteralBinding,
+    Loop,
     MappingBinding,
+    OperationBinding,
     OutputBinding,
     ParameterBinding,
     RecordBinding,
@@ -13,18 +24,58 @@ from penstock.spec import (
     Task,
 )
 from penstock_backends.airflow.references import is_whole, node_of
-from penstock_backends.airflow.source import WIDTH, in_one_line
+from penstock_backends.airflow.source import WIDTH, in_one_line, one_line
+from penstock_backends.lowering import Program, Unit
 
 INDENT = 10  # of the comment, its mark included
 
 
-def said_call(task: Task) -> str:
-    """The call as the author wrote it, where the DAG's own call does not tell."""
+def said_unit(program: Program, unit: Unit) -> Iterator[str]:
+    """What the DAG's own call does not tell of a unit: when it runs, and what it calls, as the author wrote it."""
+    if unit.arms and unit.role == "main":
+        yield _cut(f"runs if {' and '.join(said_arm(program, arm) for arm in unit.arms)}")
+    if unit.role == "rollback":
+        yield _cut(f"undoes {unit.node.id}")
+    said = _said_node(unit)
+    if said:
+        yield _cut(said)
+
+
+def said_arm(program: Program, arm: Arm) -> str:
+    """The condition under which an arm runs."""
+    node = program.by_id[arm.branch].node
+    text = node.text if isinstance(node, Branch) and node.text else arm.branch
+    return one_line(text if arm.holds else f"not ({text})")
+
+
+def said_loops(program: Program, loops: Sequence[str]) -> str:
+    """What a mapped task group runs for."""
+    nodes = (program.by_id[loop].node for loop in loops)
+    texts = (node.text if isinstance(node, Loop) and node.text else node.id for node in nodes)
+    return one_line(f"once for each item of {', for each of '.join(texts)}")
+
+
+def _said_node(unit: Unit) -> str:
+    node = unit.node
+    if isinstance(node, Branch):
+        return f"if {node.text}" if node.text else ""
+    if isinstance(node, Loop):
+        return f"for each of {node.text}" if node.text else ""
+    if isinstance(node, Gate):
+        return f"assert {node.text}" if node.text else ""
+    return _said_call(unit.task)
+
+
+def _said_call(task: Task) -> str:
     if all(_is_told(binding) for _, binding in task.inputs):
         return ""
     function = task.step.partition(":")[2]
-    said = f"{function}({', '.join(f'{name}={_said(binding)}' for name, binding in task.inputs)})"
-    return said if len(said) <= WIDTH - INDENT else f"{said[: WIDTH - INDENT - 3]}..."
+    return f"{function}({', '.join(f'{name}={_said(binding)}' for name, binding in task.inputs)})"
+
+
+def _cut(text: str) -> str:
+    line = one_line(text)
+    return line if len(line) <= WIDTH - INDENT else f"{line[: WIDTH - INDENT - 3]}..."
 
 
 def _is_told(binding: Binding) -> bool:
@@ -40,22 +91,44 @@ def _said(binding: Binding) -> str:
         return in_one_line(binding.value)
     if isinstance(binding, RecordBinding) and is_whole(binding):
         return node_of(binding)
-    if isinstance(binding, (ParameterBinding, OutputBinding)):
-        return _said_reference(binding)
+    if isinstance(binding, ParameterBinding):
+        return f"params.{binding.name}{_said_path(binding.path)}"
+    if isinstance(binding, OutputBinding):
+        start = binding.node if binding.output == "output" else f"{binding.node}.{binding.output}"
+        return start + _said_path(binding.path)
     if isinstance(binding, SequenceBinding):
         inner = ", ".join(map(_said, binding.items))
         return f"[{inner}]" if binding.kind == "list" else f"({inner})"
     if isinstance(binding, MappingBinding):
         return "{" + ", ".join(f"{in_one_line(key)}: {_said(item)}" for key, item in binding.items) + "}"
-    inner = ", ".join(f"{name}={_said(item)}" for name, item in binding.fields)
-    return f"{binding.type.rpartition(':')[2]}({inner})"
+    if isinstance(binding, RecordBinding):
+        inner = ", ".join(f"{name}={_said(item)}" for name, item in binding.fields)
+        return f"{binding.type.rpartition(':')[2]}({inner})"
+    return _said_structure(binding)
 
 
-def _said_reference(binding: ParameterBinding | OutputBinding) -> str:
-    if isinstance(binding, ParameterBinding):
-        start = f"params.{binding.name}"
-    else:
-        start = binding.node if binding.output == "output" else f"{binding.node}.{binding.output}"
-    return start + "".join(
-        f".{access.key}" if access.kind == "attribute" else f"[{in_one_line(access.key)}]" for access in binding.path
+def _said_structure(binding: Binding) -> str:
+    if isinstance(binding, ItemBinding):
+        return f"item of {binding.loop}{_said_path(binding.path)}"
+    if isinstance(binding, OperationBinding):
+        return _said_operation(binding) + _said_path(binding.path)
+    if isinstance(binding, ChoiceBinding):
+        then, otherwise = _said(binding.then), _said(binding.otherwise)
+        return f"({then} if {binding.branch} else {otherwise}){_said_path(binding.path)}"
+    if isinstance(binding, CollectBinding):
+        inner = ", ".join(f"*{_said(each.value)}" if each.spread else _said(each.value) for each in binding.entries)
+        each_of = f" for each of {binding.loop}" if binding.loop else ""
+        return f"[{inner}{each_of}]{_said_path(binding.path)}"
+    return "how the run went"
+
+
+def _said_operation(binding: OperationBinding) -> str:
+    operands, name = [_said(each) for each in binding.operands], binding.operator.value
+    between = len(operands) == 2 and (not name.isidentifier() or name in ("and", "or", "in", "is"))
+    return f"({f' {name} '.join(operands)})" if between else f"{name}({', '.join(operands)})"
+
+
+def _said_path(path: Sequence[Access]) -> str:
+    return "".join(
+        f".{access.key}" if access.kind == "attribute" else f"[{in_one_line(access.key)}]" for access in path
     )

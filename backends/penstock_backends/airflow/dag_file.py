@@ -22,38 +22,23 @@ literals stand in the table ``CALLS``.
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
-import heapq
 import inspect
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from graphlib import TopologicalSorter
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from penstock.spec import (
-    Binding,
-    Group,
-    Node,
-    OutputBinding,
-    ParameterBinding,
-    ParameterSpec,
-    PipelineSpec,
-    RecordBinding,
-    Task,
-    TypeKind,
-    TypeSpec,
-    tasks,
-    walk,
-)
+from penstock.spec import Branch, Gate, Group, Loop, ParameterSpec, PipelineSpec, Task, TypeKind, TypeSpec, walk
 from penstock_backends.airflow import attempt
-from penstock_backends.airflow.comments import said_call
-from penstock_backends.airflow.references import is_whole, node_of, parts, referring
-from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name, free_name
+from penstock_backends.airflow.comments import said_unit
+from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
 from penstock_backends.airflow.settings import task_options, varies
 from penstock_backends.airflow.source import arguments, ascii_id, docstring, identifier, literal, names_relied_on, table
-from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, xcom_key
+from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, task_id
+from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
-from penstock_backends.lowering import dependencies, flatten_groups
+from penstock_backends.lowering import Unit, program_of
 from penstock_backends.rendering import harness_source, header, python_template
 
 _FLOAT = schema_of(TypeSpec(kind=TypeKind.FLOAT))
@@ -64,11 +49,6 @@ def dag_id(pipeline: PipelineSpec) -> str:
     return ascii_id(pipeline.name)
 
 
-def task_id(node: str) -> str:
-    """A node's id, or where Airflow does not take that, one like it."""
-    return ".".join(map(ascii_id, node.split(".")))
-
-
 class Function(NamedTuple):
     """A task function, its parts as source text."""
 
@@ -76,8 +56,8 @@ class Function(NamedTuple):
     options: str
     parameters: list[str]
     doc: str
-    call: str
-    arguments: list[str]
+    comments: list[str]
+    body: str
 
 
 class DagFile:
@@ -88,16 +68,17 @@ class DagFile:
     ) -> None:
         self.pipeline, self.airflow, self.artifact_root = pipeline, airflow, artifact_root
         self.start_date, self.pool = start_date, pool
-        self.tasks = {task.id: task for task in tasks(flatten_groups(pipeline).body)}
-        self.steps = {step.id: step for step in pipeline.steps}
-        self.groups = dict(_groups_of(pipeline.body, ()))
+        self.layout = Layout(program_of(pipeline))
+        self.program = self.layout.program
+        self.units = tuple(self.program.by_id.values())
         self.descriptions = {node.id: node.description for node in walk(pipeline.body) if isinstance(node, Group)}
-        self.after = {task.id: self._order_only(task) for task in self.tasks.values()}
-        self.varying = any(varies(task.settings.retry) for task in self.tasks.values())
-        self.packages = any(task.settings.packages is not None for task in self.tasks.values())
-        self.timed = any(task.settings.timeout is not None for task in self.tasks.values())
-        rows = {task.id: renamed_row(self.steps[task.step]) for task in self.tasks.values()}
+        settings = [unit.task.settings for unit in self.units]
+        self.varying = any(varies(each.retry) for each in settings)
+        self.packages = any(each.packages is not None for each in settings)
+        self.timed = any(each.timeout is not None for each in settings)
+        rows = {unit.id: renamed_row(unit.step) for unit in self.units}
         self.renamed = {id_: row for id_, row in rows.items() if row}
+        self.needs = needs_of(self.layout)
         self.code = python_template(
             "airflow_runtime.py.jinja",
             major=airflow,
@@ -106,8 +87,18 @@ class DagFile:
             varying=self.varying,
             timed=self.timed,
             renamed=bool(self.renamed),
+            pipeline=literal(pipeline.name),
+            time_limit=pipeline.timeout,
+            needs=self.needs,
         )
-        self.names, self.results = self._python_names()
+        taken = {
+            *names_relied_on(self.code),
+            *FILE,
+            *PYTHON,
+            *(f"{identifier(id_)}_group" for id_ in self.descriptions),
+        }
+        self.names = names_of(self.layout, taken)
+        self.wiring = Wiring(self.layout, self.names, taken, self.descriptions)
 
     def text(self, target: str) -> str:
         """The file; ``target`` is what to compile to, to make it again."""
@@ -122,10 +113,10 @@ class DagFile:
             uses_floats=any("**FLOAT" in line for line in dag_arguments),
             policies=self.varying and self.airflow == 3,
             dag_arguments=dag_arguments,
-            functions=[self._function(task) for task in self.tasks.values()],
-            wiring=[*self._task_calls(), *self._edges()],
+            functions=list(self._functions()),
+            wiring=list(self.wiring.lines()),
             code=self.code,
-            calls=table({task.id: call_row(task, self.airflow) for task in self.tasks.values()}),
+            calls=table({unit.id: call_row(self.layout, unit, self.airflow) for unit in self.units}),
             parameters=table({each.name: parameter_row(each) for each in self.pipeline.parameters}),
             steps=table({step.id: step_row(step) for step in self.pipeline.steps}),
             renamed=table(self.renamed) if self.renamed else "",
@@ -139,18 +130,24 @@ class DagFile:
     def _version(self) -> str:
         if self.airflow == 2:
             return "2.10 or newer, below 3"
-        return "3.3 or newer (for RetryPolicy)" if self.varying else "3.0 or newer"
+        if self.varying:
+            return "3.3 or newer (for RetryPolicy)"
+        return "3.2 or newer" if self._exceptions() else "3.0 or newer"
 
     def _requirements(self) -> list[str]:
-        steps = (self.steps[task.step] for task in self.tasks.values() if task.settings.packages is None)
+        steps = (unit.step for unit in self.units if unit.task.settings.packages is None)
         return sorted({requirement for step in steps for requirement in step.requirements})
+
+    def _exceptions(self) -> list[str]:
+        names = ["AirflowFailException"] if "final" in self.needs else []
+        return [*names, "AirflowSkipException"] if "skips" in self.needs else names
 
     def _imports(self) -> list[str]:
         modules = ["json", "logging", "os", "select", "shutil", "signal", "subprocess", "sys", "tempfile", "uuid"]
         modules += ["fcntl", "hashlib"] if self.packages else []
         modules += ["random"] if self.varying else []
         modules += ["time"] if self.varying and self.airflow == 2 else []
-        retried = any(task.settings.retry and task.settings.retry.max_retries for task in self.tasks.values())
+        retried = any(unit.task.settings.retry and unit.task.settings.retry.max_retries for unit in self.units)
         return [
             *(f"import {name}" for name in sorted(modules)),
             *(["from datetime import timedelta"] if self.timed or retried else []),
@@ -162,16 +159,22 @@ class DagFile:
         ]
 
     def _airflow_imports(self) -> list[str]:
+        tasks = ["task", "task_group"] if self.layout.blocks else ["task"]
         if self.airflow == 3:
             names = ["DAG"]
             names += ["Param"] if self.pipeline.parameters else []
             names += ["RetryDecision", "RetryPolicy"] if self.varying else []
             names += ["TaskGroup"] if self.descriptions else []
-            return [f"from airflow.sdk import {', '.join([*names, 'get_current_context', 'task'])}"]
+            raised = ", ".join(self._exceptions())
+            return [
+                f"from airflow.sdk import {', '.join([*names, 'get_current_context', *tasks])}",
+                *([f"from airflow.sdk.exceptions import {raised}"] if raised else []),
+            ]
+        raised = ", ".join([*self._exceptions(), *(["AirflowTaskTimeout"] if self.timed else [])])
         return [
             "from airflow import DAG",
-            "from airflow.decorators import task",
-            *(["from airflow.exceptions import AirflowTaskTimeout"] if self.timed else []),
+            f"from airflow.decorators import {', '.join(tasks)}",
+            *([f"from airflow.exceptions import {raised}"] if raised else []),
             *(["from airflow.models.param import Param"] if self.pipeline.parameters else []),
             "from airflow.operators.python import get_current_context",
             *(["from airflow.utils.task_group import TaskGroup"] if self.descriptions else []),
@@ -199,113 +202,78 @@ class DagFile:
             lines = [f"        {literal(each.name)}: {_param(each)},\n" for each in pipeline.parameters]
             yield "params={\n" + "".join(lines) + "    }"
 
-    def _function(self, task: Task) -> Function:
-        step, name = self.steps[task.step], self.names[task.id]
-        inputs = referring(task)
-        group = self.groups[task.id][-1] if self.groups[task.id] else ""
-        own_id = task_id(task.id.removeprefix(f"{group}."))
+    def _functions(self) -> Iterator[Function]:
+        for unit in self.units:
+            lists_places = self.layout.places.get(unit.id, "")
+            if lists_places and unit.role != "main":
+                yield self._places(unit, lists_places)
+            yield self._function(unit)
+            if lists_places and unit.role == "main":
+                yield self._places(unit, lists_places)
+        if self.layout.watcher:
+            yield self._added(
+                self.layout.watcher,
+                "one_failed",
+                "Fails, and with it the run, where a task failed: those that run in spite of that would hide it.",
+                'raise AirflowFailException("a task failed")',
+            )
+
+    def _places(self, unit: Unit, id_: str) -> Function:
+        what = unit.id if unit.role == "rollback" else f"{unit.id}_body"
+        last_first = ", the last first" if unit.role == "rollback" else ""
+        doc = f"Lists the items that `{what}` is for, by their numbers{last_first}."
+        return self._added(id_, "all_done", doc, f"return places_of({literal(unit.id)})")
+
+    def _added(self, id_: str, rule: str, doc: str, body: str) -> Function:
+        """A function for what no node of the pipeline stands for."""
+        name, group = self.names.functions[id_], self.wiring.group_of(id_)
+        own_id = task_id(id_.removeprefix(f"{group}.") if group else id_)
         options = [] if own_id == name else [f"task_id={literal(own_id)}"]
-        options += task_options(task, self.airflow)
-        options += ["multiple_outputs=True"] if has_names(step) else []
+        options.append(f"trigger_rule={literal(rule)}")
+        return Function(name, arguments(options, 4, len("    @task")), [], docstring(doc, 8), [], body)
+
+    def _function(self, unit: Unit) -> Function:
+        name = self.names.functions[unit.id]
+        inputs = list(self.layout.handed(unit))
+        groups = () if unit.loops else self.layout.groups(unit)
+        own_id = task_id(unit.id.removeprefix(f"{groups[-1]}.") if groups else unit.id)
+        options = [] if own_id == name else [f"task_id={literal(own_id)}"]
+        options += task_options(self.layout, unit, self.airflow)
+        options += ["multiple_outputs=True"] if has_names(unit.step) else []
+        mapped = ["index"] if unit.loops and unit.role != "main" else []  # a mapped task, not one of a mapped group
+        said = unit.step.description.strip() if isinstance(unit.node, Task) else ""
+        given = [literal(unit.id), *(f"{each}={argument_name(each)}" for each in inputs)]
         return Function(
             name,
             arguments(options, 4, len("    @task")) if options else "",
-            [argument_name(each) for each in inputs],
-            docstring(step.description, 8) if step.description.strip() else "",
-            said_call(task),
-            [literal(task.id), *(f"{each}={argument_name(each)}" for each in inputs)],
+            [*mapped, *(argument_name(each) for each in inputs)],
+            docstring(said, 8) if said else "",
+            list(said_unit(self.program, unit)),
+            f"return run_step({', '.join(given)})",
         )
-
-    def _task_calls(self) -> Iterator[str]:
-        """The calls, each after those whose results it takes, inside of the groups that they belong to."""
-        ordered = _in_order(self.tasks)
-        reentered = _reentered([self.groups[id_] for id_ in ordered])
-        opened: set[str] = set()
-        path: tuple[str, ...] = ()
-        for id_ in ordered:
-            pairs = zip(path, self.groups[id_], strict=False)
-            depth = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
-            path = self.groups[id_]
-            for level in range(depth, len(path)):
-                yield "    " * level + self._with_group(path[level], path[level] in reentered, path[level] in opened)
-                opened.add(path[level])
-            yield "    " * len(path) + self._task_call(self.tasks[id_], 4 + 4 * len(path))
-
-    def _with_group(self, id_: str, named: bool, again: bool) -> str:
-        variable = f"{identifier(id_)}_group"
-        if again:
-            return f"with {variable}:"
-        description = self.descriptions[id_]
-        tooltip = f", tooltip={literal(_first_line(description))}" if description.strip() else ""
-        own_id = literal(task_id(id_.rpartition(".")[2]))
-        return f"with TaskGroup({own_id}{tooltip}){f' as {variable}' if named else ''}:"
-
-    def _task_call(self, task: Task, indent: int) -> str:
-        given = [self._argument(argument_name(name), each, indent + 4) for name, each in referring(task).items()]
-        start = f"{self.results[task.id]} = " if self.results[task.id] else ""
-        start += self.names[task.id]
-        return start + arguments(given, indent, indent + len(start))
-
-    def _argument(self, name: str, binding: Binding, indent: int) -> str:
-        if isinstance(binding, (ParameterBinding, OutputBinding)) or is_whole(binding):
-            return f"{name}={self._part(next(parts(binding)))}"
-        items = [self._part(each) for each in parts(binding)]
-        return f"{name}={arguments(items, indent, indent + len(name) + 2, '[]')}"
-
-    def _part(self, part: ParameterBinding | OutputBinding | RecordBinding) -> str:
-        if isinstance(part, ParameterBinding):
-            return f"dag.param({literal(part.name)})"
-        if isinstance(part, RecordBinding):
-            return self.results[node_of(part)]
-        named = has_names(self.steps[self.tasks[part.node].step])
-        return self.results[part.node] + (f"[{literal(xcom_key(part.output))}]" if named else "")
-
-    def _edges(self) -> Iterator[str]:
-        """The lines for what tasks wait for beside the outputs that they take."""
-        lines = [
-            f"{names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'} >> {self.results[id_]}"
-            for id_, names in ((id_, [self.results[other] for other in after]) for id_, after in self.after.items())
-            if names
-        ]
-        if lines:
-            yield from ("", *lines)
-
-    def _order_only(self, task: Task) -> list[str]:
-        """What a task is ``after``, without what is before that, or before its data, anyway."""
-        after = [other for other in task.after if other not in dependencies(task)]
-        if not after:
-            return []
-        seen: set[str] = set()
-        waiting = [before for start in (*after, *dependencies(task)) for before in self._before(start)]
-        while waiting:
-            id_ = waiting.pop()
-            if id_ not in seen:
-                seen.add(id_)
-                waiting += self._before(id_)
-        return [other for other in after if other not in seen]
-
-    def _before(self, id_: str) -> tuple[str, ...]:
-        return (*dependencies(self.tasks[id_]), *self.tasks[id_].after)
-
-    def _python_names(self) -> tuple[dict[str, str], dict[str, str]]:
-        """For each task its function's name, and the name of its call's result (empty where nothing refers to it)."""
-        taken = {
-            *names_relied_on(self.code),
-            *FILE,
-            *PYTHON,
-            *(f"{identifier(id_)}_group" for id_ in self.descriptions),
-        }
-        wanted = {other for task in self.tasks.values() for other in dependencies(task)}
-        wanted |= {other for after in self.after.values() for other in after}
-        wanted |= {id_ for id_, after in self.after.items() if after}
-        names = {id_: free_name(identifier(id_), taken) for id_ in self.tasks}
-        results = {
-            id_: free_name(f"{names[id_].rstrip('_')}_task", taken) if id_ in wanted else "" for id_ in self.tasks
-        }
-        return names, results
 
 
 # --- parts ---
+
+
+def needs_of(layout: Layout) -> frozenset[str]:
+    """The parts of the code that runs a step which a DAG needs beyond those that every DAG does."""
+    program, units = layout.program, layout.program.by_id.values()
+    rules = {layout.rule(unit) for unit in units}
+    gated = any(isinstance(unit.node, Gate) or unit.task.checks for unit in units)
+    found = {
+        "decides": any(isinstance(unit.node, Branch) for unit in units),
+        "loops": any(isinstance(unit.node, Loop) for unit in units),
+        "nested": bool(layout.places),
+        "skips": any(unit.arms for unit in units) or rules != {""},
+        "waits": "all_done" in rules,
+        "gates": gated,
+        "ends": bool(layout.endings),
+        "rollbacks": bool(program.rollbacks),
+        "final": gated or "all_done" in rules or program.pipeline.timeout is not None,
+    }
+    found["place"] = any(found[each] for each in ("loops", "skips", "waits")) or program.pipeline.timeout is not None
+    return frozenset(name for name, is_needed in found.items() if is_needed)
 
 
 def _param(parameter: ParameterSpec) -> str:
@@ -330,42 +298,6 @@ def _first_line(text: str) -> str:
 
 
 def _below_imports(source: str) -> str:
-    lines = source.splitlines(keepends=True)
-    last = max(index for index, line in enumerate(lines) if line.startswith(("import ", "from ")))
-    return "".join(lines[last + 1 :])
-
-
-def _groups_of(body: Iterable[Node], above: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each task's id with the ids of the groups that hold it, outermost first."""
-    for node in body:
-        if isinstance(node, Task):
-            yield node.id, above
-        else:
-            yield from _groups_of(node.body, (*above, node.id))
-
-
-def _in_order(by_id: Mapping[str, Task]) -> list[str]:
-    """The ids so that each comes after those it takes data from, and else in the author's order."""
-    place = {id_: index for index, id_ in enumerate(by_id)}
-    sorter = TopologicalSorter({id_: dependencies(task) for id_, task in by_id.items()})
-    sorter.prepare()
-    ready: list[tuple[int, str]] = []
-    ordered: list[str] = []
-    while sorter.is_active():
-        for id_ in sorter.get_ready():
-            heapq.heappush(ready, (place[id_], id_))
-        ordered.append(heapq.heappop(ready)[1])
-        sorter.done(ordered[-1])
-    return ordered
-
-
-def _reentered(paths: Iterable[tuple[str, ...]]) -> set[str]:
-    """The groups that are left and entered again on the way along the tasks' groups."""
-    left: set[str] = set()
-    found: set[str] = set()
-    before: tuple[str, ...] = ()
-    for path in paths:
-        left |= set(before) - set(path)
-        found |= left & set(path)
-        before = path
-    return found
+    imports = (each for each in ast.parse(source).body if isinstance(each, (ast.Import, ast.ImportFrom)))
+    last = max(each.end_lineno or each.lineno for each in imports)
+    return "".join(source.splitlines(keepends=True)[last:])

@@ -7,34 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.spec import (
-    Binding,
-    MappingBinding,
-    OutputBinding,
-    ParameterBinding,
-    RecordBinding,
-    SequenceBinding,
-    Task,
-    references,
-)
+from penstock import spec
+from penstock.spec import Binding, OutputBinding, ParameterBinding, RecordBinding, references
 
 
 def parts(binding: Binding) -> Iterator[ParameterBinding | OutputBinding | RecordBinding]:
     """Parameters, outputs, and the whole results of tasks (as records), at any depth."""
-    if isinstance(binding, (ParameterBinding, OutputBinding)):
+    if isinstance(binding, (ParameterBinding, OutputBinding)) or (
+        isinstance(binding, RecordBinding) and is_whole(binding)
+    ):
         yield binding
-    elif isinstance(binding, RecordBinding):
-        if is_whole(binding):
-            yield binding
-        else:
-            for _, item in binding.fields:
-                yield from parts(item)
-    elif isinstance(binding, SequenceBinding):
-        for item in binding.items:
-            yield from parts(item)
-    elif isinstance(binding, MappingBinding):
-        for _, item in binding.items:
-            yield from parts(item)
+    else:
+        for part in spec.parts(binding):
+            yield from parts(part)
 
 
 def is_whole(binding: Binding) -> bool:
@@ -55,8 +40,3 @@ def _owner(name: str, binding: Binding) -> str | None:
 def node_of(record: RecordBinding) -> str:
     """The task whose whole result a record is."""
     return next(ref.node for ref in references(record) if isinstance(ref, OutputBinding))
-
-
-def referring(task: Task) -> dict[str, Binding]:
-    """A task's inputs that take something from a parameter or another task."""
-    return {name: binding for name, binding in task.inputs if any(references(binding))}

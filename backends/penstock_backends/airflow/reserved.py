@@ -22,6 +22,8 @@ FILE = frozenset(
     {
         *(
             "ATTEMPT",
+            "AirflowFailException",
+            "AirflowSkipException",
             "Backoff",
             "CALLS",
             "DAG",
@@ -39,9 +41,12 @@ FILE = frozenset(
             "TaskGroup",
             "annotations",
             "dag",
+            "index",
             "pendulum",
             "random",
             "task",
+            "task_group",
+            "tasks",
             "timedelta",
         ),
     }

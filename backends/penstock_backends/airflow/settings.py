@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from penstock.spec import RetrySpec, Task
-from penstock_backends.airflow.source import number, timedelta
+from penstock.spec import Loop, RetrySpec, Task
+from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.source import literal, number, timedelta
+from penstock_backends.lowering import Program, Unit
 
 SETUP_SECONDS = 600.0
 """What installing a virtual environment may take beyond an attempt's own timeout."""
@@ -36,9 +38,15 @@ def delays(retry: RetrySpec) -> dict[str, float]:
     return given | ({"jitter": number(retry.jitter)} if retry.jitter else {})
 
 
-def task_options(task: Task, airflow: Literal[3, 2]) -> Iterator[str]:
-    """The arguments of ``@task`` that say how often and how long it runs."""
-    settings, retry = task.settings, task.settings.retry
+def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator[str]:
+    """The arguments of ``@task`` that say when, how often and how long it runs."""
+    task, settings, retry = unit.task, unit.task.settings, unit.task.settings.retry
+    rule = layout.rule(unit)
+    if rule:
+        yield f"trigger_rule={literal(rule)}"
+    at_once = _at_once(layout.program, unit)
+    if at_once is not None:
+        yield f"max_active_tis_per_dagrun={at_once}"
     if retry is not None and retry.max_retries:
         yield f"retries={retry.max_retries}"
         yield f"retry_delay={timedelta(first_delay(retry))}"
@@ -47,6 +55,15 @@ def task_options(task: Task, airflow: Literal[3, 2]) -> Iterator[str]:
             yield f"retry_policy=Backoff({', '.join(f'{name}={value!r}' for name, value in given.items())})"
     if settings.timeout is not None:
         yield f"execution_timeout={timedelta(settings.timeout + overhead(task, airflow))}"
+
+
+def _at_once(program: Program, unit: Unit) -> int | None:
+    """How many instances of a unit may run at a time, where that is bounded; what is rolled back is so in order."""
+    if unit.loops and unit.role != "main":
+        return 1
+    nodes = (program.by_id[loop].node for loop in unit.loops)
+    bounds = [node.parallelism for node in nodes if isinstance(node, Loop) and node.parallelism is not None]
+    return min(bounds, default=None)
 
 
 def overhead(task: Task, airflow: Literal[3, 2]) -> float:

@@ -59,6 +59,11 @@ def in_one_line(value: object) -> str:
     return repr(value)
 
 
+def one_line(text: str) -> str:
+    """A text for a comment: on one line, with nothing in it that an editor hides."""
+    return _HIDDEN.sub(_escape, " ".join(text.split()))
+
+
 def table(rows: Mapping[str, Any]) -> str:
     """A dict as a literal, at least a line to each of its entries."""
     lines = [f"    {literal(key)}: {literal(row, 4, 8 + len(key))},\n" for key, row in rows.items()]

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from penstock.spec import ParameterSpec, StepSpec, Task
+from penstock.spec import ITEMS, ParameterSpec, StepSpec
+from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.settings import delays, first_delay, varies
 from penstock_backends.airflow.source import ascii_id, number
 from penstock_backends.json_schema import holds_record, plain_default
-from penstock_backends.lowering import arguments_of, kind_of, step_part
+from penstock_backends.lowering import Unit, arguments_of, kind_of, outputs_of, standing_of, step_part
 
 
-def call_row(task: Task, airflow: Literal[3, 2]) -> dict[str, Any]:
-    """A row of CALLS: the step that a task calls, with what, and how."""
-    settings, retry = task.settings, task.settings.retry
-    row: dict[str, Any] = {"step": task.step, "arguments": _pruned(arguments_of(task))}
+def task_id(node: str) -> str:
+    """A node's id, or where Airflow does not take that, one like it."""
+    return ".".join(map(ascii_id, node.split(".")))
+
+
+def call_row(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> dict[str, Any]:
+    """A row of CALLS: the step that a task calls, with what, and how; then where it stands among the others."""
+    settings, retry = unit.task.settings, unit.task.settings.retry
+    row: dict[str, Any] = {"step": unit.task.step, "arguments": arguments_of(unit.task)}
     if settings.env:
         row["env"] = dict(settings.env)
     if settings.timeout is not None:
@@ -24,7 +30,22 @@ def call_row(task: Task, airflow: Literal[3, 2]) -> dict[str, Any]:
         row["packages"] = list(settings.packages)
     if airflow == 2 and retry is not None and varies(retry):
         row["backoff"] = {"waited": number(first_delay(retry)), **delays(retry)}
-    return row
+    return {**row, **_standing_row(layout, unit)}
+
+
+def _standing_row(layout: Layout, unit: Unit) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "outputs": outputs_of(unit) if unit.step.id == ITEMS else [],
+        **standing_of(layout.program, unit),
+        "loops": list(unit.loops),
+        "over": task_id(layout.over(unit)),
+        "pulls": list(layout.pulled(unit)),
+        "waits": list(layout.program.waits_for(unit)) if layout.rule(unit) == "all_done" else [],
+        "role": unit.role if unit.role != "main" else "",
+        "undoes": unit.node.id if unit.role == "rollback" else "",
+        "task": task_id(unit.id) if task_id(unit.id) != unit.id else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def parameter_row(parameter: ParameterSpec) -> dict[str, Any]:
@@ -55,13 +76,17 @@ def has_names(step: StepSpec) -> bool:
     return step.returns.kind in ("tuple", "namedtuple", "dataclass")
 
 
+# XComs that Airflow, or the emitted code, has a meaning for.
+_OWN_KEYS = re.compile(r"(return_value|gates|step_metrics|step_error|step_state)_*")
+
+
 def xcom_key(output: str) -> str:
     """The XCom key of a named output: its name, unless that is one that means something else."""
-    return ascii_id(f"{output}_" if re.fullmatch(r"(return_value|step_metrics)_*", output) else output)
+    return ascii_id(f"{output}_" if _OWN_KEYS.fullmatch(output) else output)
 
 
 def _pruned(value: Any) -> Any:
-    """A binding or a type without its empty parts, which mean nothing to the harness; values are left alone."""
+    """A type without its empty parts, which mean nothing to the harness; values are left alone."""
     if isinstance(value, list):
         return [_pruned(item) for item in value]
     if not isinstance(value, dict) or value.get("kind") == "literal":
