@@ -831,13 +831,13 @@ class Inputs:
         loop = binding.get("loop")
         if loop and self._of_node(loop):
             return self._of_node(loop)
+        members, around = self.members.get(loop or "", ()), self.index[: self.depths.get(loop or "", 0)]
+        if any(name in members and index[: len(around)] == around for name, index in self._failed):
+            return "upstream_failed"
         for _ in self._turns(loop):
-            members = self.members.get(loop or "", ())
-            failed = any(name in members and index[: len(self.index)] == self.index for name, index in self._failed)
             states = [_worst(map(self._of_arm, entry.get("when", ()))) for entry in binding["entries"]]
             added = [entry for entry, state in zip(binding["entries"], states) if not state]
-            states += [self.state(entry["value"]) for entry in added]
-            if failed or "upstream_failed" in states:
+            if "upstream_failed" in states + [self.state(entry["value"]) for entry in added]:
                 return "upstream_failed"
         return ""
 
