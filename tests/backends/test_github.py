@@ -22,7 +22,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import CompileError, Resources, Retry, Schedule, current_attempt, log_metric, pipeline, step
+from penstock import (
+    CompileError,
+    Resources,
+    Retry,
+    RunStatus,
+    Schedule,
+    current_attempt,
+    flow,
+    log_metric,
+    pipeline,
+    step,
+)
 from penstock.harness import StepError
 from penstock_backends.github import GithubOptions, actions
 from penstock_backends.github.cron import cron_problem
@@ -524,6 +535,269 @@ def test_the_program_shows_the_authors_source_as_it_was_written() -> None:
     assert "\ndef plus(a: int, b: int) -> int:\n    return a + b\n" in text
 
 
+# --- branches, loops, gates and the end of a run ----------------------------------------------------------------------
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def shifted(number: int, by: int = 0) -> int:
+    if number == by:
+        raise ValueError(f"{number} is too much")
+    return number - by
+
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@step
+def taken_back(number: int) -> None:
+    print(f"took back {number}")
+
+
+@step
+def told(status: RunStatus) -> str:
+    return f"{status.pipeline} {status.state} {status.failures}"
+
+
+@pipeline(on_failure=told.with_options(name="page"), on_exit=told, timeout=3600)
+def structured(count: int = 5, by: int = -1, floor: int = 3) -> int:
+    values = numbers(count)
+    assert total(values) >= floor, "too few | ${{ github.token }}"
+    if count > 4:
+        moved = [shifted.with_options(rollback=taken_back)(value, by) for value in flow.parallel(values, 2)]
+    else:
+        moved = [shifted.with_options(name="kept")(value) for _ in values for value in numbers(count) if value != 1]
+    return total(moved)
+
+
+def test_a_branch_a_loop_and_a_gate_are_jobs_called_by_the_authors_words() -> None:
+    jobs = workflow_of(structured.compile("github"))["jobs"]
+    assert {name: job["name"] for name, job in jobs.items() if ":" in job["name"] or "[" in job["name"]} == {
+        "assert": "assert: total(values) >= floor",
+        "if": "if: count > 4",
+        "for": "for: flow.parallel(values, 2)",
+        "shifted": "shifted[${{ matrix.index }}]",
+        "for_2": "for_2: values",
+        "for_3": "for_3: numbers(count)",
+        "numbers_2": "numbers_2[${{ matrix.index }}]",
+        "if_2": "if_2: value != 1",
+        "kept": "kept[${{ matrix.index }}]",
+    }
+
+
+def test_a_job_says_in_the_authors_words_when_it_runs() -> None:
+    text = structured.compile("github")[".github/workflows/structured.yml"]
+    notes = re.findall(r"\n  ([\w-]+):\n((?:    # .*\n)+)", text)
+    assert {job: re.findall("# (.*)", said) for job, said in notes} == {
+        "for": ["if count > 4"],
+        "shifted": ["for each of flow.parallel(values, 2)", "if count > 4"],
+        "for_2": ["unless count > 4"],
+        "numbers_2": ["for each of values", "unless count > 4"],
+        "for_3": ["for each of values", "unless count > 4"],
+        "if_2": ["for each of values", "for each of numbers(count)", "unless count > 4"],
+        "kept": ["for each of values", "for each of numbers(count)", "unless count > 4", "if value != 1"],
+        "taken_back": ["undoes shifted where the run failed"],
+        "page": ["where the run failed"],
+        "told": ["at the end of every run"],
+    }
+
+
+def test_an_arm_runs_where_its_condition_is_what_it_stands_under() -> None:
+    jobs = workflow_of(structured.compile("github"))["jobs"]
+    assert "needs.if.outputs.holds == 'true'" in jobs["for"]["if"]
+    assert "needs.if.outputs.holds == 'false'" in jobs["for_2"]["if"]
+
+
+def test_a_loop_is_a_matrix_of_which_one_failure_ends_no_other() -> None:
+    jobs = workflow_of(structured.compile("github"))["jobs"]
+    assert {name: job["strategy"] for name, job in jobs.items() if "strategy" in job} == {
+        name: {"fail-fast": False, **bound, "matrix": {"index": f"${{{{ fromJSON({list_} || '[]') }}}}"}}
+        for name, bound, list_ in (
+            ("shifted", {"max-parallel": 2}, "needs.for.outputs.count > 0 && needs.for.outputs.indices"),
+            ("numbers_2", {}, "needs.for_2.outputs.count > 0 && needs.for_2.outputs.indices"),
+            ("kept", {}, "needs.for_3.outputs.count > 0 && needs.for_3.outputs.indices"),
+        )
+    }
+
+
+@pipeline
+def bounded_body(count: int = 4) -> list[int]:
+    found = []
+    for value in flow.parallel(numbers(count), 2):
+        found.append(shifted.with_options(name="one_way")(value, -1))
+        shifted.with_options(name="other_way")(value, -2)
+    return found
+
+
+def test_the_jobs_of_a_bounded_loop_wait_for_each_other() -> None:
+    jobs = workflow_of(bounded_body.compile("github"))["jobs"]
+    assert jobs["other_way"]["needs"] == ["for", "one_way"]
+    assert "one_way" not in jobs["other_way"]["if"]
+
+
+def test_what_has_no_structure_around_it_is_left_to_githubs_own_rule() -> None:
+    jobs = workflow_of(structured.compile("github"))["jobs"]
+    assert {name for name, job in jobs.items() if "if" not in job} == {
+        "start--clock", "numbers", "total", "assert", "if"
+    }  # fmt: skip
+
+
+def test_the_end_of_a_run_waits_for_all_of_it_in_order() -> None:
+    jobs = workflow_of(structured.compile("github"))["jobs"]
+    last = ["taken_back", "page", "told"]
+    main = [name for name in jobs if name not in (*last, "start--clock")]
+    assert [jobs[name]["needs"] for name in last] == [main, [*main, "taken_back"], [*main, "taken_back", "page"]]
+    assert jobs["told"]["if"] == "${{ always() }}"
+
+
+def test_the_program_defines_no_name_twice() -> None:
+    """A name of the harness that is taken again would be called in its place."""
+    tree = ast.parse(structured.compile("github")[".github/penstock/structured.py"])
+    names = [each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.ClassDef))]
+    names += [
+        target.id
+        for each in tree.body
+        if isinstance(each, ast.Assign)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_more_items_than_a_matrix_takes_are_shared_among_its_jobs(tmp_path: Path) -> None:
+    program = program_of(structured.compile("github"), tmp_path)
+    items = [str(number) for number in range(300)]
+    grouped = program.grouped(items)
+    assert len(grouped) == 150
+    assert (grouped[0], grouped[-1]) == ("0~1", "298~299")
+    assert program.grouped(items[:256]) == items[:256]
+    assert program.grouped([]) == []
+
+
+def _kept(program: types.ModuleType, stem: str, run: int, **result: Any) -> None:
+    folder = Path("made") / str(run)
+    program.write_result(folder, {"outputs": {}, **result, "run": run})
+    program.OUTPUTS = program.INPUTS
+    program.pack(stem, folder)
+
+
+def test_what_an_earlier_attempt_of_the_run_left_counts_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = program_of(structured.compile("github"), tmp_path)
+    entry = {"inputs": {"shifted": "shifted", "for": "for"}}
+    _kept(program, "for", 1, outputs={"items": [0, 1, 2]})
+    _kept(program, "shifted.0", 1, outputs={"output": 1})
+    _kept(program, "shifted.0.failed", 2, error="the second time")
+    _kept(program, "shifted.1.failed", 1, error="the first time")
+    _kept(program, "shifted.1", 2, outputs={"output": 2})
+    monkeypatch.setenv("PENSTOCK_NEEDS", json.dumps({job: {"result": "success"} for job in ("for", "shifted")}))
+    outputs, states = program.received(entry, tmp_path / "inputs")
+    assert outputs == {"for": {"items": [0, 1, 2]}, "shifted[1]": {"output": 2}}
+    assert states == {"shifted[0]": "failed", "shifted[2]": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("result", "lost", "state"),
+    [("failure", "", "failed"), ("skipped", "", "skipped"), ("skipped", "shifted", "upstream_failed")],
+)
+def test_an_item_without_a_word_of_its_own_is_judged_by_its_job(
+    result: str, lost: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = program_of(structured.compile("github"), tmp_path)
+    _kept(program, "for", 1, outputs={"items": [0]})
+    monkeypatch.setenv("PENSTOCK_NEEDS", json.dumps({"for": {"result": "success"}, "shifted": {"result": result}}))
+    monkeypatch.setenv("PENSTOCK_LOST", lost)
+    _, states = program.received({"inputs": {"shifted": "shifted", "for": "for"}}, tmp_path / "inputs")
+    assert states == {"shifted[0]": state}
+
+
+def test_the_end_of_a_run_hears_of_failures_and_of_jobs_that_left_no_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = program_of(structured.compile("github"), tmp_path)
+    results = {
+        "numbers": "success",
+        "shifted": "failure",
+        "if": "failure",
+        "page": "failure",
+        "start--clock": "success",
+    }
+    monkeypatch.setenv("PENSTOCK_NEEDS", json.dumps({job: {"result": each} for job, each in results.items()}))
+    _kept(program, "shifted.1.failed", 1, error="ValueError: no")
+    _kept(program, "shifted.2.failed", 1, error="not run", state="upstream_failed")
+    _kept(program, "numbers.failed", 1, error="an earlier attempt of the run")
+    failures = {"if": "the job ended without a result", "shifted[1]": "ValueError: no"}
+    assert program.status() == {"pipeline": "structured", "state": "failed", "failures": failures}
+
+
+def test_an_artifact_that_has_expired_is_no_skipped_step(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(structured.compile("github")[".github/penstock/structured.py"])
+    command = [sys.executable, "-I", "program.py", "run", "total"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "the outputs of job numbers are not there: its artifact has expired, or was not downloaded" in ran.stderr
+
+
+def test_a_condition_longer_than_github_evaluates_is_refused() -> None:
+    @pipeline
+    def wide(flag: bool = True) -> int:
+        found = [1]
+        if flag:
+            for number in range(120):
+                name = f"a_step_with_a_name_so_long_that_not_so_many_of_them_will_do_to_fill_it_{number}"
+                found.append(one.with_options(name=name)())
+        return total(found)
+
+    said = refusal(wide)
+    assert [re.sub(r"[\d,]{6}", "N", each) for each in said] == [
+        "P546: the condition of `total` would be N characters long; GitHub takes N"
+    ]
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("github")
+def test_a_failed_run_on_act_is_taken_back_told_and_shows_its_gates(tmp_path: Path) -> None:
+    files = structured.compile("github", python_version=PYTHON)
+    # Two items for each job of a matrix, so that this is tried without 257 items.
+    files = {path: text.replace("LARGEST_MATRIX = 256", "LARGEST_MATRIX = 3") for path, text in files.items()}
+    ran = github().run(files, ".github/workflows/structured.yml", {"by": "3"}, folder=tmp_path)
+    assert ran.state == "failure"
+    assert {job: ran.jobs[job] for job in ("assert", "shifted", "total_2", "taken_back", "page", "told")} == {
+        "assert": "success", "shifted": "failure", "total_2": "skipped", "taken_back": "success", "page": "success",
+        "told": "success",
+    }  # fmt: skip
+    matrices = sorted((each.matrix["index"], each.result) for each in ran.instances if each.job == "shifted")
+    assert matrices == [("0~1", "success"), ("2~3", "failure"), ("4", "success")]
+    assert re.findall(r"took back (-?\d)", ran.log) == ["4", "2", "1", "0"]
+    assert "| <code>total(values) &gt;= floor</code> | passed | <code>" in ran.summary
+    with tarfile.open(ran.artifacts["told"] / "told.tar") as tar:
+        result = json.load(tar.extractfile("result.json"))  # type: ignore[arg-type]
+    assert result["outputs"]["output"] == "structured failed {'shifted[3]': 'ValueError: 3 is too much'}"
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("github")
+def test_a_failed_gate_on_act_shows_value_bound_and_verdict(tmp_path: Path) -> None:
+    files = structured.compile("github", python_version=PYTHON)
+    ran = github().run(files, ".github/workflows/structured.yml", {"count": "2"}, folder=tmp_path)
+    assert (ran.jobs["assert"], ran.jobs["if"], ran.jobs["told"]) == ("failure", "skipped", "success")
+    row = next(line for line in ran.summary.splitlines() if line.startswith("| <code>total(values)"))
+    assert "**failed**" in row
+    assert "= 1" in row
+    assert row.endswith("| too few &#124; ${{ github.token }} |")
+    assert "::error title=assert::gate total(values) >= floor: failed" in ran.log
+
+
 # --- on a runner ------------------------------------------------------------------------------------------------------
 
 
@@ -587,7 +861,9 @@ def test_a_run_on_act_keeps_files_and_says_what_happened(event: str, tmp_path: P
 
 @pytest.mark.engine
 @pytest.mark.xdist_group("github")
-@pytest.mark.parametrize("of", [small, hostile, typed, on_a_runner, large], ids=lambda of: of.name)
+@pytest.mark.parametrize(
+    "of", [small, hostile, typed, on_a_runner, large, structured, bounded_body], ids=lambda of: of.name
+)
 def test_reviewers_linters_have_nothing_to_say(of: Any, tmp_path: Path) -> None:
     runners = [{"labels": ["gpu"], "cpu": 8, "memory_gib": 32, "gpu": 1, "gpu_type": "T4"}]
     files = of.compile("github", runners=runners)

@@ -208,7 +208,7 @@ class Rules:
             loops = self.program.by_id[node].loops
             known = self._fine[loops[-1]] if loops else ()
             causes = [term for term in self._causes.get(node, ()) if term not in known]
-            if loops and causes and _began(node) not in starts:
+            if loops and causes and node not in unit.loops and _began(node) not in starts:
                 yield job_id(node), f"!({_all(_texts(causes))})"
 
 

@@ -1,12 +1,13 @@
-# diagnosis: made by Penstock from pipeline.py, spec 3bffde61a4578753.
+# diagnosis: made by Penstock from pipeline.py, spec 05a47224ec16f693.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:diagnosis --to github
 # ruff: noqa
 # fmt: off
 """Runs one step of the pipeline, as a job of the workflow of the same name: `python PROGRAM run JOB`.
 
-Reads the outputs of earlier jobs from `penstock/inputs/JOB.tar`, writes its own to `penstock/outputs/JOB.tar`. In this file,
-from the top: the author's source, the pipeline's parameters, the jobs, the harness that runs a step, and the command itself.
+Reads the outputs of earlier jobs from `penstock/inputs/JOB.tar`, writes its own to `penstock/outputs/JOB.tar`; in loops
+`JOB.0.tar`, `JOB.0.2.tar`, by the number of the item. In this file, from the top: the author's source, the pipeline's
+parameters, the jobs, the harness that runs a step, and the command itself.
 """
 
 from __future__ import annotations
@@ -228,7 +229,8 @@ STEPS = {
     },
 }
 
-# The jobs: the node of the pipeline that each is, its step and what that is given, and the jobs that outputs come from.
+# The jobs: the node of the pipeline that each is, its step and what that is given, and the jobs that outputs come from;
+# also the loops around it, and what decides whether it runs for an item of theirs.
 JOBS = {
     'load': {
         'node': 'load',
@@ -370,6 +372,8 @@ JOBS = {
     },
 }
 
+PIPELINE, TIMEOUT = 'diagnosis', None  # its name, and the seconds that a run may take, if they are bounded
+
 # --- the harness: Penstock's own code, the same in every program that it makes ---------------------------------------------
 # Runs one step, anywhere: decodes its inputs, calls it, and writes its outputs.
 #
@@ -399,6 +403,7 @@ import importlib.util
 import json
 import linecache
 import math
+import operator
 import os
 import pickle
 import random
@@ -436,8 +441,10 @@ def type_name(cls: type) -> str:
 
 
 def find_type(name: str) -> typing.Any:
-    """The class or function called ``module:qualname``."""
+    """The class or function called ``module:qualname``; ``penstock:...`` is this file's own."""
     module, _, qualname = name.partition(":")
+    if module == "penstock":
+        return globals()[qualname]
     return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
 
 
@@ -1015,6 +1022,7 @@ def _future_flags(statements: Sequence[ast.stmt]) -> int:
 class _Attempt:
     number: int = 1
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    gates: list[Json] = dataclasses.field(default_factory=list)
 
 
 _ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
@@ -1063,14 +1071,65 @@ Model = typing.Annotated[T, ArtifactLabel("Model")]
 Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
 Report = typing.Annotated[T, ArtifactLabel("Report")]
 
-RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "Serializer", "current_attempt", "log_metric")
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """How a run went, for the steps given as ``on_failure`` and ``on_exit``.
+
+    ``state`` is ``succeeded`` or ``failed`` (``cancelled`` where it was stopped); ``failures`` maps the id of each node
+    that failed (``train``, ``train[2]`` for the third item of a loop) to what it said.
+    """
+
+    pipeline: str
+    state: str
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer", "current_attempt", "log_metric")
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def instance(node: str, index: Sequence[int]) -> str:
+    """The name of one run of a node: ``train``, or in loops ``train[2]`` or ``train[2][0]``, outermost item first."""
+    return node + "".join(f"[{each}]" for each in index)
+
+
+def parts_of(name: str) -> tuple[str, tuple[int, ...]]:
+    """The node and the index that `instance` made a name of."""
+    node, *index = name.replace("]", "").split("[")
+    return node, tuple(map(int, index))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an instance stands, and what became of others.
+
+    ``index`` holds the number of its item in each loop around it, outermost first. ``states`` names the instances that
+    gave no outputs, with their states; one that is in neither counts as skipped. ``status`` is a `RunStatus` as JSON.
+    """
+
+    index: tuple[int, ...] = ()
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    status: Json = None
+
+
+class Absent(Exception):  # noqa: N818  # a state, not an error
+    """An instance that was referred to gave nothing; ``state`` says how it ended."""
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(f"{name} is {state}")
+        self.state = state
 
 
 class Inputs:
     """Resolves the bindings of a job.
 
     ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the
-    nodes before this one, by node and output, the ``file`` of each artifact an absolute path. Each is decoded once.
+    instances before this one, by `instance` and output, the ``file`` of each artifact an absolute path. Each is decoded
+    once. Of ``job``, ``depths`` (how many loops there are around a node, where there are any) and ``members`` (the
+    nodes in the body of a loop that is collected) are read.
     """
 
     def __init__(
@@ -1079,41 +1138,306 @@ class Inputs:
         kinds: Mapping[str, Json],
         outputs: Mapping[str, Mapping[str, Json]],
         find: Find = find_type,
+        job: Json = None,
+        place: Place = Place(),
     ) -> None:
         self.parameters, self.kinds, self.outputs, self.find = parameters, kinds, outputs, find
-        self._seen: dict[tuple[str, str], object] = {}
+        self.place, self.index = place, place.index
+        self.depths: Mapping[str, int] = (job or {}).get("depths", {})
+        self.members: Mapping[str, Sequence[str]] = (job or {}).get("members", {})
+        self._failed = [parts_of(name) for name, state in place.states.items() if state in FAILURES]
+        self._seen: dict[tuple[str, str, int], object] = {}
 
     def resolve(self, binding: Json) -> typing.Any:
-        """The value that a binding (see ``penstock.spec.Binding``) stands for."""
+        """The value that a binding (see ``penstock.spec.Binding``) stands for.
+
+        Raises:
+            Absent: it refers to an instance that gave nothing.
+        """
+        value = getattr(self, "_" + binding["kind"])(binding)
+        return functools.reduce(_access, binding.get("path", ()), value)
+
+    def obstacle(self, job: Json) -> str:
+        """Why a job's instance must not run: ``upstream_failed``, ``skipped``, or empty where it may.
+
+        Besides its ``arguments`` it has ``when`` (arms of branches, all of which must run) and ``after`` (nodes, each
+        with how many of the loops around it are this one's, too).
+        """
+        found = [self._of_arm(arm) for arm in job.get("when", ())]
+        found += [self._of_order(node, shared) for node, shared in job.get("after", ())]
+        bounds = [bound for check in job.get("checks", ()) for bound in check["bounds"]]
+        found += [self.state(binding) for binding in (*job["arguments"].values(), *bounds)]
+        return _worst(found)
+
+    def state(self, binding: Json) -> str:
+        """As `obstacle`, of one binding; nothing is decoded."""
         kind = binding["kind"]
-        if kind == "literal":
-            return decode(binding["value"], self.find)
-        if kind in ("parameter", "output"):
-            return functools.reduce(_access, binding.get("path", ()), self._referred(kind, binding))
-        if kind in ("list", "tuple"):
-            return (list if kind == "list" else tuple)([self.resolve(item) for item in binding["items"]])
-        if kind == "dict":
-            return {key: self.resolve(item) for key, item in binding["items"]}
+        if kind == "output":
+            return self._of_node(binding["node"])
+        if kind == "item":
+            return self._of_node(binding["loop"])
+        if kind == "choice":
+            arm = self._of_node(binding["branch"])
+            return arm or self.state(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+        if kind == "collect":
+            return self._of_collection(binding)
+        return _worst(map(self.state, _operands(binding)))
+
+    def holds(self, branch: str) -> bool:
+        """Whether the condition of a branch is true."""
+        return bool(self._wires(branch)["holds"])
+
+    def _of_node(self, node: str) -> str:
+        name = self._name(node)
+        if name in self.outputs:
+            return ""
+        return "upstream_failed" if self.place.states.get(name) in FAILURES else "skipped"
+
+    def _of_arm(self, arm: Json) -> str:
+        return self._of_node(arm["branch"]) or ("" if self.holds(arm["branch"]) is arm["holds"] else "skipped")
+
+    def _of_order(self, node: str, shared: int) -> str:
+        around = self.index[:shared]
+        failed = any(name == node and index[:shared] == around for name, index in self._failed)
+        return "upstream_failed" if failed else ""
+
+    def _of_collection(self, binding: Json) -> str:
+        loop = binding.get("loop")
+        if loop and self._of_node(loop):
+            return self._of_node(loop)
+        members, around = self.members.get(loop or "", ()), self.index[: self.depths.get(loop or "", 0)]
+        if any(name in members and index[: len(around)] == around for name, index in self._failed):
+            return "upstream_failed"
+        for _ in self._turns(loop):
+            states = [_worst(map(self._of_arm, entry.get("when", ()))) for entry in binding["entries"]]
+            added = [entry for entry, state in zip(binding["entries"], states) if not state]
+            if "upstream_failed" in states + [self.state(entry["value"]) for entry in added]:
+                return "upstream_failed"
+        return ""
+
+    def _turns(self, loop: str | None) -> Iterator[int]:
+        """Goes through the items of a loop, `index` at each in turn; once, and nowhere else, without a loop."""
+        if not loop:
+            yield 0
+            return
+        before, around = self.index, self.index[: self.depths.get(loop, 0)]
+        try:
+            for number in range(len(self._wires(loop)["items"])):
+                self.index = (*around, number)
+                yield number
+        finally:
+            self.index = before
+
+    def _name(self, node: str) -> str:
+        return instance(node, self.index[: self.depths.get(node, 0)])
+
+    def _wires(self, node: str) -> Mapping[str, Json]:
+        name = self._name(node)
+        if name not in self.outputs:
+            raise Absent(name, self.place.states.get(name, "skipped"))
+        return self.outputs[name]
+
+    def _literal(self, binding: Json) -> object:
+        return decode(binding["value"], self.find)
+
+    def _list(self, binding: Json) -> list[object]:
+        return [self.resolve(item) for item in binding["items"]]
+
+    def _tuple(self, binding: Json) -> tuple[object, ...]:
+        return tuple(self._list(binding))
+
+    def _dict(self, binding: Json) -> dict[str, object]:
+        return {key: self.resolve(item) for key, item in binding["items"]}
+
+    def _record(self, binding: Json) -> object:
         return assemble(self.find(binding["type"]), {name: self.resolve(item) for name, item in binding["fields"]})
 
-    def _referred(self, kind: str, binding: Json) -> object:
-        key = ("", binding["name"]) if kind == "parameter" else (binding["node"], binding["output"])
+    def _parameter(self, binding: Json) -> object:
+        name = binding["name"]
+        if ("", name, 0) not in self._seen:
+            try:
+                self._seen["", name, 0] = coerce(self.parameters[name], self.kinds[name], self.find)
+            except StepError as error:
+                raise StepError(f"parameter `{name}`: {error}") from None
+        return self._seen["", name, 0]
+
+    def _output(self, binding: Json) -> object:
+        node, output = binding["node"], binding["output"]
+        return self._decoded(self._name(node), output, 0, self._wires(node)[output])
+
+    def _item(self, binding: Json) -> object:
+        loop = binding["loop"]
+        number = self.index[self.depths.get(loop, 0)]
+        return self._decoded(self._name(loop), "items", number, self._wires(loop)["items"][number])
+
+    def _decoded(self, name: str, output: str, number: int, wire: Json) -> object:
+        key = (name, output, number)
         if key not in self._seen:
-            self._seen[key] = self._parameter(key[1]) if kind == "parameter" else self._output(*key)
+            self._seen[key] = decode(wire, self.find, lambda reference: load_artifact(reference, self.find))
         return self._seen[key]
 
-    def _parameter(self, name: str) -> object:
-        try:
-            return coerce(self.parameters[name], self.kinds[name], self.find)
-        except StepError as error:
-            raise StepError(f"parameter `{name}`: {error}") from None
+    def _operation(self, binding: Json) -> object:
+        name, operands = binding["operator"], binding["operands"]
+        if name == "if":
+            return self.resolve(operands[1 if self.resolve(operands[0]) else 2])
+        if name in ("and", "or"):
+            value: object = None
+            for operand in operands:
+                value = self.resolve(operand)
+                if bool(value) is (name == "or"):
+                    break
+            return value
+        return OPERATORS[name](*map(self.resolve, operands))
 
-    def _output(self, node: str, output: str) -> object:
-        return decode(self.outputs[node][output], self.find, lambda reference: load_artifact(reference, self.find))
+    def _choice(self, binding: Json) -> object:
+        return self.resolve(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+
+    def _collect(self, binding: Json) -> list[object]:
+        found: list[object] = []
+        for _ in self._turns(binding.get("loop")):
+            for entry in binding["entries"]:
+                if any(map(self._of_arm, entry.get("when", ()))) or self.state(entry["value"]):
+                    continue
+                value = self.resolve(entry["value"])
+                found.extend(value if entry.get("spread") else (value,))
+        return found
+
+    def _status(self, _: Json) -> RunStatus:
+        return RunStatus(**(self.place.status or {"pipeline": "", "state": "succeeded"}))
+
+
+FAILURES = ("failed", "upstream_failed", "cancelled")  # after which what depends on an instance cannot run
+
+
+def _worst(states: typing.Iterable[str]) -> str:
+    return max(states, key=("", "skipped", "upstream_failed").index, default="")
+
+
+def _operands(binding: Json) -> Sequence[Json]:
+    kind = binding["kind"]
+    if kind in ("list", "tuple"):
+        return typing.cast("Sequence[Json]", binding["items"])
+    pairs = binding["items"] if kind == "dict" else binding["fields"] if kind == "record" else ()
+    return [item for _, item in pairs] or binding.get("operands", ())
 
 
 def _access(value: typing.Any, access: Json) -> typing.Any:
     return getattr(value, access["key"]) if access["kind"] == "attribute" else value[access["key"]]
+
+
+def _zip_strict(*lists: typing.Any) -> list[tuple[object, ...]]:
+    if len(set(map(len, lists))) > 1:
+        raise ValueError(f"zip() of lists of different lengths: {', '.join(str(len(each)) for each in lists)}")
+    return list(zip(*lists))
+
+
+_CONVERSIONS: dict[str, Callable[[object], object]] = {"": lambda value: value, "r": repr, "s": str, "a": ascii}
+
+# What an operation gives for the values of its operands; `and`, `or` and `if` don't look at all of them.
+OPERATORS: dict[str, Callable[..., typing.Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda item, container: item in container,
+    "not in": lambda item, container: item not in container,
+    "is": operator.is_,
+    "is not": operator.is_not,
+    "not": operator.not_,
+    "len": len,
+    "range": lambda *limits: list(range(*limits)),
+    "zip": lambda *lists: list(zip(*lists)),
+    "zip strict": _zip_strict,
+    "enumerate": lambda items, start: list(enumerate(items, start)),
+    "keys": list,
+    "values": lambda mapping: list(mapping.values()),
+    "items": lambda mapping: list(mapping.items()),
+    "set": set,
+    "dict": dict,
+    "concatenate": lambda *lists: [item for each in lists for item in each],
+    "text": lambda *parts: "".join(parts),
+    "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
+}
+
+
+# --- steps of the harness's own: what decides branches, lists the items of loops, and passes gates --------------------
+
+
+def decide(condition: object) -> bool:
+    """Whether a branch's condition is true."""
+    return bool(condition)
+
+
+def items(items: typing.Iterable[object]) -> list[object]:
+    """The items of a loop."""
+    return list(items)
+
+
+def check(condition: object, text: str, shown: Mapping[str, object], message: object) -> None:
+    """Passes a gate, or not: see `perform` for what becomes of the verdict."""
+    _ATTEMPTS[-1].gates.append(_verdict(text, bool(condition), shown, message))
+
+
+def _verdict(text: str, passed: bool, values: Mapping[str, object], message: object) -> Json:
+    plain = {name: _plain_number(value) for name, value in values.items()}
+    shown = {
+        name: encode(value) if isinstance(value, (bool, int, float, str, type(None))) else _short(value)
+        for name, value in plain.items()
+    }
+    return {"gate": text, "passed": passed, "values": shown, "message": "" if message is None else str(message)}
+
+
+def verdict_text(verdict: Json) -> str:
+    """A verdict on one line: ``gate accuracy >= 0.8: failed (accuracy = 0.71): worse than the floor``."""
+    values = ", ".join(f"{name} = {decode(wire)}" for name, wire in verdict["values"].items())
+    said = f"gate {verdict['gate']}: {'passed' if verdict['passed'] else 'failed'}"
+    said += f" ({values})" if values else ""
+    return said if verdict["passed"] or not verdict["message"] else f"{said}: {verdict['message']}"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+_COMPARISONS: dict[str, Callable[..., bool]] = {
+    **{sign: OPERATORS[sign] for sign in ("<", "<=", ">", ">=", "==", "!=")},
+    "between": lambda value, low, high: low <= value <= high,
+    "is not null": lambda value: value is not None and not _is_nan(value),
+}
+
+
+def _checked(job: Json, values: Mapping[str, object], metrics: Mapping[str, float], inputs: Inputs) -> list[Json]:
+    """The verdicts of the gates on a step, on its outputs by name and its metrics."""
+    found = []
+    for each in job.get("checks", ()):
+        name, sign = each["value"], each["operator"]
+        bounds = [inputs.resolve(bound) for bound in each["bounds"]]
+        text = f"{name} {sign} {' and '.join(map(_short, bounds))}".rstrip()
+        try:
+            value = metrics[name] if name in metrics else _reached(name, values)
+            found.append(_verdict(text, bool(_COMPARISONS[sign](value, *bounds)), {name: value}, each["message"]))
+        except Exception as error:  # noqa: BLE001  # whatever comparing raises, the gate is not passed
+            said = f"{type(error).__name__}: {error}"
+            found.append(_verdict(text, False, {}, f"{each['message']} ({said})" if each["message"] else said))
+    return found
+
+
+def _reached(name: str, values: Mapping[str, typing.Any]) -> object:
+    """A part of the outputs by its dotted name; that of a single unnamed output may be left out."""
+    path = name.split(".")
+    if path[0] not in values and list(values) == ["output"]:
+        path.insert(0, "output")
+    if path[0] not in values:
+        raise LookupError(f"the step gave no metric and no output `{name}`")
+    value: typing.Any = values[path[0]]
+    for part in path[1:]:
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+# --- performing a job -------------------------------------------------------------------------------------------------
 
 
 def divide(value: typing.Any, job: Json, find: Find = find_type) -> dict[str, typing.Any]:
@@ -1155,6 +1479,9 @@ _SCALARS: dict[str, set[type]] = {
 
 def to_wire(name: str, value: object, kind: Json, folder: Path, find: Find = find_type) -> Json:
     """An output as a wire; an artifact's bytes go below ``folder``."""
+    if "each" in kind:
+        items = typing.cast("list[object]", value)
+        return [to_wire(f"{name}-{number}", item, kind["each"], folder, find) for number, item in enumerate(items)]
     if kind.get("artifact"):
         return save_artifact(value, kind.get("serializer") or "any", folder, name, find)
     value = _plain_number(value)
@@ -1173,15 +1500,19 @@ def perform(
     folder: Path,
     number: int = 1,
 ) -> Json:
-    """Calls the job's function once, in this process: ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
+    """Calls the job's function once, in this process.
 
     Args:
-        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact
-            ``artifact: true`` and its ``serializer``), ``returns``.
+        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, for an artifact ``artifact: true``
+            and its ``serializer``, for a loop's items ``each``: how one of them is written), ``returns``, ``checks``.
         function: the function to call.
         inputs: resolves the bindings.
         folder: where artifacts are written; the ``file`` of their wires is relative to it.
         number: the number of this attempt, from 1.
+
+    Returns:
+        ``outputs`` (name to wire), ``metrics`` (name to wire), ``gates`` (verdicts, where there are gates). Where one
+        was not passed, also ``error``, and ``final``: it is not to be tried again, though the outputs are there.
     """
     arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
     attempt = _Attempt(number)
@@ -1191,11 +1522,19 @@ def perform(
     finally:
         _ATTEMPTS.pop()
     kinds = {output["name"]: output for output in job["outputs"]}
-    wires = {
-        name: to_wire(name, value, kinds[name], folder, inputs.find)
-        for name, value in divide(returned, job, inputs.find).items()
+    values = divide(returned, job, inputs.find)
+    result: Json = {
+        "outputs": {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in values.items()},
+        "metrics": {name: encode(value) for name, value in attempt.metrics.items()},
     }
-    return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
+    gates = attempt.gates + _checked(job, values, attempt.metrics, inputs)
+    if gates:
+        result["gates"] = gates
+        failed = [verdict_text(each) for each in gates if not each["passed"]]
+        say("\n".join(verdict_text(each) for each in gates))
+        if failed:
+            result.update(error="; ".join(failed), final=True)
+    return result
 
 
 def run_job(
@@ -1205,11 +1544,13 @@ def run_job(
     outputs: Mapping[str, Mapping[str, Json]],
     folder: Path,
     number: int = 1,
+    place: Place = Place(),
 ) -> Json:
     """Runs one attempt of a job in this process, which is then good for nothing else; see `perform` for the result.
 
-    ``job`` has, besides what `perform` reads, ``function`` (``module:qualname``), ``reach`` (module to names),
-    ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of its own.
+    ``job`` has, besides what `perform` and `Inputs` read, ``function`` (``module:qualname``), ``reach`` (module to
+    names), ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of
+    its own.
     """
     os.environ.update(job.get("env", {}))
     folder.mkdir(parents=True, exist_ok=True)
@@ -1220,9 +1561,8 @@ def run_job(
         os.chdir(work)
         try:
             Program(modules, job["reach"]).install()
-            return perform(
-                job, find_type(job["function"]), Inputs(parameters, job["parameters"], outputs), folder, number
-            )
+            inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
+            return perform(job, find_type(job["function"]), inputs, folder, number)
         finally:
             os.chdir(home)
 
@@ -1268,26 +1608,43 @@ def retry_delay(retry: Json, attempt: int) -> float:
     return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
 
 
-def supervise(attempt: Callable[[int], Json], retry: Json = None, timeout: float | None = None) -> Json:
+def supervise(
+    attempt: Callable[[int], Json],
+    retry: Json = None,
+    timeout: float | None = None,
+    deadline: float | None = None,
+) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
     An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
+    None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
     Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
     many ran.
     """
     allowed = 1 + (retry or {}).get("max_retries", 0)
-    result: Json = None
+    result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
     for number in range(1, allowed + 1):
-        result = _isolated(functools.partial(attempt, number), timeout)
+        left = math.inf if deadline is None else deadline - time.time()
+        if left <= 0:
+            return {**result, "error": RUN_OUT_OF_TIME, "final": True}
+        bound = min(left, math.inf if timeout is None else timeout)
+        result = _isolated(functools.partial(attempt, number), None if bound == math.inf else bound)
         result["attempts"] = number
+        if "error" in result and deadline is not None and time.time() >= deadline:
+            result = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": number}
         if "error" not in result:
             return result
         say(result.get("traceback") or f"error: {result['error']}")
+        if result.get("final"):
+            return result
         if number < allowed:
             delay = retry_delay(retry, number)
             say(f"attempt {number} of {allowed} failed: {result['error']}; trying again in {delay:.3g} s")
-            time.sleep(delay)
+            time.sleep(delay if deadline is None else max(0.0, min(delay, deadline - time.time())))
     return result
+
+
+RUN_OUT_OF_TIME = "the run exceeded its timeout"
 
 
 def say(message: str) -> None:
@@ -1447,7 +1804,9 @@ def read_outputs(folder: Path) -> dict[str, Json]:
 
 
 def located(wire: Json, folder: Path) -> Json:
-    """An output's wire with its artifact's ``file``, if it is one, made absolute."""
+    """An output's wire with its artifact's ``file``, if it is one, made absolute; a loop's items, each of them."""
+    if isinstance(wire, list):
+        return [located(each, folder) for each in wire]
     if not (isinstance(wire, dict) and "$artifact" in wire):
         return wire
     return {"$artifact": {**wire["$artifact"], "file": str(folder.resolve() / wire["$artifact"]["file"])}}
@@ -1461,6 +1820,8 @@ import tarfile
 
 INPUTS, OUTPUTS = Path("penstock/inputs"), Path("penstock/outputs")
 LONGEST = 20_000  # characters of an error that are shown on the page of the run, which takes no more than 1 MB in all
+LARGEST_MATRIX = 256  # jobs; where a loop has more items, a job takes several, one after the other
+NOT_RUN = "not run: something that it depends on failed"
 
 
 class NoClass(LookupError):
@@ -1479,7 +1840,7 @@ def started_with() -> dict[str, Json]:
         elif name not in parameters:
             raise StepError(f"parameter `{name}` has no default: start the workflow by hand and give it")
     for name, raw in parameters.items():
-        check(name, raw)
+        verified(name, raw)
     return parameters
 
 
@@ -1490,7 +1851,7 @@ def read_typed(text: Json, parameter: Json) -> Json:
     return parse(text, parameter["type"]) if isinstance(text, str) else text
 
 
-def check(name: str, raw: Json) -> None:
+def verified(name: str, raw: Json) -> None:
     """Stops the run at its first jobs where a parameter is not of its type, even one that only a later job takes."""
 
     def no_class(name: str) -> typing.NoReturn:
@@ -1503,18 +1864,95 @@ def check(name: str, raw: Json) -> None:
         raise StepError(f"parameter `{name}`: {error}") from None
 
 
-def unpack(job: str, folder: Path) -> dict[str, Json]:
-    """The outputs of an earlier job, unpacked below ``folder``."""
-    archive = INPUTS / f"{job}.tar"
-    if not archive.exists():
-        raise StepError(f"the outputs of job {job} are not there: its artifact has expired, or was not downloaded")
+# --- what came before ---
+
+
+def needed() -> dict[str, Json]:
+    """The jobs that this one waited for, each with its `result`, where that is not success for all."""
+    return json.loads(os.environ.get("PENSTOCK_NEEDS") or "{}")
+
+
+def unpack(archive: Path, folder: Path) -> tuple[str, Json]:
+    """The instance and the result that were kept in an archive, its files below ``folder``."""
+    job, *rest = archive.name[: -len(".tar")].split(".")
     with tarfile.open(archive) as tar:
         tar.extraction_filter = staticmethod(lambda member, path: member)  # written by this run: links and modes as they are
-        tar.extractall(folder / job)
-    return read_outputs(folder / job)
+        tar.extractall(folder)
+    result = json.loads((folder / "result.json").read_text(encoding="ascii"))
+    return instance(JOBS[job]["node"], [int(part) for part in rest if part.isdigit()]), result
 
 
-def pack(job: str, folder: Path) -> None:
+def received(entry: Json, folder: Path) -> tuple[dict[str, dict[str, Json]], dict[str, str]]:
+    """The outputs of the instances that gave some, and the states of those that did not."""
+    outputs: dict[str, dict[str, Json]] = {}
+    states: dict[str, str] = {}
+    latest: dict[str, int] = {}
+    for job in entry.get("inputs", {}).values():
+        for archive in sorted({*INPUTS.glob(f"{job}.tar"), *INPUTS.glob(f"{job}.*.tar")}):
+            place = folder / archive.stem
+            name, result = unpack(archive, place)
+            if result.get("run", 0) < latest.get(name, 0):
+                continue  # left by an earlier attempt of the whole run
+            latest[name] = result.get("run", 0)
+            outputs.pop(name, None), states.pop(name, None)
+            if "error" in result or "state" in result:
+                states[name] = result.get("state", "failed")
+            else:
+                outputs[name] = {output: located(wire, place) for output, wire in result["outputs"].items()}
+    complete(entry, outputs, states)
+    return outputs, states
+
+
+def complete(entry: Json, outputs: Mapping[str, Mapping[str, Json]], states: dict[str, str]) -> None:
+    """Adds the states of instances that left nothing: their job was not started, or was ended from outside."""
+    needs, lost = needed(), os.environ.get("PENSTOCK_LOST", "").split()
+    for node, job in entry.get("inputs", {}).items():
+        if needs and job not in needs:
+            continue
+        if needs.get(job, {}).get("result") != "skipped":
+            state = "failed"
+        else:
+            state = "upstream_failed" if job in lost else "skipped"
+        for index in places(JOBS[job].get("loops", ()), outputs):
+            name = instance(node, index)
+            if name not in outputs:
+                states.setdefault(name, state)
+
+
+def places(loops: Sequence[str], outputs: Mapping[str, Mapping[str, Json]]) -> list[tuple[int, ...]]:
+    """The numbers of the items in nested loops, in their order."""
+    found: list[tuple[int, ...]] = [()]
+    for loop in loops:
+        counts = {index: len(outputs.get(instance(loop, index), {}).get("items", ())) for index in found}
+        found = [(*index, number) for index in found for number in range(counts[index])]
+    return found
+
+
+def status() -> Json:
+    """How the run went: a `RunStatus` as JSON, from the results of the jobs and the errors that were kept."""
+    results = {job: each["result"] for job, each in needed().items() if not JOBS.get(job, {"role": 1}).get("role")}
+    broken = [job for job in JOBS if results.get(job) in ("failure", "cancelled")]
+    errors: dict[str, dict[tuple[int, ...], str]] = {JOBS[job]["node"]: {} for job in broken}
+    with tempfile.TemporaryDirectory(prefix="records-") as folder:
+        for number, archive in enumerate(INPUTS.glob("*.failed.tar")):
+            name, result = unpack(archive, Path(folder, str(number)))
+            node, index = parts_of(name)
+            if node in errors:  # else an earlier attempt of the whole run left it
+                errors[node][index] = "" if "state" in result else result["error"]
+    failures = {
+        instance(node, index): error
+        for node, found in errors.items()
+        for index, error in sorted(found.items() or [((), "the job ended without a result")])
+        if error
+    }
+    state = "failed" if broken else "succeeded"
+    return {"pipeline": PIPELINE, "state": state, "failures": failures}
+
+
+# --- what this job does ---
+
+
+def pack(stem: str, folder: Path) -> None:
     """The result in ``folder`` as one file, because GitHub's artifacts keep neither modes nor links nor empty folders."""
 
     def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -1523,49 +1961,143 @@ def pack(job: str, folder: Path) -> None:
         return member
 
     OUTPUTS.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(OUTPUTS / f"{job}.tar", "w") as tar:
+    with tarfile.open(OUTPUTS / f"{stem}.tar", "w") as tar:
         for part in sorted(folder.iterdir()):
             tar.add(part, arcname=part.name, filter=without_owner)
 
 
-def execute(job: str, work: Path) -> Json:
-    """The result of a job, its outputs packed; ``{"error": ...}`` where it failed."""
+def keep(stem: str, result: Json, folder: Path) -> None:
+    """Packs what there is of an instance: its outputs, or why there are none."""
+    if "outputs" not in result:
+        folder = folder / "without"
+        result = {**result, "outputs": {}}
+    write_result(folder, {**result, "run": int(os.environ.get("GITHUB_RUN_ATTEMPT") or 1)})
+    pack(stem + suffix([result]), folder)
+
+
+def suffix(results: Sequence[Json]) -> str:
+    """How names end of what is kept where it is not the outputs of steps that all ran and succeeded."""
+    if any("error" in each for each in results):
+        return ".failed"
+    return ".skipped" if results and all("state" in each for each in results) else ""
+
+
+def text_of(index: Sequence[int]) -> str:
+    return ".".join(map(str, index))
+
+
+def chosen(entry: Json, outputs: Mapping[str, Mapping[str, Json]]) -> list[tuple[int, ...]]:
+    """The items for which this job runs its step, in order: one or a range of a matrix, or all."""
+    there = places(entry.get("loops", ()), outputs)
+    first, _, last = os.environ.get("PENSTOCK_INDEX", "").partition("~")
+    if first:
+        names = [text_of(index) for index in there]
+        return there[names.index(first) : names.index(last or first) + 1]
+    return there[::-1] if entry.get("undoes") else there
+
+
+def execute(job: str, work: Path) -> dict[str, Json]:
+    """The results of a job by instance, all of them packed; ``{"error": ...}`` is one that failed."""
     entry = JOBS[job]
-    kinds = {name: each["type"] for name, each in PARAMETERS.items()}
-    call = {**STEPS[entry["step"]], **entry, "parameters": kinds}
+    call = {**STEPS[entry["step"]], **entry, "parameters": {name: each["type"] for name, each in PARAMETERS.items()}}
     try:
         parameters = started_with()
-        outputs = {node: unpack(other, work / "inputs") for node, other in entry.get("inputs", {}).items()}
+        outputs, states = received(entry, work / "inputs")
+        indices = chosen(entry, outputs)
+        told = status() if entry.get("role") else None
     except StepError as error:
         say(explain(error))
+        keep(job, failure(error), work / "error")
+        return {entry["node"]: failure(error)}
+    results = {}
+    for index in indices:
+        folder = work / f"outputs-{text_of(index)}"
+        result = run_one(call, parameters, outputs, folder, Place(index, states, told))
+        keep(".".join([job, *map(str, index)]), result, folder / str(result.get("attempts", 0)))
+        results[instance(entry["node"], index)] = result
+    return results
+
+
+def run_one(
+    call: Json, parameters: Mapping[str, Json], outputs: Mapping[str, Mapping[str, Json]], folder: Path, place: Place
+) -> Json:
+    """The result of the step for one item; ``state`` is there where it was not run."""
+    why = Inputs(parameters, call["parameters"], outputs, job=call, place=place).obstacle(call)
+    if call.get("undoes") and instance(call["undoes"], place.index) not in outputs and call.get("loops"):
+        why = "skipped"
+    if why and not call.get("loops"):
+        missing = ", ".join(job for node, job in call["inputs"].items() if node in place.states)
+        error = StepError(f"the outputs of job {missing} are not there: its artifact has expired, or was not downloaded")
+        say(explain(error))
         return failure(error)
+    if why:
+        return {"state": "skipped"} if why == "skipped" else {"state": why, "error": NOT_RUN}
 
     def attempt(number: int) -> Json:
-        return run_job(call, MODULES, parameters, outputs, work / str(number), number)
+        return run_job(call, MODULES, parameters, outputs, folder / str(number), number, place)
 
-    result = supervise(attempt, entry.get("retry"), entry.get("timeout"))
-    if "error" not in result:
-        folder = work / str(result["attempts"])
-        write_result(folder, result)
-        pack(job, folder)
-    return result
+    deadline = None
+    if os.environ.get("PENSTOCK_STARTED"):
+        deadline = float(os.environ["PENSTOCK_STARTED"]) + TIMEOUT
+    return supervise(attempt, call.get("retry"), call.get("timeout"), deadline)
 
 
-def summary(node: str, result: Json, seconds: float) -> str:
+# --- what GitHub is told ---
+
+
+def answers(job: str, results: Mapping[str, Json]) -> dict[str, str]:
+    """What later jobs are told by GitHub itself: the name of what is kept here, and decisions."""
+    entry, told = JOBS[job], {}
+    index = os.environ.get("PENSTOCK_INDEX")
+    plain = not entry.get("loops") and not entry.get("outputs", STEPS[entry["step"]]["outputs"])
+    ending = suffix(list(results.values()))
+    if results and (ending or not plain):
+        told["artifact"] = (f"{job}.{index}" if index else job) + ending
+    if entry["step"] == "penstock:decide" and not entry.get("loops") and not ending:
+        told["holds"] = "true" if results[entry["node"]]["outputs"]["holds"] else "false"
+    if entry["step"] == "penstock:items":
+        lists = {parts_of(name)[1]: each["outputs"]["items"] for name, each in results.items() if each.get("outputs")}
+        found = [text_of((*index, number)) for index, items in lists.items() for number in range(len(items))]
+        told.update(count=str(len(found)), indices=json.dumps(grouped(found)))
+    return told
+
+
+def grouped(found: list[str]) -> list[str]:
+    """The items as a matrix takes them: `3`, or where there are too many `3~5`."""
+    size = -(-len(found) // LARGEST_MATRIX) or 1
+    groups = [found[start : start + size] for start in range(0, len(found), size)]
+    return [each[0] if len(each) == 1 else f"{each[0]}~{each[-1]}" for each in groups]
+
+
+def summary(name: str, result: Json, seconds: float) -> str:
     """The result as Markdown, for the page of the run."""
-    state, count = "failed" if "error" in result else "succeeded", result.get("attempts", 0)
-    lines = [f"### {cell(node)}: {state}", "", f"{count} attempt{'s' * (count != 1)} in {seconds:.1f} s", ""]
+    state = result.get("state") or ("failed" if "error" in result else "succeeded")
+    lines, count = [f"### {cell(name)}: {state.replace('_', ' ')}", ""], result.get("attempts", 0)
+    if "state" not in result:
+        lines += [f"{count} attempt{'s' * (count != 1)} in {seconds:.1f} s", ""]
     if result.get("metrics"):
         lines += ["| metric | value |", "|---|---:|"]
-        lines += [f"| {cell(name)} | {cell(value)} |" for name, value in result["metrics"].items()]
+        lines += [f"| {cell(name)} | {cell(value)} |" for name, value in result["metrics"].items()] + [""]
+    if result.get("gates"):
+        lines += ["| gate | verdict | values | message |", "|---|---|---|---|"]
+        lines += [gate_row(each) for each in result["gates"]] + [""]
     if "error" in result:
         lines.append(f"<pre>{html.escape((result.get('traceback') or result['error'])[-LONGEST:])}</pre>")
     return "\n".join(lines) + "\n\n"
 
 
+def gate_row(verdict: Json) -> str:
+    values = ", ".join(f"{name} = {decode(wire)}" for name, wire in verdict["values"].items())
+    state = "passed" if verdict["passed"] else "**failed**"
+    return f"| {cell(verdict['gate'])} | {state} | {cell(values)} | {plain(verdict['message'])} |"
+
+
 def cell(value: object) -> str:
-    text = " ".join(str(value).split())
-    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
+    return f"<code>{plain(value)}</code>"
+
+
+def plain(value: object) -> str:
+    return html.escape(" ".join(str(value).split())).replace("|", "&#124;")
 
 
 def annotation(node: str, message: str) -> str:
@@ -1582,17 +2114,22 @@ def main() -> int:
     command = parser.add_subparsers(required=True, metavar="run").add_parser("run", help="run the step of a job")
     command.add_argument("job", choices=JOBS)
     job = parser.parse_args().job
-    node, start, token = JOBS[job]["node"], time.monotonic(), uuid.uuid4().hex
+    start, token = time.monotonic(), uuid.uuid4().hex
     print(f"::stop-commands::{token}", flush=True)  # what the step prints is its log, and no command to GitHub
     with tempfile.TemporaryDirectory(prefix="job-") as work:
-        result = execute(job, Path(work))
+        results = execute(job, Path(work))
     print(f"\n::{token}::", flush=True)
+    told = answers(job, results)
+    if os.environ.get("GITHUB_OUTPUT"):
+        with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
+            file.write("".join(f"{name}={value}\n" for name, value in told.items()))
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as file:
-            file.write(summary(node, result, time.monotonic() - start))
-    if "error" in result:
-        print(annotation(node, result["error"][:LONGEST]), flush=True)
-    return 1 if "error" in result else 0
+            file.write("".join(summary(name, each, time.monotonic() - start) for name, each in results.items()))
+    failed = {name: each["error"] for name, each in results.items() if "error" in each}
+    for name, error in failed.items():
+        print(annotation(name, error[:LONGEST]), flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
