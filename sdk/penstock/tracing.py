@@ -37,6 +37,7 @@ from penstock.spec import (
     Arm,
     Binding,
     CheckSpec,
+    ChoiceBinding,
     CollectBinding,
     Gate,
     Group,
@@ -58,8 +59,6 @@ from penstock.spec import (
     TypeKind,
     TypeSpec,
     parts,
-    references,
-    within,
 )
 
 _STATUS = "penstock.harness:RunStatus"
@@ -423,15 +422,26 @@ class Trace:
         return len(self._ids)
 
     def scope_of(self, value: Placeholder) -> Scope:
-        """The loops and arms around what a value comes from."""
-        found = [
-            self._scopes[ref.node] for ref in references(value.__penstock__.binding) if isinstance(ref, OutputBinding)
-        ]
-        items = (each for each in within(value.__penstock__.binding) if isinstance(each, ItemBinding))
-        found += [(*self._scopes[each.loop], Turn(each.loop)) for each in items]
-        if value.__penstock__.node:
-            found.append(self._scopes[value.__penstock__.node])
+        """The loops and arms around the place where a value is known, be it one of several arms' or all of a loop's."""
+        traced = value.__penstock__
+        found = [self._scopes[traced.node]] if traced.node else self._scopes_of(traced.binding)
         return max(found, key=len, default=())
+
+    def _scopes_of(self, binding: Binding) -> Iterator[Scope]:
+        if isinstance(binding, OutputBinding):
+            yield self._scopes[binding.node]
+        elif isinstance(binding, ItemBinding):
+            yield (*self._scopes[binding.loop], Turn(binding.loop))
+        elif isinstance(binding, ChoiceBinding):
+            yield self._scopes[binding.branch]
+        elif isinstance(binding, CollectBinding) and binding.loop:
+            yield self._scopes[binding.loop]
+        elif isinstance(binding, CollectBinding):
+            for entry in binding.entries:
+                yield from [self._scopes[entry.when[0].branch]] if entry.when else self._scopes_of(entry.value)
+        else:
+            for part in parts(binding):
+                yield from self._scopes_of(part)
 
     def _evaluated(self, step: str, value: object) -> Bound:
         """A value that a step of the harness's own takes."""

@@ -822,7 +822,33 @@ def explicit_gate(n: int) -> int:
     return add(y, 1)
 
 
+def guarded(value: int) -> int:
+    with flow.If(value > 3):
+        large = add(value, 10)
+    with flow.Elif(value > 1):
+        medium = add(value, 20)
+    with flow.Else():
+        small = number(3)
+    return flow.one_of(large, medium, small)
+
+
+@pipeline
+def explicit_choice_in_a_loop(n: int) -> str:
+    with flow.ForEach(upto(n)) as x:
+        found = guarded(x)
+        with flow.ForEach(upto(x)) as y:
+            more = add(x, y)
+        inner = total(flow.collect(more))
+    return anything([flow.collect(found), flow.collect(inner), flow.collect(more)])
+
+
+def choices(n: int) -> str:
+    found = [x + 10 if x > 3 else x + 20 if x > 1 else 3 for x in range(n)]
+    return repr([found, [sum(x + y for y in range(x)) for x in range(n)], [x + y for x in range(n) for y in range(x)]])
+
+
 EXPLICIT = {
+    explicit_choice_in_a_loop: choices,
     explicit_branches: lambda n: n + 1 if n > 3 else n + 2 if n > 1 else 9,
     explicit_loops: lambda n: sum(x + y for x in range(n) for y in range(x)) + sum(x + 1 for x in range(n)),
     explicit_filter: lambda n: sum(x + 1 for x in range(n) if x > 1),
