@@ -232,16 +232,20 @@ class Pipeline(Generic[P, R_co]):
             ParameterError: a parameter is unknown, missing, or not of its type.
             DefinitionError: the pipeline is not sound.
         """
-        definition = self.define()
-        names = {each.name for each in definition.spec.parameters}
-        options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
-        all_given = {**(given or {}), **{key: value for key, value in more.items() if key not in options}}
-        wires = parameters.encode_parameters(definition, all_given)
-        return compiler.runner().run(definition, wires, store=store, inline=inline, **options)
+        return run_definition(self.define(), given or {}, more, store=store, inline=inline)
 
     def encode_parameters(self, given: Mapping[str, Any]) -> dict[str, Json]:
         """All parameters of a run, encoded. Raises `ParameterError` for any that is unknown, missing or ill-typed."""
         return parameters.encode_parameters(self.define(), given)
+
+
+def run_definition(definition: Definition, given: Mapping[str, Any], more: Mapping[str, Any], **fixed: object) -> Run:
+    """Runs a definition on this machine. ``more`` holds parameters and run options; ``fixed`` are options alone."""
+    names = {each.name for each in definition.spec.parameters}
+    options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
+    all_given = {**given, **{key: value for key, value in more.items() if key not in options}}
+    wires = parameters.encode_parameters(definition, all_given)
+    return compiler.runner().run(definition, wires, **{**options, **fixed})
 
 
 @overload

@@ -43,12 +43,13 @@ def python(wheel, tmp_path_factory) -> Path:
     return interpreter
 
 
-def test_the_wheel_holds_the_three_packages_the_templates_and_the_licence(wheel):
+def test_the_wheel_holds_the_packages_the_plugin_the_templates_and_the_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
         "penstock",
         "penstock_backends",
         "penstock_templates",
+        "pytest_penstock.py",
     }
     written = {path.name for path in (ROOT / "templates" / "penstock_templates").glob("*.jinja*")}
     assert written
