@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from penstock.spec import Loop
 from penstock_backends.lowering import Program, Unit
@@ -45,7 +45,7 @@ class Graph:
         self._good: dict[Key, bool] = {}
         self._troubled: set[Key] = set()
         self._sizes: dict[Key, int] = {}
-        self._held_back: dict[Key, Iterable[int]] = {}
+        self._held_back: dict[Key, Iterator[int]] = {}
         self._left: dict[Key, int] = {}
         self._under_way = 0
 
@@ -117,7 +117,7 @@ class Graph:
         self._left[id_, (*index, number)] = len(self._members[id_])
         return self._made(self._bodies[id_], (*index, number))
 
-    def _made(self, units: Iterable[str], index: tuple[int, ...]) -> list[Key]:
+    def _made(self, units: Sequence[str], index: tuple[int, ...]) -> list[Key]:
         ready = []
         for unit in units:
             key, missing = (unit, index), 0

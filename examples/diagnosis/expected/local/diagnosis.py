@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# diagnosis: made by Penstock from pipeline.py, spec 3bffde61a4578753.
+# diagnosis: made by Penstock from pipeline.py, spec 05a47224ec16f693.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:diagnosis --to local
 # ruff: noqa
@@ -405,6 +405,7 @@ import importlib.util
 import json
 import linecache
 import math
+import operator
 import os
 import pickle
 import random
@@ -442,8 +443,10 @@ def type_name(cls: type) -> str:
 
 
 def find_type(name: str) -> typing.Any:
-    """The class or function called ``module:qualname``."""
+    """The class or function called ``module:qualname``; ``penstock:...`` is this file's own."""
     module, _, qualname = name.partition(":")
+    if module == "penstock":
+        return globals()[qualname]
     return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
 
 
@@ -1021,6 +1024,7 @@ def _future_flags(statements: Sequence[ast.stmt]) -> int:
 class _Attempt:
     number: int = 1
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    gates: list[Json] = dataclasses.field(default_factory=list)
 
 
 _ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
@@ -1069,14 +1073,65 @@ Model = typing.Annotated[T, ArtifactLabel("Model")]
 Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
 Report = typing.Annotated[T, ArtifactLabel("Report")]
 
-RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "Serializer", "current_attempt", "log_metric")
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """How a run went, for the steps given as ``on_failure`` and ``on_exit``.
+
+    ``state`` is ``succeeded`` or ``failed`` (``cancelled`` where it was stopped); ``failures`` maps the id of each node
+    that failed (``train``, ``train[2]`` for the third item of a loop) to what it said.
+    """
+
+    pipeline: str
+    state: str
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer", "current_attempt", "log_metric")
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def instance(node: str, index: Sequence[int]) -> str:
+    """The name of one run of a node: ``train``, or in loops ``train[2]`` or ``train[2][0]``, outermost item first."""
+    return node + "".join(f"[{each}]" for each in index)
+
+
+def parts_of(name: str) -> tuple[str, tuple[int, ...]]:
+    """The node and the index that `instance` made a name of."""
+    node, *index = name.replace("]", "").split("[")
+    return node, tuple(map(int, index))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an instance stands, and what became of others.
+
+    ``index`` holds the number of its item in each loop around it, outermost first. ``states`` names the instances that
+    gave no outputs, with their states; one that is in neither counts as skipped. ``status`` is a `RunStatus` as JSON.
+    """
+
+    index: tuple[int, ...] = ()
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    status: Json = None
+
+
+class Absent(Exception):  # noqa: N818  # a state, not an error
+    """An instance that was referred to gave nothing; ``state`` says how it ended."""
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(f"{name} is {state}")
+        self.state = state
 
 
 class Inputs:
     """Resolves the bindings of a job.
 
     ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the
-    nodes before this one, by node and output, the ``file`` of each artifact an absolute path. Each is decoded once.
+    instances before this one, by `instance` and output, the ``file`` of each artifact an absolute path. Each is decoded
+    once. Of ``job``, ``depths`` (how many loops there are around a node, where there are any) and ``members`` (the
+    nodes in the body of a loop that is collected) are read.
     """
 
     def __init__(
@@ -1085,41 +1140,306 @@ class Inputs:
         kinds: Mapping[str, Json],
         outputs: Mapping[str, Mapping[str, Json]],
         find: Find = find_type,
+        job: Json = None,
+        place: Place = Place(),
     ) -> None:
         self.parameters, self.kinds, self.outputs, self.find = parameters, kinds, outputs, find
-        self._seen: dict[tuple[str, str], object] = {}
+        self.place, self.index = place, place.index
+        self.depths: Mapping[str, int] = (job or {}).get("depths", {})
+        self.members: Mapping[str, Sequence[str]] = (job or {}).get("members", {})
+        self._failed = [parts_of(name) for name, state in place.states.items() if state in FAILURES]
+        self._seen: dict[tuple[str, str, int], object] = {}
 
     def resolve(self, binding: Json) -> typing.Any:
-        """The value that a binding (see ``penstock.spec.Binding``) stands for."""
+        """The value that a binding (see ``penstock.spec.Binding``) stands for.
+
+        Raises:
+            Absent: it refers to an instance that gave nothing.
+        """
+        value = getattr(self, "_" + binding["kind"])(binding)
+        return functools.reduce(_access, binding.get("path", ()), value)
+
+    def obstacle(self, job: Json) -> str:
+        """Why a job's instance must not run: ``upstream_failed``, ``skipped``, or empty where it may.
+
+        Besides its ``arguments`` it has ``when`` (arms of branches, all of which must run) and ``after`` (nodes, each
+        with how many of the loops around it are this one's, too).
+        """
+        found = [self._of_arm(arm) for arm in job.get("when", ())]
+        found += [self._of_order(node, shared) for node, shared in job.get("after", ())]
+        bounds = [bound for check in job.get("checks", ()) for bound in check["bounds"]]
+        found += [self.state(binding) for binding in (*job["arguments"].values(), *bounds)]
+        return _worst(found)
+
+    def state(self, binding: Json) -> str:
+        """As `obstacle`, of one binding; nothing is decoded."""
         kind = binding["kind"]
-        if kind == "literal":
-            return decode(binding["value"], self.find)
-        if kind in ("parameter", "output"):
-            return functools.reduce(_access, binding.get("path", ()), self._referred(kind, binding))
-        if kind in ("list", "tuple"):
-            return (list if kind == "list" else tuple)([self.resolve(item) for item in binding["items"]])
-        if kind == "dict":
-            return {key: self.resolve(item) for key, item in binding["items"]}
+        if kind == "output":
+            return self._of_node(binding["node"])
+        if kind == "item":
+            return self._of_node(binding["loop"])
+        if kind == "choice":
+            arm = self._of_node(binding["branch"])
+            return arm or self.state(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+        if kind == "collect":
+            return self._of_collection(binding)
+        return _worst(map(self.state, _operands(binding)))
+
+    def holds(self, branch: str) -> bool:
+        """Whether the condition of a branch is true."""
+        return bool(self._wires(branch)["holds"])
+
+    def _of_node(self, node: str) -> str:
+        name = self._name(node)
+        if name in self.outputs:
+            return ""
+        return "upstream_failed" if self.place.states.get(name) in FAILURES else "skipped"
+
+    def _of_arm(self, arm: Json) -> str:
+        return self._of_node(arm["branch"]) or ("" if self.holds(arm["branch"]) is arm["holds"] else "skipped")
+
+    def _of_order(self, node: str, shared: int) -> str:
+        around = self.index[:shared]
+        failed = any(name == node and index[:shared] == around for name, index in self._failed)
+        return "upstream_failed" if failed else ""
+
+    def _of_collection(self, binding: Json) -> str:
+        loop = binding.get("loop")
+        if loop and self._of_node(loop):
+            return self._of_node(loop)
+        members, around = self.members.get(loop or "", ()), self.index[: self.depths.get(loop or "", 0)]
+        if any(name in members and index[: len(around)] == around for name, index in self._failed):
+            return "upstream_failed"
+        for _ in self._turns(loop):
+            states = [_worst(map(self._of_arm, entry.get("when", ()))) for entry in binding["entries"]]
+            added = [entry for entry, state in zip(binding["entries"], states) if not state]
+            if "upstream_failed" in states + [self.state(entry["value"]) for entry in added]:
+                return "upstream_failed"
+        return ""
+
+    def _turns(self, loop: str | None) -> Iterator[int]:
+        """Goes through the items of a loop, `index` at each in turn; once, and nowhere else, without a loop."""
+        if not loop:
+            yield 0
+            return
+        before, around = self.index, self.index[: self.depths.get(loop, 0)]
+        try:
+            for number in range(len(self._wires(loop)["items"])):
+                self.index = (*around, number)
+                yield number
+        finally:
+            self.index = before
+
+    def _name(self, node: str) -> str:
+        return instance(node, self.index[: self.depths.get(node, 0)])
+
+    def _wires(self, node: str) -> Mapping[str, Json]:
+        name = self._name(node)
+        if name not in self.outputs:
+            raise Absent(name, self.place.states.get(name, "skipped"))
+        return self.outputs[name]
+
+    def _literal(self, binding: Json) -> object:
+        return decode(binding["value"], self.find)
+
+    def _list(self, binding: Json) -> list[object]:
+        return [self.resolve(item) for item in binding["items"]]
+
+    def _tuple(self, binding: Json) -> tuple[object, ...]:
+        return tuple(self._list(binding))
+
+    def _dict(self, binding: Json) -> dict[str, object]:
+        return {key: self.resolve(item) for key, item in binding["items"]}
+
+    def _record(self, binding: Json) -> object:
         return assemble(self.find(binding["type"]), {name: self.resolve(item) for name, item in binding["fields"]})
 
-    def _referred(self, kind: str, binding: Json) -> object:
-        key = ("", binding["name"]) if kind == "parameter" else (binding["node"], binding["output"])
+    def _parameter(self, binding: Json) -> object:
+        name = binding["name"]
+        if ("", name, 0) not in self._seen:
+            try:
+                self._seen["", name, 0] = coerce(self.parameters[name], self.kinds[name], self.find)
+            except StepError as error:
+                raise StepError(f"parameter `{name}`: {error}") from None
+        return self._seen["", name, 0]
+
+    def _output(self, binding: Json) -> object:
+        node, output = binding["node"], binding["output"]
+        return self._decoded(self._name(node), output, 0, self._wires(node)[output])
+
+    def _item(self, binding: Json) -> object:
+        loop = binding["loop"]
+        number = self.index[self.depths.get(loop, 0)]
+        return self._decoded(self._name(loop), "items", number, self._wires(loop)["items"][number])
+
+    def _decoded(self, name: str, output: str, number: int, wire: Json) -> object:
+        key = (name, output, number)
         if key not in self._seen:
-            self._seen[key] = self._parameter(key[1]) if kind == "parameter" else self._output(*key)
+            self._seen[key] = decode(wire, self.find, lambda reference: load_artifact(reference, self.find))
         return self._seen[key]
 
-    def _parameter(self, name: str) -> object:
-        try:
-            return coerce(self.parameters[name], self.kinds[name], self.find)
-        except StepError as error:
-            raise StepError(f"parameter `{name}`: {error}") from None
+    def _operation(self, binding: Json) -> object:
+        name, operands = binding["operator"], binding["operands"]
+        if name == "if":
+            return self.resolve(operands[1 if self.resolve(operands[0]) else 2])
+        if name in ("and", "or"):
+            value: object = None
+            for operand in operands:
+                value = self.resolve(operand)
+                if bool(value) is (name == "or"):
+                    break
+            return value
+        return OPERATORS[name](*map(self.resolve, operands))
 
-    def _output(self, node: str, output: str) -> object:
-        return decode(self.outputs[node][output], self.find, lambda reference: load_artifact(reference, self.find))
+    def _choice(self, binding: Json) -> object:
+        return self.resolve(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+
+    def _collect(self, binding: Json) -> list[object]:
+        found: list[object] = []
+        for _ in self._turns(binding.get("loop")):
+            for entry in binding["entries"]:
+                if any(map(self._of_arm, entry.get("when", ()))) or self.state(entry["value"]):
+                    continue
+                value = self.resolve(entry["value"])
+                found.extend(value if entry.get("spread") else (value,))
+        return found
+
+    def _status(self, _: Json) -> RunStatus:
+        return RunStatus(**(self.place.status or {"pipeline": "", "state": "succeeded"}))
+
+
+FAILURES = ("failed", "upstream_failed", "cancelled")  # after which what depends on an instance cannot run
+
+
+def _worst(states: typing.Iterable[str]) -> str:
+    return max(states, key=("", "skipped", "upstream_failed").index, default="")
+
+
+def _operands(binding: Json) -> Sequence[Json]:
+    kind = binding["kind"]
+    if kind in ("list", "tuple"):
+        return typing.cast("Sequence[Json]", binding["items"])
+    pairs = binding["items"] if kind == "dict" else binding["fields"] if kind == "record" else ()
+    return [item for _, item in pairs] or binding.get("operands", ())
 
 
 def _access(value: typing.Any, access: Json) -> typing.Any:
     return getattr(value, access["key"]) if access["kind"] == "attribute" else value[access["key"]]
+
+
+def _zip_strict(*lists: typing.Any) -> list[tuple[object, ...]]:
+    if len(set(map(len, lists))) > 1:
+        raise ValueError(f"zip() of lists of different lengths: {', '.join(str(len(each)) for each in lists)}")
+    return list(zip(*lists))
+
+
+_CONVERSIONS: dict[str, Callable[[object], object]] = {"": lambda value: value, "r": repr, "s": str, "a": ascii}
+
+# What an operation gives for the values of its operands; `and`, `or` and `if` don't look at all of them.
+OPERATORS: dict[str, Callable[..., typing.Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda item, container: item in container,
+    "not in": lambda item, container: item not in container,
+    "is": operator.is_,
+    "is not": operator.is_not,
+    "not": operator.not_,
+    "len": len,
+    "range": lambda *limits: list(range(*limits)),
+    "zip": lambda *lists: list(zip(*lists)),
+    "zip strict": _zip_strict,
+    "enumerate": lambda items, start: list(enumerate(items, start)),
+    "keys": list,
+    "values": lambda mapping: list(mapping.values()),
+    "items": lambda mapping: list(mapping.items()),
+    "set": set,
+    "dict": dict,
+    "concatenate": lambda *lists: [item for each in lists for item in each],
+    "text": lambda *parts: "".join(parts),
+    "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
+}
+
+
+# --- steps of the harness's own: what decides branches, lists the items of loops, and passes gates --------------------
+
+
+def decide(condition: object) -> bool:
+    """Whether a branch's condition is true."""
+    return bool(condition)
+
+
+def items(items: typing.Iterable[object]) -> list[object]:
+    """The items of a loop."""
+    return list(items)
+
+
+def check(condition: object, text: str, shown: Mapping[str, object], message: object) -> None:
+    """Passes a gate, or not: see `perform` for what becomes of the verdict."""
+    _ATTEMPTS[-1].gates.append(_verdict(text, bool(condition), shown, message))
+
+
+def _verdict(text: str, passed: bool, values: Mapping[str, object], message: object) -> Json:
+    plain = {name: _plain_number(value) for name, value in values.items()}
+    shown = {
+        name: encode(value) if isinstance(value, (bool, int, float, str, type(None))) else _short(value)
+        for name, value in plain.items()
+    }
+    return {"gate": text, "passed": passed, "values": shown, "message": "" if message is None else str(message)}
+
+
+def verdict_text(verdict: Json) -> str:
+    """A verdict on one line: ``gate accuracy >= 0.8: failed (accuracy = 0.71): worse than the floor``."""
+    values = ", ".join(f"{name} = {decode(wire)}" for name, wire in verdict["values"].items())
+    said = f"gate {verdict['gate']}: {'passed' if verdict['passed'] else 'failed'}"
+    said += f" ({values})" if values else ""
+    return said if verdict["passed"] or not verdict["message"] else f"{said}: {verdict['message']}"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+_COMPARISONS: dict[str, Callable[..., bool]] = {
+    **{sign: OPERATORS[sign] for sign in ("<", "<=", ">", ">=", "==", "!=")},
+    "between": lambda value, low, high: low <= value <= high,
+    "is not null": lambda value: value is not None and not _is_nan(value),
+}
+
+
+def _checked(job: Json, values: Mapping[str, object], metrics: Mapping[str, float], inputs: Inputs) -> list[Json]:
+    """The verdicts of the gates on a step, on its outputs by name and its metrics."""
+    found = []
+    for each in job.get("checks", ()):
+        name, sign = each["value"], each["operator"]
+        bounds = [inputs.resolve(bound) for bound in each["bounds"]]
+        text = f"{name} {sign} {' and '.join(map(_short, bounds))}".rstrip()
+        try:
+            value = metrics[name] if name in metrics else _reached(name, values)
+            found.append(_verdict(text, bool(_COMPARISONS[sign](value, *bounds)), {name: value}, each["message"]))
+        except Exception as error:  # noqa: BLE001  # whatever comparing raises, the gate is not passed
+            said = f"{type(error).__name__}: {error}"
+            found.append(_verdict(text, False, {}, f"{each['message']} ({said})" if each["message"] else said))
+    return found
+
+
+def _reached(name: str, values: Mapping[str, typing.Any]) -> object:
+    """A part of the outputs by its dotted name; that of a single unnamed output may be left out."""
+    path = name.split(".")
+    if path[0] not in values and list(values) == ["output"]:
+        path.insert(0, "output")
+    if path[0] not in values:
+        raise LookupError(f"the step gave no metric and no output `{name}`")
+    value: typing.Any = values[path[0]]
+    for part in path[1:]:
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+# --- performing a job -------------------------------------------------------------------------------------------------
 
 
 def divide(value: typing.Any, job: Json, find: Find = find_type) -> dict[str, typing.Any]:
@@ -1161,6 +1481,9 @@ _SCALARS: dict[str, set[type]] = {
 
 def to_wire(name: str, value: object, kind: Json, folder: Path, find: Find = find_type) -> Json:
     """An output as a wire; an artifact's bytes go below ``folder``."""
+    if "each" in kind:
+        items = typing.cast("list[object]", value)
+        return [to_wire(f"{name}-{number}", item, kind["each"], folder, find) for number, item in enumerate(items)]
     if kind.get("artifact"):
         return save_artifact(value, kind.get("serializer") or "any", folder, name, find)
     value = _plain_number(value)
@@ -1179,15 +1502,19 @@ def perform(
     folder: Path,
     number: int = 1,
 ) -> Json:
-    """Calls the job's function once, in this process: ``{"outputs": {name: wire}, "metrics": {name: wire}}``.
+    """Calls the job's function once, in this process.
 
     Args:
-        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, and for an artifact
-            ``artifact: true`` and its ``serializer``), ``returns``.
+        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, for an artifact ``artifact: true``
+            and its ``serializer``, for a loop's items ``each``: how one of them is written), ``returns``, ``checks``.
         function: the function to call.
         inputs: resolves the bindings.
         folder: where artifacts are written; the ``file`` of their wires is relative to it.
         number: the number of this attempt, from 1.
+
+    Returns:
+        ``outputs`` (name to wire), ``metrics`` (name to wire), ``gates`` (verdicts, where there are gates). Where one
+        was not passed, also ``error``, and ``final``: it is not to be tried again, though the outputs are there.
     """
     arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
     attempt = _Attempt(number)
@@ -1197,11 +1524,19 @@ def perform(
     finally:
         _ATTEMPTS.pop()
     kinds = {output["name"]: output for output in job["outputs"]}
-    wires = {
-        name: to_wire(name, value, kinds[name], folder, inputs.find)
-        for name, value in divide(returned, job, inputs.find).items()
+    values = divide(returned, job, inputs.find)
+    result: Json = {
+        "outputs": {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in values.items()},
+        "metrics": {name: encode(value) for name, value in attempt.metrics.items()},
     }
-    return {"outputs": wires, "metrics": {name: encode(value) for name, value in attempt.metrics.items()}}
+    gates = attempt.gates + _checked(job, values, attempt.metrics, inputs)
+    if gates:
+        result["gates"] = gates
+        failed = [verdict_text(each) for each in gates if not each["passed"]]
+        say("\n".join(verdict_text(each) for each in gates))
+        if failed:
+            result.update(error="; ".join(failed), final=True)
+    return result
 
 
 def run_job(
@@ -1211,11 +1546,13 @@ def run_job(
     outputs: Mapping[str, Mapping[str, Json]],
     folder: Path,
     number: int = 1,
+    place: Place = Place(),
 ) -> Json:
     """Runs one attempt of a job in this process, which is then good for nothing else; see `perform` for the result.
 
-    ``job`` has, besides what `perform` reads, ``function`` (``module:qualname``), ``reach`` (module to names),
-    ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of its own.
+    ``job`` has, besides what `perform` and `Inputs` read, ``function`` (``module:qualname``), ``reach`` (module to
+    names), ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of
+    its own.
     """
     os.environ.update(job.get("env", {}))
     folder.mkdir(parents=True, exist_ok=True)
@@ -1226,9 +1563,8 @@ def run_job(
         os.chdir(work)
         try:
             Program(modules, job["reach"]).install()
-            return perform(
-                job, find_type(job["function"]), Inputs(parameters, job["parameters"], outputs), folder, number
-            )
+            inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
+            return perform(job, find_type(job["function"]), inputs, folder, number)
         finally:
             os.chdir(home)
 
@@ -1274,26 +1610,43 @@ def retry_delay(retry: Json, attempt: int) -> float:
     return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
 
 
-def supervise(attempt: Callable[[int], Json], retry: Json = None, timeout: float | None = None) -> Json:
+def supervise(
+    attempt: Callable[[int], Json],
+    retry: Json = None,
+    timeout: float | None = None,
+    deadline: float | None = None,
+) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
     An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
+    None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
     Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
     many ran.
     """
     allowed = 1 + (retry or {}).get("max_retries", 0)
-    result: Json = None
+    result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
     for number in range(1, allowed + 1):
-        result = _isolated(functools.partial(attempt, number), timeout)
+        left = math.inf if deadline is None else deadline - time.time()
+        if left <= 0:
+            return {**result, "error": RUN_OUT_OF_TIME, "final": True}
+        bound = min(left, math.inf if timeout is None else timeout)
+        result = _isolated(functools.partial(attempt, number), None if bound == math.inf else bound)
         result["attempts"] = number
+        if "error" in result and deadline is not None and time.time() >= deadline:
+            result = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": number}
         if "error" not in result:
             return result
         say(result.get("traceback") or f"error: {result['error']}")
+        if result.get("final"):
+            return result
         if number < allowed:
             delay = retry_delay(retry, number)
             say(f"attempt {number} of {allowed} failed: {result['error']}; trying again in {delay:.3g} s")
-            time.sleep(delay)
+            time.sleep(delay if deadline is None else max(0.0, min(delay, deadline - time.time())))
     return result
+
+
+RUN_OUT_OF_TIME = "the run exceeded its timeout"
 
 
 def say(message: str) -> None:
@@ -1453,7 +1806,9 @@ def read_outputs(folder: Path) -> dict[str, Json]:
 
 
 def located(wire: Json, folder: Path) -> Json:
-    """An output's wire with its artifact's ``file``, if it is one, made absolute."""
+    """An output's wire with its artifact's ``file``, if it is one, made absolute; a loop's items, each of them."""
+    if isinstance(wire, list):
+        return [located(each, folder) for each in wire]
     if not (isinstance(wire, dict) and "$artifact" in wire):
         return wire
     return {"$artifact": {**wire["$artifact"], "file": str(folder.resolve() / wire["$artifact"]["file"])}}
@@ -1637,7 +1992,7 @@ def in_the_program(action: Callable[[], Json]) -> Json:
     return supervise(lambda number: act())
 
 
-def check(name: str, raw: Json) -> None:
+def check_parameter(name: str, raw: Json) -> None:
     """Raises `WrongParameter` where a value is not of its parameter's type."""
     needs_program = False
 
@@ -1694,7 +2049,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Json]:
             raise WrongParameter(f"parameter {name} has no default: give {flags(name)[0]} VALUE")
         parameters[name] = each["default"] if text is None else parse(text, each["type"])
         if text is not None:
-            check(name, parameters[name])
+            check_parameter(name, parameters[name])
     return parameters
 
 
