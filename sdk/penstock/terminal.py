@@ -24,6 +24,7 @@ _MARKS: Mapping[State, tuple[str, str]] = {
     State.CANCELLED: ("yellow", "!"),
 }
 _RESULT_LINES = 12
+_WIDEST = 60
 
 
 class Progress:
@@ -35,7 +36,7 @@ class Progress:
     def lines(self, event: Event) -> Iterator[str]:
         """The lines for an event, often none."""
         if isinstance(event, RunStarted):
-            self._width = min(max(map(len, event.nodes), default=0), 60)
+            self._width = min(max(map(len, event.nodes), default=0), _WIDEST)
             yield f"[bold]{escape(event.pipeline)}[/] [dim]run {event.run}[/]"
         elif isinstance(event, AttemptFailed):
             again = f"trying again in {event.retry_in:.3g} s"
@@ -44,6 +45,7 @@ class Progress:
             yield self._ended(event.node)
 
     def _name(self, node: str) -> str:
+        self._width = max(self._width, min(len(node), _WIDEST))  # an instance's name is longer than its node's
         return escape(node.ljust(self._width))
 
     def _ended(self, node: NodeRun) -> str:
