@@ -413,6 +413,9 @@ def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: st
     except DefinitionError as error:
         (problem, *_) = error.diagnostics
         return Missing(f"{said} differs between the arms of a branch: {problem.message}", problem.fix)
+    for value in (then, otherwise):
+        if isinstance(value, BuiltList):
+            value.is_merged = True
     binding = ChoiceBinding(branch=branch, then=operands[0].binding, otherwise=operands[1].binding)
     type_ = merged_type(each.type for each in operands)
     return Placeholder(binding, type_, said, either=Either(branch, then, otherwise))

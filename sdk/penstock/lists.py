@@ -68,6 +68,8 @@ class BuiltList(list[Any]):
         self._scope = scope
         self.made_in = scope()
         self.read_in: set[Turn] = set()
+        self.is_merged = False
+        """Whether a branch decides between this list and another: one name may then stand for either."""
 
     @property
     def is_deferred(self) -> bool:
@@ -111,6 +113,10 @@ class BuiltList(list[Any]):
         if self.read_in.intersection(scope):
             message = "the list is read in the loop that adds to it, whose items run independently of each other"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
+        if self.is_merged:
+            message = "a list grows after a branch has decided between it and another, under a name that stands for both"
+            fix = "keep the two apart: begin a new list for what is added here"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
         super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)
 
     def read(self) -> Iterator[Any]:

@@ -117,6 +117,18 @@ def broken_off(n: int) -> int:
     return total(found)
 
 
+def grown_after_a_merge(n: int) -> int:
+    ys: list[int] = []
+    zs = [number(1)]
+    if number(n) > 1:
+        m = ys
+    else:
+        m = zs
+    for x in upto(n):
+        ys.append(number(x))  # here
+    return total(m)
+
+
 def read_while_it_grows(n: int) -> int:
     found = []
     for x in upto(n):
@@ -367,6 +379,7 @@ REFUSED = {
     the_target_after_the_loop: ("P312", "`x` is bound in the body of a loop", "`xs.append(x)`"),
     returned_in_a_loop: ("P316", "`return` in a loop over `upto`'s result", "after the loop"),
     broken_off: ("P316", "`break` in a loop over `upto`'s result", "after the loop"),
+    grown_after_a_merge: ("P313", "after a branch has decided between it and another", "keep the two apart"),
     read_while_it_grows: ("P313", "the list is read in the loop that adds to it", "after the loop"),
     counted_while_it_grows: ("P313", "", ""),
     gone_through_while_it_grows: ("P313", "the list is read in the loop that adds to it", "after the loop"),
