@@ -22,11 +22,11 @@ REFERENCE = Reference()
 class Case:
     """What must come of a pipeline.
 
-    ``why`` says what would go unnoticed without it. The states of all instances come from the model (see `model`), and
-    the result from plain Python. By hand: ``nodes`` claims states, to which the model is held as well; ``gives`` and
-    ``fails`` hold what instances return, or say, whose functions only an engine can run; ``returns`` is the result
-    where plain Python gives another. ``refused`` maps a target that cannot keep the case to the codes of the
-    diagnostics with which it says so.
+    ``why`` says what would go unnoticed without it. The states of all instances and what they give come from the model
+    (see `model`), the result from plain Python. By hand: ``nodes`` claims states, to which the model is held as well;
+    ``gives`` and ``fails`` hold what instances return, or say, whose functions only an engine can run; ``returns`` is
+    the result where plain Python gives another; ``varies`` names the nodes that never give the same. ``refused`` maps a
+    target that cannot keep the case to the codes of the diagnostics with which it says so.
     """
 
     pipeline: Pipeline[..., Any]
@@ -36,6 +36,7 @@ class Case:
     gives: Mapping[str, object] = dataclasses.field(default_factory=dict)
     fails: Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: object = REFERENCE
+    varies: tuple[str, ...] = ()
     refused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -64,15 +65,23 @@ def difference(one: Any, other: Any, where: str = "result") -> str:
     if dataclasses.is_dataclass(one):
         pairs = ((each.name, getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one))
         return _first(difference(a, b, f"{where}.{name}") for name, a, b in pairs)
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__"):
+        return difference(vars(one), vars(other), where)
+    return "" if _are_equal(one, other) else f"{where}: {one!r:.200} is not {other!r:.200}"
+
+
+def _are_equal(one: Any, other: Any) -> bool:
     if hasattr(one, "equals"):  # pandas
-        alike = (
-            one.equals(other) and list(one.columns) == list(other.columns) and list(one.dtypes) == list(other.dtypes)
+        return (
+            one.equals(other)
+            and list(one.columns) == list(other.columns)
+            and list(one.dtypes) == list(other.dtypes)
+            and one.index.equals(other.index)
         )
-        return "" if alike and one.index.equals(other.index) else f"{where}:\n{one}\nis not\n{other}"
-    if hasattr(one, "tobytes"):  # NumPy
-        alike = one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-        return "" if alike else f"{where}: {one!r} is not {other!r}"
-    return "" if one == other else f"{where}: {one!r:.200} is not {other!r:.200}"
+    if hasattr(one, "tobytes"):  # NumPy; the bytes of objects are pointers
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return alike and (one.tolist() == other.tolist() if one.dtype.hasobject else one.tobytes() == other.tobytes())
+    return bool(one == other)
 
 
 def _first(differences: Any) -> str:

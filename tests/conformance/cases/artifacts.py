@@ -224,7 +224,7 @@ CASES = (
     Case(
         own_serializers,
         "An author's own serializer travels with the steps on both ends.",
-        gives={"weights": [1.0, 2.0, 0.0]},
+        gives={"saved": Net([1.0, 2.0, 0.0])},
         returns=[1.0, 2.0, 0.0],
     ),
     Case(labels_and_any, "A label says what an artifact is, not what the step gets; `Any` takes what comes."),

@@ -206,7 +206,11 @@ def output_of_any_kind() -> int:
 
 
 CASES = (
-    Case(after_orders_without_data, "`after` holds where no value flows, also through a chain of it."),
+    Case(
+        after_orders_without_data,
+        "`after` holds where no value flows, also through a chain of it.",
+        varies=("slow", "second", "third"),
+    ),
     Case(collected_in_order, "Outputs collected into a list keep the list's order, whichever step ends first."),
     Case(diamond, "A join gets the right value on each side."),
     Case(nested, "A nested pipeline called several times, at several depths, keeps its calls apart."),
@@ -216,7 +220,12 @@ CASES = (
         "Parameters and outputs may be called what an engine calls its own: `inputs`, `params`, `ti`, `output`.",
     ),
     Case(names_alike, "Names stay apart when an engine shortens them, ignores case or lacks characters."),
-    Case(own_working_directories, "Steps that write to the current directory do not meet there.", returns=[]),
+    Case(
+        own_working_directories,
+        "Steps that write to the current directory do not meet there.",
+        varies=("leave_a_file",),
+        returns=[],
+    ),
     Case(
         env_of_one_step_only,
         "Environment variables reach their step, exactly, and no other.",

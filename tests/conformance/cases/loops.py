@@ -579,13 +579,17 @@ CASES = (
         exact_values_as_items, "Items are exact: on its way through an engine's loop, a list becomes texts or doubles."
     ),
     Case(loops_over_artifacts, "Items may be models, arrays and files, which no engine's own loop can hold."),
-    Case(parallelism_bound, "No more items are under way than the author allows."),
+    Case(
+        parallelism_bound,
+        "No more items are under way than the author allows.",
+        varies=("timed",),
+    ),
     Case(
         nested_pipelines_and_loops,
         "A nested pipeline in a loop, with conditions and loops of its own, has instances like any step.",
         nodes={"scaled.doubled[0]": "skipped", "scaled.doubled[2]": "succeeded"},
     ),
-    Case(after_across_loops, "`after` a loop waits for all of its items."),
+    Case(after_across_loops, "`after` a loop waits for all of its items.", varies=("moment", "later")),
     Case(
         after_within_an_item,
         "`after` in a body waits for the same item only; `after` a loop that failed does not run.",
