@@ -1,0 +1,198 @@
+"""Random pipelines on an engine: what each means is told by plain Python and by the model.
+
+By hand, more than the tests run::
+
+    python -m tests.conformance.random_pipelines --times 10 --engine local-inline --engine kfp.local
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import hashlib
+import inspect
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from penstock import CompileError, Pipeline, harness
+from penstock.loading import import_file
+from tests.conformance.case import Case, difference
+from tests.conformance.engine import Engine
+from tests.conformance.meaning import assert_same_meaning
+from tests.conformance.model import predict
+from tests.conformance.random_sources import Program, programs
+
+TOO_LARGE = {"P522"}
+"""What a target says of a pipeline whose file it could not keep."""
+QUIETLY: Any = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": False}
+LAST_ATTEMPT = 3
+"""Of every step that asks which one it is: plain Python makes this one alone."""
+
+
+@contextlib.contextmanager
+def written(program: Program, folder: Path) -> Iterator[Case]:
+    """The program as a case, in a file of its own, with the value that plain Python gives.
+
+    Raises:
+        AssertionError: the model predicts something else than plain Python does.
+    """
+    name = f"random_{hashlib.sha256(program.source.encode()).hexdigest()[:12]}"
+    path = folder / f"{name}.py"
+    path.write_text(program.source)
+    before, searched = Path.cwd(), list(sys.path)
+    try:
+        made = import_file(path).made
+        (folder / "plain").mkdir(exist_ok=True)
+        os.chdir(folder / "plain")
+        yield Case(made, "It is random.", program.parameters, returns=_agreed(made, program.parameters))
+    finally:
+        os.chdir(before)
+        sys.path[:] = searched
+        sys.modules.pop(name, None)
+
+
+def _agreed(made: Pipeline[..., Any], parameters: Mapping[str, Any]) -> object:
+    """What plain Python gives, which the model must give as well; None where it raises, and the model's run fails."""
+    harness._ATTEMPTS.append(harness._Attempt(LAST_ATTEMPT))
+    try:
+        value, raised = made(**copy.deepcopy(dict(parameters))), None
+    except Exception as error:  # noqa: BLE001  # whatever a step raises
+        value, raised = None, error
+    finally:
+        harness._ATTEMPTS.pop()
+    definition = made.define()
+    given = inspect.signature(made.function).bind(**parameters)
+    given.apply_defaults()
+    predicted = predict(definition, given.arguments)
+    messages = [each.message for each in predicted.ended.values() if each.state == "failed"]
+    if raised is not None:
+        assert messages, f"plain Python raises {raised!r}, and the model gives {predicted.result!r}"
+        gates = any(message.startswith("gate output") for message in messages)  # which plain Python knows nothing of
+        assert gates or any(each.endswith(str(raised)) for each in messages), f"{raised!r} is not among {messages}"
+    elif messages:
+        assert any(message.startswith("gate output") for message in messages), f"only the model fails: {messages}"
+    else:
+        assert not difference(predicted.result, value)
+    return value
+
+
+def some_programs(seed: int, count: int, calls: int = 10) -> list[Program]:
+    """So many different programs, always the same ones for a seed."""
+    found: dict[str, Program] = {}
+    while len(found) < count:
+        for each in _generated(seed, count, calls):
+            found.setdefault(repr((each.source, each.parameters)), each)
+        seed += 1_000_003  # a prime far away from the seeds that people give
+    return list(found.values())[:count]
+
+
+def _generated(seed: int, count: int, calls: int) -> list[Program]:
+    found: list[Program] = []
+
+    @hypothesis.seed(seed)
+    @settings(max_examples=count, phases=[Phase.generate], **QUIETLY)
+    @given(programs(calls))
+    def collect(program: Program) -> None:
+        found.append(program)
+
+    collect()
+    return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an engine made of a program: whether it refused it, for its size, and what was otherwise than it should."""
+
+    program: Program
+    is_refused: bool = False
+    problem: str = ""
+
+
+def outcome(program: Program, engine: Engine, folder: Path) -> Outcome:
+    """Runs a program on an engine, in ``folder``."""
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        try:
+            with written(program, Path(own)) as case:
+                assert_same_meaning(engine, case, Path(own))
+        except CompileError as error:
+            if {each.code for each in error.diagnostics} <= TOO_LARGE:
+                return Outcome(program, is_refused=True)
+            return Outcome(program, problem=traceback.format_exc())
+        except Exception:  # noqa: BLE001  # an engine may fail in any way
+            return Outcome(program, problem=traceback.format_exc())
+    return Outcome(program)
+
+
+def assert_the_same_on(engine: Engine, seed: int, count: int, calls: int, folder: Path) -> None:
+    """Runs so many programs, and shows the shortest one on which the engine disagrees, if any."""
+    found = [outcome(each, engine, folder) for each in some_programs(seed, count, calls)]
+    assert sum(each.is_refused for each in found) <= count // 10, "too many are refused to show much"
+    wrong = sorted((each for each in found if each.problem), key=lambda each: len(each.program.source))
+    if wrong:
+        said = f"{len(wrong)} of {count} programs differ on {engine.name} (seed {seed}), of which this is the shortest:"
+        raise AssertionError(f"{said}\n{_shown(wrong[0])}")
+
+
+def _shown(found: Outcome) -> str:
+    return f"{found.program.source}\nparameters: {found.program.parameters}\n\n{found.problem}"
+
+
+def _simplest(engine: Engine, found: Outcome, calls: int, folder: Path) -> Outcome:
+    """The simplest program that Hypothesis finds in some minutes on which the engine disagrees as well."""
+    simplest = found
+
+    def differs(program: Program) -> bool:
+        nonlocal simplest
+        seen = outcome(program, engine, folder)
+        if seen.problem and len(program.source) < len(simplest.program.source):
+            simplest = seen
+        return bool(seen.problem)
+
+    with contextlib.suppress(hypothesis.errors.NoSuchExample):
+        hypothesis.find(programs(calls), differs, settings=settings(max_examples=200, **QUIETLY), random=Random(0))
+    return simplest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs more than the tests do; 1 where an engine disagrees."""
+    from tests.conformance.engines import ENGINES
+    from tests.conformance.test_random import SAMPLES
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--times", type=int, default=1, help="how many times as many as the tests run")
+    parser.add_argument("--engine", action="append", choices=sorted(SAMPLES), help="all by default")
+    parser.add_argument("--seed", type=int, default=0, help="others than those of the tests, from 1000 on")
+    parser.add_argument("--simplify", action="store_true", help="look for a simpler program with the same problem")
+    options = parser.parse_args(arguments)
+    disagreed = False
+    for engine in ENGINES:
+        if engine.name not in (options.engine or SAMPLES):
+            continue
+        sample = SAMPLES[engine.name]
+        with tempfile.TemporaryDirectory() as folder:
+            programs_ = some_programs(options.seed, sample.count * options.times, sample.calls)
+            found = [outcome(each, engine, Path(folder)) for each in programs_]
+            wrong = [each for each in found if each.problem]
+            refused = sum(each.is_refused for each in found)
+            print(f"{engine.name}: {len(wrong)} of {len(found)} differ, {refused} are too large", flush=True)
+            for each in wrong:
+                print(
+                    _shown(_simplest(engine, each, sample.calls, Path(folder)) if given.simplify else each), flush=True
+                )
+        disagreed |= bool(wrong)
+    return int(disagreed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
