@@ -131,15 +131,19 @@ class Program:
 
     def can_be_skipped(self, unit: Unit) -> bool:
         """Whether a unit, or an instance of it, may end as skipped while nothing fails."""
-        return unit.id in self._skippable
+        return bool(self.arms_needed(unit))
+
+    def arms_needed(self, unit: Unit) -> frozenset[Arm]:
+        """The arms that must run for a unit to run: those around it, and around what it cannot do without."""
+        return self._arms[unit.id]
 
     @functools.cached_property
-    def _skippable(self) -> frozenset[str]:
-        found: set[str] = set()
+    def _arms(self) -> Mapping[str, frozenset[Arm]]:
+        found: dict[str, frozenset[Arm]] = {}
         for unit in self.units:
-            if unit.arms or any(found & set(_strict(binding)) for binding in unit.bindings):
-                found.add(unit.id)
-        return frozenset(found)
+            needed = (node for binding in unit.bindings for node in _strict(binding))
+            found[unit.id] = frozenset(unit.arms).union(*(found.get(node, frozenset()) for node in needed))
+        return found
 
 
 def _strict(binding: Binding) -> Iterator[str]:

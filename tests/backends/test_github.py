@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from penstock import (
     CompileError,
+    Gate,
     Resources,
     Retry,
     RunStatus,
@@ -737,7 +738,53 @@ def test_the_end_of_a_run_hears_of_failures_and_of_jobs_that_left_no_word(
     _kept(program, "shifted.2.failed", 1, error="not run", state="upstream_failed")
     _kept(program, "numbers.failed", 1, error="an earlier attempt of the run")
     failures = {"if": "the job ended without a result", "shifted[1]": "ValueError: no"}
-    assert program.status() == {"pipeline": "structured", "state": "failed", "failures": failures}
+    for role in ("on_failure", "on_exit"):
+        assert program.status(role) == {"pipeline": "structured", "state": "failed", "failures": failures}
+
+
+@pytest.mark.parametrize(
+    ("result", "state"), [("success", "succeeded"), ("skipped", "succeeded"), ("cancelled", "cancelled")]
+)
+def test_what_runs_always_hears_how_the_run_ended(
+    result: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = program_of(structured.compile("github"), tmp_path)
+    results = {"numbers": result, "page": "failure", "start--clock": "failure"}
+    monkeypatch.setenv("PENSTOCK_NEEDS", json.dumps({job: {"result": each} for job, each in results.items()}))
+    assert program.status("on_exit")["state"] == state
+
+
+@step(gates=[Gate("output", "<", 1, message="too large")])
+def gated() -> int:
+    return 2
+
+
+@pipeline
+def with_a_gated_step() -> int:
+    return shifted(gated())
+
+
+def test_the_outputs_of_a_step_that_failed_its_gate_stay(tmp_path: Path) -> None:
+    files = with_a_gated_step.compile("github")
+    (tmp_path / "program.py").write_text(files[".github/penstock/with_a_gated_step.py"])
+    environment = {
+        **os.environ,
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+    }
+    command = [sys.executable, "-I", "program.py", "run", "gated"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert (tmp_path / "output").read_text() == "artifact=gated.failed\n"
+    with tarfile.open(tmp_path / "penstock" / "outputs" / "gated.failed.tar") as tar:
+        result = json.load(tar.extractfile("result.json"))  # type: ignore[arg-type]
+    assert (result["outputs"], result["error"]) == ({"output": 2}, "gate output < 1: failed (output = 2): too large")
+    assert (
+        "| <code>output &lt; 1</code> | **failed** | <code>output = 2</code> | too large |"
+        in (tmp_path / "summary").read_text()
+    )
+    jobs = workflow_of(files)["jobs"]
+    assert jobs["gated"]["steps"][-1]["if"] == "${{ !cancelled() && steps.run.outputs.artifact }}"
 
 
 def test_an_artifact_that_has_expired_is_no_skipped_step(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -225,3 +226,9 @@ def test_the_end_of_a_run_sees_whether_anything_failed(results: list[str], faile
     condition = jobs["told"]["if"].removeprefix("${{").removesuffix("}}").replace("!cancelled()", "true").strip()
     needs = {f"job{number}": {"result": result} for number, result in enumerate(results)}
     assert github().evaluate(condition, {"needs": needs}) is failed
+
+
+@pytest.mark.parametrize("of", PIPELINES[:3], ids=lambda of: of.name)
+def test_reviewers_linters_have_nothing_to_say_against_long_rules(of: Pipeline[..., Any], tmp_path: Path) -> None:
+    text = of.compile("github")[f".github/workflows/{of.name}.yml"]
+    assert github().lint(text, folder=tmp_path) == []

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from penstock.spec import Binding, ChoiceBinding, CollectBinding, ItemBinding, OutputBinding, parts
+from penstock.spec import Arm, Binding, ChoiceBinding, CollectBinding, ItemBinding, OutputBinding, parts
 from penstock_backends.github.names import job_id
 from penstock_backends.lowering import Program, Unit
 
@@ -170,35 +170,41 @@ class Rules:
             found += self._fine_value(binding)
         return tuple(dict.fromkeys(found))
 
-    def _fine_value(self, binding: Binding) -> Terms:
+    def _fine_value(self, binding: Binding, under: frozenset[Arm] = frozenset()) -> Terms:
+        """Nothing failed that a binding depends on; ``under`` are the arms that run where it matters."""
         if isinstance(binding, OutputBinding):
-            return self._fine[binding.node]
+            unit = self.program.by_id[binding.node]
+            is_there = not unit.loops and self.program.arms_needed(unit) <= under
+            return (_succeeded(unit.id),) if is_there else self._fine[unit.id]
         if isinstance(binding, ItemBinding):
             return self._fine[binding.loop]
         if isinstance(binding, ChoiceBinding):
-            found = self._fine[binding.branch]
             if self.program.by_id[binding.branch].loops:
-                return found
-            then = _unless(_differs(binding.branch, True), self._fine_value(binding.then))
-            return (*found, *then, *_unless(_differs(binding.branch, False), self._fine_value(binding.otherwise)))
+                return self._fine[binding.branch]
+            then = self._fine_under(binding.then, under, Arm(branch=binding.branch, holds=True))
+            otherwise = self._fine_under(binding.otherwise, under, Arm(branch=binding.branch, holds=False))
+            return (*self._fine[binding.branch], *then, *otherwise)
         if isinstance(binding, CollectBinding):
-            return (*(self._fine[binding.loop] if binding.loop else ()), *self._collected(binding))
-        return tuple(term for part in parts(binding) for term in self._fine_value(part))
+            return (*(self._fine[binding.loop] if binding.loop else ()), *self._collected(binding, under))
+        return tuple(term for part in parts(binding) for term in self._fine_value(part, under))
 
-    def _collected(self, binding: CollectBinding) -> Terms:
+    def _fine_under(self, binding: Binding, under: frozenset[Arm], *arms: Arm) -> Terms:
+        """As `_fine_value`, where all of ``arms`` run."""
+        terms = self._fine_value(binding, under.union(arms))
+        for arm in arms:
+            terms = _unless(_holds(arm.branch, arm.holds).replace("==", "!="), terms)
+        return terms
+
+    def _collected(self, binding: CollectBinding, under: frozenset[Arm] = frozenset()) -> Terms:
         """Nothing failed of what is added to a list; what was skipped is left out of it."""
         if binding.loop and self.program.by_id[binding.loop].loops:
             return ()
         found = [term for member in self.program.members.get(binding.loop, ()) for term in self._fine[member]]
         for entry in binding.entries:
-            added = self._fine_value(entry.value)
-            if binding.loop:
-                added = _unless(f"needs.{job_id(binding.loop)}.outputs.count == 0", added)
-            for arm in entry.when:
-                if not self.program.by_id[arm.branch].loops:
-                    found += self._fine[arm.branch]
-                    added = _unless(_differs(arm.branch, arm.holds), added)
-            found += added
+            arms = [arm for arm in entry.when if not self.program.by_id[arm.branch].loops]
+            found += [term for arm in arms for term in self._fine[arm.branch]]
+            added = self._fine_under(entry.value, under, *arms)
+            found += _unless(f"needs.{job_id(binding.loop)}.outputs.count == 0", added) if binding.loop else added
         return tuple(found)
 
     # --- within a loop
@@ -227,10 +233,6 @@ def _began(node: str) -> Term:
 
 def _holds(branch: str, holds: bool) -> str:
     return f"needs.{job_id(branch)}.outputs.holds == '{'true' if holds else 'false'}'"
-
-
-def _differs(branch: str, holds: bool) -> str:
-    return _holds(branch, holds).replace("==", "!=")
 
 
 def _unless(guard: str, terms: Iterable[Term]) -> Terms:
