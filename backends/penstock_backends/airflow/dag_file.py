@@ -140,7 +140,7 @@ class DagFile:
 
     def _exceptions(self) -> list[str]:
         names = ["AirflowFailException"] if "final" in self.needs else []
-        return [*names, "AirflowSkipException"] if "skips" in self.needs else names
+        return [*names, "AirflowSkipException"] if "place" in self.needs else names
 
     def _imports(self) -> list[str]:
         modules = ["json", "logging", "os", "select", "shutil", "signal", "subprocess", "sys", "tempfile", "uuid"]
@@ -265,14 +265,13 @@ def needs_of(layout: Layout) -> frozenset[str]:
         "decides": any(isinstance(unit.node, Branch) for unit in units),
         "loops": any(isinstance(unit.node, Loop) for unit in units),
         "nested": bool(layout.places),
-        "skips": any(unit.arms for unit in units) or rules != {""},
+        "place": rules != {""} or program.pipeline.timeout is not None or any(map(layout.pulled, units)) or gated,
         "waits": "all_done" in rules,
         "gates": gated,
         "ends": bool(layout.endings),
         "rollbacks": bool(program.rollbacks),
         "final": gated or "all_done" in rules or program.pipeline.timeout is not None,
     }
-    found["place"] = any(found[each] for each in ("loops", "skips", "waits")) or program.pipeline.timeout is not None
     return frozenset(name for name, is_needed in found.items() if is_needed)
 
 

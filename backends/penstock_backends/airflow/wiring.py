@@ -56,6 +56,7 @@ class Wiring:
         ids = {*self.program.by_id, *layout.places.values(), *descriptions}
         self.group_ids = {block: free_name(_group_id(block), ids) for block in blocks}
         self.group_names = {block: free_name(identifier(id_), taken) for block, id_ in self.group_ids.items()}
+        self.ids = ids
         self.drawn: set[str] = set()
 
     def lines(self) -> Iterator[str]:
@@ -169,7 +170,12 @@ class Wiring:
         return f"with TaskGroup({own_id}{self._tooltip(id_)}){f' as {variable}' if named else ''}:"
 
     def _with_inner_group(self, id_: str) -> str:
-        return f"with TaskGroup({literal(task_id(id_).replace('.', '-'))}, prefix_group_id=False{self._tooltip(id_)}):"
+        own = id_
+        if id_ in self.drawn:  # in another mapped group, or left and entered again: a group of its own
+            own = next(each for each in (f"{id_}_{number}" for number in itertools.count(2)) if each not in self.ids)
+        self.drawn.add(id_)
+        self.ids.add(own)
+        return f"with TaskGroup({literal(task_id(own).replace('.', '-'))}, prefix_group_id=False{self._tooltip(id_)}):"
 
     def _tooltip(self, id_: str) -> str:
         description = self.descriptions[id_].strip()
