@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from penstock.bindings import holds_placeholder, known_values, merged_type
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
-from penstock.jumps import DONE, FLAG, VALUE
 from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
 from penstock.sources import operation_site
@@ -29,6 +28,7 @@ from penstock.spec import (
     TypeKind,
     TypeSpec,
 )
+from penstock.syntax import DONE, FLAG, VALUE
 
 if TYPE_CHECKING:
     from penstock.openings import OpenBranch

@@ -27,15 +27,10 @@ from typing import TypeGuard
 
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.sources import location_of
-from penstock.syntax import CONTROL, Function, ask, assign, bound, load, own_nodes, place_of, placed
+from penstock.syntax import CONTROL, DONE, FLAG, VALUE, Function, ask, assign, bound, load, own_nodes, place_of, placed
 
-DONE = "__penstock_done"
-VALUE = "__penstock_value"
 LOST = "__penstock_lost_"
 """Begins the names that say whether a `with` swallowed an exception; ordinary values, whatever is deferred."""
-
-FLAG = "__penstock_"
-"""Begins the names of all flags."""
 _Jump = (ast.Return, ast.Break, ast.Continue)
 _Loop = (ast.For, ast.While)
 

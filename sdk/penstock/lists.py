@@ -114,7 +114,7 @@ class BuiltList(list[Any]):
             message = "the list is read in the loop that adds to it, whose items run independently of each other"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
         if self.is_merged:
-            message = "a list grows after a branch has decided between it and another, under a name that stands for both"
+            message = "a list grows after a branch has decided between it and another one, by a name of both"
             fix = "keep the two apart: begin a new list for what is added here"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
         super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)

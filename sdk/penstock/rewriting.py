@@ -32,11 +32,12 @@ from types import CellType, CodeType, FunctionType
 from typing import TypeAlias
 
 from penstock.diagnostics import DefinitionError, Diagnostic
-from penstock.jumps import FLAG, LOST, Rest, Stop, flags_of, is_try, without_jumps
+from penstock.jumps import LOST, Rest, Stop, flags_of, is_try, without_jumps
 from penstock.modules import first_line
 from penstock.sources import location_of
 from penstock.syntax import (
     CONTROL,
+    FLAG,
     Comprehension,
     Function,
     ask,
@@ -500,7 +501,7 @@ def _loops(node: _AnyComprehension, result: str) -> list[ast.stmt]:
 def _growing(statements: list[ast.stmt]) -> Iterator[str]:
     """The names of which a nested block may add to a list."""
     top = {id(each) for each in statements} | {id(each.value) for each in statements if isinstance(each, ast.Expr)}
-    for node in own_nodes(*statements):
+    for node in itertools.chain.from_iterable(map(ast.walk, statements)):  # in the functions inside it, too
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.target, ast.Name):
             yield from () if id(node) in top else (node.target.id,)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and id(node) not in top:

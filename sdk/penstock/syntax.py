@@ -9,6 +9,11 @@ from typing import TypeVar
 CONTROL = "__penstock__"
 """The name by which rewritten code reaches the control object of its trace."""
 
+DONE = "__penstock_done"
+VALUE = "__penstock_value"
+FLAG = "__penstock_"
+"""Begins the names of all that says how far a function has come: whether it has returned, and what."""
+
 Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 _Node = TypeVar("_Node", bound=ast.AST)

@@ -27,7 +27,6 @@ from penstock.modules import canonical_module
 from penstock.openings import OpenBranch, OpenLoop, OpenNode, frozen
 from penstock.placeholders import BOOL, OPERANDS, Operand, Placeholder, Traced
 from penstock.programs import NONE, Authored, CalledStep, Programs
-from penstock.rewriting import rewrite
 from penstock.settings import Gate as StepGate
 from penstock.sources import CallSite, call_site, location_of, operation_site
 from penstock.spec import (
@@ -204,6 +203,8 @@ class Trace:
 
     def _called(self, function: Callable[..., Any], given: Mapping[str, object]) -> object:
         """What a pipeline function returns, with the control flow in it captured where its source can be read."""
+        from penstock.rewriting import rewrite  # noqa: PLC0415  # of no use before there is a pipeline
+
         make = rewrite(function) if isinstance(function, FunctionType) else None
         return (make(Control(self)) if make else function)(**given)
 

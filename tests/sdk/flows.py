@@ -634,6 +634,19 @@ def compared_lists(n: int) -> int:
 
 
 @pipeline
+def by_a_function_inside(n: int) -> str:
+    found: list[int] = []
+
+    def keep(value: int) -> None:
+        found.append(value)
+
+    for x in upto(n):
+        if x != 1:
+            keep(x)
+    return anything(found)
+
+
+@pipeline
 def gone_through_again(n: int) -> int:
     once = [add(x, 1) for x in upto(n)]
     twice = [add(x, 1) for x in once]
