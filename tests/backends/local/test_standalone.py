@@ -64,6 +64,12 @@ def prepared() -> int:
     return quick()
 
 
+@pipeline
+def computed(value: float = 1.0) -> object:
+    found = within(value, Limits(0))
+    return "within" if found else [found, "outside"]
+
+
 @step(packages=[])
 def squared(value: int) -> int:
     return value * value
@@ -288,6 +294,11 @@ def test_a_node_carries_its_authors_condition_and_a_verdict_is_told(emitted, tmp
     kept = json.loads(emitted(control.gated, "--note", "x", "--value", "0.5", "--json").stdout)
     result = json.loads((Path(kept["folder"]) / "score" / "outputs" / "result.json").read_text())
     assert result["outputs"] == {"output": 0.5}
+
+
+def test_a_result_may_be_computed_where_the_nodes_are_plain(emitted):
+    assert json.loads(emitted(computed, "--json").stdout)["result"] == "within"
+    assert json.loads(emitted(computed, "--value", "9", "--json").stdout)["result"] == [False, "outside"]
 
 
 def test_no_more_items_are_under_way_than_the_author_allows(emitted):
