@@ -800,7 +800,7 @@ def test_a_condition_longer_than_github_evaluates_is_refused() -> None:
     def wide(flag: bool = True) -> int:
         found = [1]
         if flag:
-            for number in range(120):
+            for number in range(240):
                 name = f"a_step_with_a_name_so_long_that_not_so_many_of_them_will_do_to_fill_it_{number}"
                 found.append(one.with_options(name=name)())
         return total(found)

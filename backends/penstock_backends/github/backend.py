@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, 
 from penstock_backends.github.jobs import (
     LONGEST_EXPRESSION,
     START,
+    Job,
     by_the_program,
     every_unit,
     jobs_of,
@@ -84,12 +85,12 @@ class GithubBackend(Backend):
         stem = job_id(pipeline.name)
         program, file = program_of(pipeline), _file(pipeline)
         return {
-            f".github/workflows/{stem}.yml": _workflow(program, options),
+            f".github/workflows/{stem}.yml": _workflow(program, options, list(jobs_of(program, options, file))),
             file: _program(program, options),
         }
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
-        """What GitHub would not take: too many or too large inputs, jobs that no runner can hold, a large file."""
+        """What GitHub would not take: too many or too large inputs, jobs that no runner holds, a long condition or file."""
         yield from _limits_of_inputs(pipeline)
         yield from _limits_of_schedule(pipeline)
         program = program_of(pipeline)
@@ -150,19 +151,18 @@ def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
 
 def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagnostic]:
     pipeline = program.pipeline
-    size = len(_workflow(program, options).encode())
     jobs = list(jobs_of(program, options, _file(pipeline)))
+    size = len(_workflow(program, options, jobs).encode())
     if size > LARGEST_FILE:
         count = f"{len(jobs)} jobs"
         message = f"the workflow of `{pipeline.name}` ({count}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
         fix = "do more in one step, or divide the pipeline into several"
         yield Diagnostic("P544", message, location_of(pipeline.span), fix)
     for job, unit in zip(jobs, every_unit(program), strict=True):
-        if len(job.condition) > LONGEST_EXPRESSION:
-            message = (
-                f"the condition of `{unit.id}` would be {len(job.condition):,} characters long; "
-                f"GitHub takes {LONGEST_EXPRESSION:,}"
-            )
+        length = max(map(len, (job.condition, *(value for _, value in job.env))))
+        if length > LONGEST_EXPRESSION:
+            said = f"the condition of `{unit.id}` would be {length:,} characters long"
+            message = f"{said}; GitHub takes {LONGEST_EXPRESSION:,}"
             fix = "let it depend on fewer steps that may be skipped, or do more in one step"
             yield Diagnostic("P546", message, location_of(unit.task.span), fix)
 
@@ -170,7 +170,7 @@ def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagno
 # --- the workflow -----------------------------------------------------------------------------------------------------
 
 
-def _workflow(program: Program, options: GithubOptions) -> str:
+def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> str:
     pipeline = program.pipeline
     return workflow_text(
         header=[*header(pipeline, "github", options), *_paragraph(pipeline.description)],
@@ -181,7 +181,7 @@ def _workflow(program: Program, options: GithubOptions) -> str:
         labels=options.runs_on,
         retention_days=options.retention_days,
         python_version=options.python_version,
-        jobs=list(jobs_of(program, options, _file(pipeline))),
+        jobs=jobs,
         checkout=actions.CHECKOUT,
         setup_python=actions.SETUP_PYTHON,
         upload_artifact=actions.UPLOAD_ARTIFACT,

@@ -242,11 +242,12 @@ def _unless(guard: str, terms: Iterable[Term]) -> Terms:
 
 def _texts(terms: Iterable[Term]) -> list[str]:
     """Terms as expressions, those with the same guards together; none that follows from another."""
+    distinct = dict.fromkeys(terms)
     least: dict[str, list[frozenset[str]]] = {}
-    for term in terms:
+    for term in distinct:
         least.setdefault(term.text, []).append(frozenset(term.guards))
     together: dict[tuple[str, ...], dict[str, None]] = {}
-    for term in terms:
+    for term in distinct:
         if not any(guards < frozenset(term.guards) for guards in least[term.text]):
             together.setdefault(tuple(sorted(term.guards)), {})[term.text] = None
     found: list[str] = []
