@@ -20,6 +20,7 @@ from tests.conformance.cases import (
     conditions,
     endings,
     failures,
+    found,
     gates,
     graphs,
     loops,
@@ -30,7 +31,7 @@ from tests.conformance.engine import Engine
 from tests.conformance.engines import ENGINES
 from tests.conformance.meaning import assert_same_meaning, assert_the_model_agrees
 
-MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings)
+MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, found)
 CASES = [case for module in MODULES for case in module.CASES]
 
 
