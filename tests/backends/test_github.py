@@ -39,7 +39,7 @@ from penstock.harness import StepError
 from penstock_backends.github import GithubOptions, actions
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.names import input_ids, job_id
-from penstock_backends.github.text import block, scalar
+from penstock_backends.github.text import block, expression, scalar
 from tests.engines.environments import PYTHON
 from tests.engines.github import github
 
@@ -636,6 +636,33 @@ def bounded_body(count: int = 4) -> list[int]:
     return found
 
 
+@pipeline
+def hostile_structures(text: str = HOSTILE) -> int:
+    if text != "${{ secrets.X }}" and "# %}\t'" not in text:
+        one(text)
+    for number in numbers(1) if text == "*/ ]]> ${{ x }}" else numbers(2):
+        one.with_options(name="in_a_loop")(number)
+    assert text != "`id` $(id) ${{ github.actor }}", "${{ github.token }}"
+    return one.with_options(name="last")()
+
+
+def test_what_conditions_loops_and_gates_say_is_never_evaluated() -> None:
+    text = hostile_structures.compile("github")[".github/workflows/hostile_structures.yml"]
+    written = re.findall(r"\$\{\{(.*?)\}\}", text, re.DOTALL)
+    own = r"matrix\.index|toJSON\(needs\)|fromJSON\(needs[\w.]+ > 0 .*|steps\.run\.[\w.]+|github\.\w+|!cancelled\(\).*"
+    said = [" ".join(each.split()) for each in written]
+    assert [each for each in said if not re.fullmatch(own, each)] == []
+    assert not {"github.token", "github.actor", "secrets.X", "x"} & set(said)
+
+
+@pytest.mark.parametrize(
+    "value", ["a ${{ x }} b", "${{ x }}", 'say "${{ x }}"', "${{ x == 'a' }}\u00e9", "plain", "on"]
+)
+def test_an_expression_is_read_as_it_was_meant(value: str) -> None:
+    assert yaml.safe_load(f"x: {expression(value)}\n") == {"x": value}
+    assert yaml.safe_load(f"x: {expression('${{ a &&' + chr(10) + 'b }}', 2)}\n") == {"x": "${{ a && b }}"}
+
+
 def test_the_jobs_of_a_bounded_loop_wait_for_each_other() -> None:
     jobs = workflow_of(bounded_body.compile("github"))["jobs"]
     assert jobs["other_way"]["needs"] == ["for", "one_way"]
@@ -909,7 +936,9 @@ def test_a_run_on_act_keeps_files_and_says_what_happened(event: str, tmp_path: P
 @pytest.mark.engine
 @pytest.mark.xdist_group("github")
 @pytest.mark.parametrize(
-    "of", [small, hostile, typed, on_a_runner, large, structured, bounded_body], ids=lambda of: of.name
+    "of",
+    [small, hostile, typed, on_a_runner, large, structured, bounded_body, hostile_structures],
+    ids=lambda of: of.name,
 )
 def test_reviewers_linters_have_nothing_to_say(of: Any, tmp_path: Path) -> None:
     runners = [{"labels": ["gpu"], "cpu": 8, "memory_gib": 32, "gpu": 1, "gpu_type": "T4"}]

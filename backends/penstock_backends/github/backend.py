@@ -90,7 +90,7 @@ class GithubBackend(Backend):
         }
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
-        """What GitHub would not take: too many or too large inputs, jobs that no runner holds, a long condition or file."""
+        """What GitHub would not take: too large inputs, conditions and files, jobs that no runner can hold."""
         yield from _limits_of_inputs(pipeline)
         yield from _limits_of_schedule(pipeline)
         program = program_of(pipeline)
