@@ -1928,7 +1928,7 @@ def places(loops: Sequence[str], outputs: Mapping[str, Mapping[str, Json]]) -> l
     return found
 
 
-def status() -> Json:
+def status(role: str) -> Json:
     """How the run went: a `RunStatus` as JSON, from the results of the jobs and the errors that were kept."""
     results = {job: each["result"] for job, each in needed().items() if not JOBS.get(job, {"role": 1}).get("role")}
     broken = [job for job in JOBS if results.get(job) in ("failure", "cancelled")]
@@ -1945,7 +1945,7 @@ def status() -> Json:
         for index, error in sorted(found.items() or [((), "the job ended without a result")])
         if error
     }
-    state = "failed" if broken else "succeeded"
+    state = "failed" if "failure" in results.values() or role != "on_exit" else "cancelled" if broken else "succeeded"
     return {"pipeline": PIPELINE, "state": state, "failures": failures}
 
 
@@ -2004,7 +2004,7 @@ def execute(job: str, work: Path) -> dict[str, Json]:
         parameters = started_with()
         outputs, states = received(entry, work / "inputs")
         indices = chosen(entry, outputs)
-        told = status() if entry.get("role") else None
+        told = status(entry["role"]) if entry.get("role") else None
     except StepError as error:
         say(explain(error))
         keep(job, failure(error), work / "error")
@@ -2015,6 +2015,8 @@ def execute(job: str, work: Path) -> dict[str, Json]:
         result = run_one(call, parameters, outputs, folder, Place(index, states, told))
         keep(".".join([job, *map(str, index)]), result, folder / str(result.get("attempts", 0)))
         results[instance(entry["node"], index)] = result
+        if "state" in result:
+            say(f"{instance(entry['node'], index)}: {result.get('error', 'skipped')}")
     return results
 
 
