@@ -357,7 +357,7 @@ class _Rewriting(ast.NodeTransformer):
         text = ast.get_source_segment(self.text, node.test) or ""
         written = ast.Constant(ast.unparse(node.test) if "\n" in text or not text else text)
         message = _thunk(self._value(node.msg)) if node.msg else ast.Constant(None)
-        return [placed(ast.Expr(ask("check", [self._value(node.test), message, written], node)), node)]
+        return [placed(ast.Expr(ask("check", [self._value(node.test), message, written], node.test)), node)]
 
     def _assign(self, node: ast.Assign) -> list[ast.stmt]:
         (target, *others), value = node.targets, node.value

@@ -177,7 +177,7 @@ def placed(n: int) -> int:
     [
         ("if", "the if", "y > 2", "y > 2"),
         ("for", "the for", None, "upto(n)"),
-        ("assert", "the assert", None, "total(found) < 100"),
+        ("assert", "the assert", "total(found) < 100", "total(found) < 100"),
         ("for_2", "the comprehension", "found", "found"),
         ("if_2", "the comprehension", "each", "each"),
         ("note", "", "note(y)", None),
