@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import types
 from collections.abc import Iterator
@@ -26,10 +27,13 @@ from hypothesis import strategies as st
 from penstock import (
     CompileError,
     ConfigurationError,
+    Gate,
     Resources,
     Retry,
+    RunStatus,
     Schedule,
     current_attempt,
+    flow,
     log_metric,
     pipeline,
     step,
@@ -115,9 +119,60 @@ def test_the_dag_file_is_called_after_the_pipeline() -> None:
     assert list(small.compile("airflow")) == ["small.py"]
 
 
+@step
+def rows(count: int) -> list[list[int]]:
+    """Rows of growing length."""
+    return [[*range(length)] for length in range(count)]
+
+
+@step
+def number_list(count: int) -> list[int]:
+    return [*range(count)]
+
+
+@step
+def undo(output: int) -> str:
+    return f"undone {output}"
+
+
+@step(rollback=undo, retry=Retry(1))
+def checked(value: int, bad: int) -> int:
+    if value == bad:
+        raise ValueError(f"{value} is bad")
+    return value
+
+
+@step(gates=[Gate("output", "<", 10_000, message="too much")])
+def summed(values: list[int]) -> int:
+    return sum(values)
+
+
+@step
+def told_of(status: RunStatus) -> list[str]:
+    return [status.state, *status.failures, *status.failures.values()]
+
+
+@pipeline(on_failure=told_of, on_exit=told_of.with_options(name="at_last"), timeout=600)
+def structured(count: int = 3, bad: int = -1) -> int:
+    """Rows of cells, and what follows from their sum."""
+    sums = []
+    for row in rows(count):
+        cells = [checked(cell, bad) for cell in flow.parallel(row, 2)]
+        sums.append(summed(cells))
+    result = summed(sums)
+    if result > 5:
+        more = 1
+        result = plus(result, more)
+    else:
+        result = one(result)
+    assert result != 6, f"not {result}"
+    return plus(result, 2)
+
+
 @pytest.mark.parametrize("major", MAJORS)
-def test_the_dag_file_is_formatted_and_clean_under_ruff(major: int, tmp_path: Path) -> None:
-    (tmp_path / "small.py").write_text(emitted(small, major))
+@pytest.mark.parametrize("a_pipeline", [small, structured], ids=lambda each: each.name)
+def test_the_dag_file_is_formatted_and_clean_under_ruff(a_pipeline: Any, major: int, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(emitted(a_pipeline, major))
     ruff = Path(sys.executable).with_name("ruff")
     rules = ["--select", "E4,E7,E9,F,I,B,UP,A,PLE", "--ignore", "B018"]
     for command in (["check", *rules], ["format", "--diff"]):
@@ -152,6 +207,79 @@ def test_settings_are_airflows_own_arguments() -> None:
     assert "one_task >> second_task" in text
     assert 'with TaskGroup("inner", tooltip="A part of it."):' in text
     assert "# plus(a=inner.total, b=5)" in text
+
+
+def head(text: str) -> str:
+    """The part of a DAG file that a reviewer reads: all above the code that runs a step."""
+    return text.partition("# --- How a step runs")[0]
+
+
+def test_loops_are_mapped_groups_and_a_loop_in_a_loop_stands_beside_it() -> None:
+    text = head(emitted(structured))
+    wiring = text[text.index("    rows_task = ") : text.index("    summed_2_task = ")]
+    assert wiring == textwrap.indent(
+        textwrap.dedent(
+            """\
+            rows_task = rows(count=dag.param("count"))
+            for_task = for_(items=rows_task)
+
+            @task_group(group_id="for_body", prefix_group_id=False)
+            def for_body(index):
+                # once for each item of rows(count)
+                for_2()
+
+            for_body.expand(index=for_task)
+            for_2_places_task = for_2_places()
+            dag.get_task("for_2") >> for_2_places_task
+
+            @task_group(group_id="for_2_body", prefix_group_id=False)
+            def for_2_body(index):
+                # once for each item of rows(count), for each of flow.parallel(row, 2)
+                checked(bad=dag.param("bad"))
+
+            for_2_body.expand(index=for_2_places_task)
+
+            @task_group(group_id="for_body_2", prefix_group_id=False)
+            def for_body_2(index):
+                # once for each item of rows(count)
+                summed()
+
+            for_body_2.expand(index=for_task)
+            """
+        ),
+        "    ",
+    )
+    assert "@task(max_active_tis_per_dagrun=2, retries=1, retry_delay=timedelta(seconds=0))\n    def checked(" in text
+
+
+def test_conditions_and_gates_stand_in_the_authors_words() -> None:
+    text = head(emitted(structured))
+    assert '    @task(task_id="if")\n    def if_(condition):\n        # if result > 5\n' in text
+    assert "    def plus(a):\n        # runs if result > 5\n        # plus(a=summed_2, b=1)\n" in text
+    assert "        # runs if not (result > 5)\n" in text
+    assert "        # assert result != 6\n" in text
+    assert "    if_task >> plus_task\n    if_task >> one_task\n" in text
+
+
+def test_what_ends_a_run_stands_behind_all_else_in_its_order() -> None:
+    text = head(emitted(structured))
+    chain = "tasks >> undo_places_task >> undo_task >> told_of_task >> at_last_task\n"
+    assert "    tasks = list(dag.tasks)\n" in text
+    assert chain in text
+    assert text.rstrip().endswith("list(dag.tasks) >> watcher()")
+    assert '@task(trigger_rule="all_done", max_active_tis_per_dagrun=1)\n    def undo(index):' in text
+    assert "TIME_LIMIT = 600" in emitted(structured)
+
+
+def test_nothing_is_added_that_a_pipeline_does_not_need() -> None:
+    @pipeline
+    def looped(count: int = 3) -> int:
+        return total([one(number) for number in number_list(count)])
+
+    text = emitted(looped)
+    for name in ("watcher", "all_done", "places_of", "RunStatus(", "TIME_LIMIT", "AirflowFailException"):
+        assert name not in text.partition("# The author")[0], name
+    assert '@task(trigger_rule="none_failed")\n    def total():' in text
 
 
 def test_a_whole_result_is_handed_over_as_one() -> None:
@@ -472,7 +600,7 @@ def root_at(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("major", MAJORS)
 def test_airflow_parses_and_serialises_it_without_an_error_or_a_warning(major: int) -> None:
     engine = airflow(major)
-    for a_pipeline in (small, hostile, exact):
+    for a_pipeline in (small, hostile, exact, structured):
         text = emitted(a_pipeline, major)
         seen = engine.parse({f"{a_pipeline.name}.py": text})
         assert (seen.import_errors, seen.warnings, seen.dag_ids) == ({}, (), (a_pipeline.name,))
@@ -605,6 +733,11 @@ class Anything:
     def __rshift__(self, other):
         return Anything()
 
+    __rrshift__ = __rshift__
+
+    def __iter__(self):
+        return iter(())
+
 
 @contextlib.contextmanager
 def DAG(**arguments):
@@ -622,6 +755,9 @@ class RetryDecision:
 
 def task(function=None, **options):
     return (lambda function: Anything()) if function is None else Anything()
+
+
+task_group = task
 
 
 CONTEXT = {}
@@ -642,9 +778,13 @@ class FakeInstance:
     max_tries: int = 0
     task: Any = field(default_factory=lambda: types.SimpleNamespace(retries=0))
     pushed: dict[str, Any] = field(default_factory=dict)
+    known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
+
+    def xcom_pull(self, task_ids: str, map_indexes: int, key: str = "return_value") -> Any:
+        return self.known.get((task_ids, map_indexes, key))
 
 
 @dataclass
@@ -658,9 +798,19 @@ class Worker:
     def run(self, task_id: str, **values: Any) -> Any:
         instance = values.pop("ti", None) or FakeInstance(task_id)
         variables = {"artifact_root": str(self.root)}
-        run = types.SimpleNamespace(conf=values.pop("conf", None))
-        self.sdk.CONTEXT.update({"ti": instance, "var": {"value": variables}, "dag_run": run})
+        started = values.pop("started", dt.datetime.now(dt.timezone.utc))
+        run = types.SimpleNamespace(conf=values.pop("conf", None), start_date=started)
+        params = values.pop("params", {})
+        self.sdk.CONTEXT.update({"ti": instance, "var": {"value": variables}, "dag_run": run, "params": params})
         return self.module.run_step(task_id, **values)
+
+    @property
+    def failed_for_good(self) -> Any:
+        return sys.modules["airflow.sdk.exceptions"].AirflowFailException
+
+    @property
+    def skipped(self) -> Any:
+        return sys.modules["airflow.sdk.exceptions"].AirflowSkipException
 
     def files(self) -> list[Path]:
         return sorted(each for each in self.root.rglob("*") if each.is_file())
@@ -670,9 +820,12 @@ class Worker:
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes a `Worker` for a pipeline."""
     folder = tmp_path / "stand-in"
-    (folder / "airflow").mkdir(parents=True)
+    (folder / "airflow" / "sdk").mkdir(parents=True)
     (folder / "airflow" / "__init__.py").write_text("")
-    (folder / "airflow" / "sdk.py").write_text(STAND_IN)
+    (folder / "airflow" / "sdk" / "__init__.py").write_text(STAND_IN)
+    (folder / "airflow" / "sdk" / "exceptions.py").write_text(
+        "class AirflowFailException(Exception): pass\nclass AirflowSkipException(Exception): pass\n"
+    )
     (folder / "pendulum.py").write_text("def datetime(*args, **kwargs): pass\n")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
@@ -772,6 +925,71 @@ def test_attempts_count_from_one_again_after_the_task_was_cleared(worker: Any) -
     waits = {jittered.evaluate(None, 1, 3) for _ in range(200)}
     assert 1 <= min(waits) < 1.1
     assert 1.4 < max(waits) <= 1.5
+
+
+@step(gates=[Gate("output", ">", 5, message="too small"), Gate("accuracy", "<", 1)], retry=Retry(2))
+def gated(value: int) -> int:
+    log_metric("accuracy", 0.5)
+    return value
+
+
+@pipeline
+def with_gates(value: int = 1) -> int:
+    return gated(value)
+
+
+def test_a_gate_fails_for_good_with_its_verdicts_and_the_outputs_to_be_seen(worker: Any) -> None:
+    at = worker(with_gates)
+    instance = FakeInstance("gated")
+    with pytest.raises(at.failed_for_good, match=r"gate output > 5: failed \(output = 3\): too small"):
+        at.run("gated", ti=instance, value=3)
+    assert [each["passed"] for each in json.loads(instance.pushed["gates"])] == [False, True]
+    assert instance.pushed["return_value"] == "3"
+    passing = FakeInstance("gated")
+    assert at.run("gated", ti=passing, value=7) == "7"
+    assert [each["passed"] for each in json.loads(passing.pushed["gates"])] == [True, True]
+
+
+@pipeline(timeout=0.5)
+def bounded(note: str) -> int:
+    return lasting(note)
+
+
+def test_a_task_ends_with_the_time_of_its_run_and_begins_nothing_after_it(worker: Any, tmp_path: Path) -> None:
+    at, note = worker(bounded), tmp_path / "pids"
+    late = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=1)
+    with pytest.raises(at.failed_for_good, match="the run exceeded its timeout"):
+        at.run("lasting", note=str(note), started=late)
+    assert not note.exists()
+
+
+def test_what_a_task_needs_and_does_not_have_skips_it(worker: Any) -> None:
+    at = worker(structured)
+    known = {("if", -1, "return_value"): "false"}
+    with pytest.raises(at.skipped, match="condition does not hold"):
+        at.run("plus", ti=FakeInstance("plus", known=known), a="1")
+    assert at.run("one", ti=FakeInstance("one", known=known), value="1") == "1"
+    with pytest.raises(at.skipped):
+        at.run("plus", ti=FakeInstance("plus"), a="1")
+
+
+def test_an_item_is_the_one_of_this_place_in_every_loop_around(worker: Any) -> None:
+    at = worker(structured)
+    places = {("for_2_places", -1, "return_value"): [[1, 0], [2, 0], [2, 1]], ("for", -1, "return_value"): [0, 1, 2]}
+    known = {
+        **places,
+        ("for_2", 1, "items"): "[40]",
+        ("for_2", 2, "items"): "[50, 60]",
+        ("for_2", 1, "return_value"): [0],
+        ("for_2", 2, "return_value"): [0, 1],
+    }
+    for number, value in enumerate(("40", "50", "60")):
+        instance = FakeInstance("checked", map_index=number, known=known)
+        assert at.run("checked", ti=instance, params={"bad": -1, "count": 3}, bad=-1) == value
+    at.sdk.CONTEXT["ti"] = FakeInstance("for_2_places", known=known)
+    assert at.module.places_of("for_2") == [[1, 0], [2, 0], [2, 1]]
+    at.sdk.CONTEXT["ti"] = FakeInstance("undo_places", known=known)
+    assert at.module.places_of("undo") == [[2, 1], [2, 0], [1, 0]]
 
 
 @step

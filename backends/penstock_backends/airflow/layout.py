@@ -143,7 +143,10 @@ class Layout:
         """Airflow's trigger rule for a unit: empty for its default, that all before it succeeded."""
         if unit.role != "main" or any(self._is_across(unit, other) for other in self.waits(unit)):
             return "all_done"
-        if any(self._may_lack(unit, other) for other in (*unit.loops, *self.waits(unit))):
+        listed = (self.program.by_id[loop] for loop in unit.loops)
+        if any(map(self.program.can_be_skipped, listed)) or any(
+            self._may_lack(unit, each) for each in self.waits(unit)
+        ):
             return "none_failed"
         return ""
 
