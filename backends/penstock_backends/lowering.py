@@ -38,7 +38,6 @@ from penstock.spec import (
     parts,
     references,
     structures,
-    walk,
     within,
 )
 
@@ -363,40 +362,3 @@ def _output(name: str, type_: TypeSpec) -> dict[str, Any]:
     if type_.is_artifact:
         output |= {"artifact": True, "serializer": type_.serializer or "any"}
     return output
-
-
-def flatten_groups(pipeline: PipelineSpec) -> PipelineSpec:
-    """Nested pipelines dissolved: every task in one body, under its full id, in the author's order.
-
-    An ``after`` on a group holds for each of its tasks; an ``after`` that names a group names all of its tasks.
-    """
-    members = {
-        node.id: tuple(task.id for task in walk(node.body) if isinstance(task, Task))
-        for node in walk(pipeline.body)
-        if isinstance(node, Group)
-    }
-    flat = tuple(
-        task.model_copy(update={"after": tuple(id_ for each in after for id_ in members.get(each, (each,)))})
-        for task, after in _with_inherited_after(pipeline.body, ())
-    )
-    return pipeline.model_copy(update={"body": flat})
-
-
-def _with_inherited_after(body: tuple[Node, ...], after: tuple[str, ...]) -> Iterator[tuple[Task, tuple[str, ...]]]:
-    for node in body:
-        all_after = tuple(dict.fromkeys((*after, *node.after)))
-        if isinstance(node, Task):
-            yield node, all_after
-        else:
-            yield from _with_inherited_after(node.body, all_after)
-
-
-def dependencies(task: Task) -> tuple[str, ...]:
-    """The ids of the tasks whose outputs a task takes, in the order of its inputs, each once."""
-    found = (ref.node for _, binding in task.inputs for ref in references(binding) if isinstance(ref, OutputBinding))
-    return tuple(dict.fromkeys(found))
-
-
-def predecessors(task: Task) -> tuple[str, ...]:
-    """The ids of everything a task waits for: its `dependencies`, then ``after``."""
-    return tuple(dict.fromkeys((*dependencies(task), *task.after)))
