@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 Files: TypeAlias = dict[str, str]
 """What is emitted: relative path (with ``/``) to text."""
 
-Pass: TypeAlias = Callable[[PipelineSpec], PipelineSpec]
-"""A step of the lowering: a valid spec in, a valid spec out."""
-
 
 class Level(str, Enum):
     """How well an engine keeps a feature."""
@@ -89,13 +86,11 @@ class Backend(ABC):
     """What users call it: ``--to NAME``."""
     supports: ClassVar[Mapping[Feature, Support]]
     """An answer to every `Feature`."""
-    passes: ClassVar[tuple[Pass, ...]] = ()
-    """The lowering, in order, applied before `emit`."""
     options: ClassVar[type[Options]] = Options
 
     @abstractmethod
     def emit(self, pipeline: PipelineSpec, options: Any) -> Files:
-        """The files for a lowered pipeline: the same bytes for the same arguments, whatever the machine."""
+        """The files for a pipeline: the same bytes for the same arguments, whatever the machine."""
 
     def limits(self, pipeline: PipelineSpec, options: Any) -> Iterable[Diagnostic]:
         """What about this pipeline the engine would reject or silently change, apart from whole features."""

@@ -1,4 +1,4 @@
-"""From a spec to files: verify, legalise, lower, emit; and the backends there are."""
+"""From a spec to files: verify, legalise, emit; and the backends there are."""
 
 from __future__ import annotations
 
@@ -97,8 +97,6 @@ def compile_spec(
     verify_spec(definition)
     _raise(CompileError, legalise(pipeline, chosen, parsed.allow_degraded), definition)
     pipeline = without(pipeline, [each for each in parsed.allow_degraded if _is_unsupported(chosen, each)])
-    for lower in chosen.passes:
-        pipeline = lower(pipeline)
     _raise(CompileError, iter(chosen.limits(pipeline, parsed)), definition)
     return dict(chosen.emit(pipeline, parsed))
 
