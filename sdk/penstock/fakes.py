@@ -94,9 +94,7 @@ class Fake:
         if len(self.behaviours) == 1:
             return self.behaviours[0]
         if attempt > len(self.behaviours):
-            message = (
-                f"the fake of `{node}` says what {len(self.behaviours)} attempts do, and this is attempt {attempt}"
-            )
+            message = f"the fake of `{node}` says what {len(self.behaviours)} attempts do; this is attempt {attempt}"
             fix = "say what this one does, too: `attempts(...)`; or give the step fewer retries"
             raise ConfigurationError(Diagnostic("P744", message, fix=fix))
         return self.behaviours[attempt - 1]
@@ -208,7 +206,8 @@ class _Places:
         found = [id_ for id_, task in self.tasks.items() if self.functions.get(task.step) is step.function]
         if found:
             return found, None
-        fix = f"it calls {', '.join(sorted({f'`{each.__name__}`' for each in self.functions.values()}))}"
+        known = dict.fromkeys(f"`{self.functions[task.step].__name__}`" for task in self.tasks.values())
+        fix = f"it calls {', '.join(known)}"
         return [], Diagnostic(
             "P741", f"pipeline `{self.pipeline.name}` never calls the step `{step.function.__name__}`", fix=fix
         )
@@ -222,9 +221,8 @@ class _Places:
             loops = self.loops[node]
             example = node + "[0]" * loops
             message = f"`{name}` is no instance: `{node}` is in {loops or 'no'} {'loop' if loops == 1 else 'loops'}"
-            return [], Diagnostic(
-                "P741", message, fix=f"give `{example}`" + (f" or `{node}`, for all" if loops else "")
-            )
+            more = f", or `{node}` for all of them" if loops else ""
+            return [], Diagnostic("P741", message, fix=f"give `{example}`{more}")
         return [name], None
 
     def _unknown(self, name: str) -> Diagnostic:

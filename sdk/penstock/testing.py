@@ -52,7 +52,7 @@ class PipelineRunner:
         *,
         fakes: Fakes | None = None,
         inline: bool = True,
-        cache: bool = True,
+        cache: bool = False,
         delays: bool = False,
         **more: Any,
     ) -> Trial:
@@ -67,7 +67,7 @@ class PipelineRunner:
                 checked and kept as the step's own would be.
             inline: run each step in this process, one after another, so that breakpoints, coverage and patches work.
                 What a step asks for of resources and images then counts for nothing.
-            cache: let what was computed in this store stand in again. A fake is called each time in any case.
+            cache: let what an earlier run in this store computed stand in. A fake is called each time in any case.
             delays: wait between attempts, as the steps' ``retry`` says.
             more: parameters, and options of the local engine (such as ``max_workers``), by name.
 
