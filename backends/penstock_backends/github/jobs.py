@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from penstock.spec import Arm, Branch, Loop, RetrySpec, Settings, StatusBinding, Task, within
+from penstock.spec import (
+    Arm,
+    Branch,
+    ChoiceBinding,
+    CollectBinding,
+    Loop,
+    RetrySpec,
+    Settings,
+    StatusBinding,
+    Task,
+    within,
+)
 from penstock_backends.github.conditions import Rule, Rules, parallelism
 from penstock_backends.github.inputs import one_line
 from penstock_backends.github.names import job_id
@@ -231,11 +242,19 @@ def _env(program: Program, unit: Unit, rule: Rule, matrix: Matrix | None, bounde
         yield "PENSTOCK_INDEX", INDEX
     if bounded:
         yield "PENSTOCK_STARTED", f"${{{{ needs.{START}.outputs.at }}}}"
-    taken = [program.by_id[node] for node in sources(program, unit)]
-    if unit.role != "main" or any(other.loops or program.can_be_skipped(other) for other in taken):
+    if unit.role != "main" or _may_lack(program, unit):
         yield "PENSTOCK_NEEDS", "${{ toJSON(needs) }}"
     if rule.lost:
         yield "PENSTOCK_LOST", " ".join(f"${{{{ {expression} && '{job}' || '' }}}}" for job, expression in rule.lost)
+
+
+def _may_lack(program: Program, unit: Unit) -> bool:
+    """Whether a unit's job starts though some that its program asks about may not have been started."""
+    if any(program.by_id[node].loops for node in sources(program, unit) if node not in unit.loops):
+        return True
+    return any(
+        isinstance(each, (ChoiceBinding, CollectBinding)) for binding in unit.bindings for each in within(binding)
+    )
 
 
 def _keeps(program: Program, unit: Unit) -> Literal["", "own", "said"]:
