@@ -1,7 +1,7 @@
 """What the documentation shows is true: its programs run, its commands and options exist, its links lead somewhere.
 
-A Python block is a program, and is run, unless it is a fragment: below the line ``<!-- fragment -->``, or with a part
-left out, written ``...``. A fragment must still be Python.
+A Python block is a program, and is run (by pytest, where it has tests), unless it is a fragment: below the line
+``<!-- fragment -->``, or with a part left out, written ``...``. A fragment must still be Python.
 """
 
 import ast
@@ -85,8 +85,9 @@ def test_each_program_runs(block, tmp_path):
     file = tmp_path / "pipeline.py"
     file.write_text(block.text, encoding="utf-8")
     sources = os.pathsep.join(str(ROOT / each) for each in ("sdk", "backends", "templates"))
+    runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "\ndef test_" in block.text else []
     done = subprocess.run(
-        [sys.executable, "-W", "error", file.name],
+        [sys.executable, "-W", "error", *runner, file.name],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": sources},
         capture_output=True,
@@ -94,7 +95,7 @@ def test_each_program_runs(block, tmp_path):
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", of("toml"))
