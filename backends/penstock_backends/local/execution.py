@@ -13,18 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from penstock.backend import Definition
-from penstock.harness import (
-    FAILURES,
-    RUN_OUT_OF_TIME,
-    Inputs,
-    Place,
-    assemble,
-    decode,
-    encode,
-    instance,
-    load_artifact,
-    retry_delay,
-)
+from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, decode, encode, instance, retry_delay
 from penstock.results import (
     AttemptFailed,
     AttemptStarted,
@@ -36,15 +25,16 @@ from penstock.results import (
     RunStarted,
     State,
 )
-from penstock.spec import Loop, Returns
+from penstock.spec import Loop
 from penstock_backends.local.cache import Keys
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.names import LiveNames
-from penstock_backends.local.objects import Json, located
+from penstock_backends.local.objects import Json
+from penstock_backends.local.outputs import Outputs
 from penstock_backends.local.plan import PlannedNode, node_of, plan_of
-from penstock_backends.local.settling import ITEM, Settling, bindings_in, used_by
+from penstock_backends.local.settling import Settling
 from penstock_backends.local.store import Store
-from penstock_backends.lowering import kind_of, program_of
+from penstock_backends.lowering import program_of
 
 RUN_VERSION = 1
 Listener = Callable[[Event], object]
@@ -54,8 +44,7 @@ class Execution:
     """A run under way.
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
-    add more. ``outputs`` holds the published wires of the nodes that succeeded, and each item of a loop as the output
-    ``item`` of a name of its own.
+    add more.
     """
 
     def __init__(
@@ -69,9 +58,9 @@ class Execution:
         self.program = program_of(self.spec)
         self.plan = plan_of(self.program)
         self.runnable: deque[PlannedNode] = deque()
-        self.outputs: dict[str, dict[str, Json]] = {}
         self.is_over = False
         self.id, self.folder = store.new_run()
+        self.outputs = Outputs(definition, self.names, store.objects, self.folder)
         self._graph = graph_of(self.program)
         self._keys = Keys(self.spec)
         self._listener = listener
@@ -108,7 +97,7 @@ class Execution:
         A node that is not to be cached has a key that nothing else has. Two equal calls in one run are two
         computations, as in plain Python: the second one has a key of its own.
         """
-        key = self._keys.key(node.step, node.settings, self.job_for(node), self.parameters, self.outputs)
+        key = self._keys.key(node.step, node.settings, self.job_for(node), self.parameters, self.outputs.wires)
         if not node.is_cached:
             return self._keys.variant(key, self.id, node.id)
         times = self._asked[key] = self._asked.get(key, 0) + 1
@@ -121,17 +110,10 @@ class Execution:
         checks = job.get("checks", ())
         if node.planned.is_plain:
             return {"arguments": job["arguments"], **given, **({"checks": checks} if checks else {})}
-        settled = Settling(self.outputs, job, self._place(node)).settled
+        settled = Settling(self.outputs.wires, job, self._place(node)).settled
         arguments = {name: settled(binding) for name, binding in job["arguments"].items()}
         gates = [{**check, "bounds": [settled(bound) for bound in check["bounds"]]} for check in checks]
         return {"arguments": arguments, **given, **({"checks": gates} if gates else {})}
-
-    def wires_for(self, job: Json) -> dict[str, dict[str, Json]]:
-        """The published outputs that a settled job takes, by node and output."""
-        found: dict[str, dict[str, Json]] = {}
-        for node, output in used_by(bindings_in(job)):
-            found.setdefault(node, {})[output] = self.outputs[node][output]
-        return found
 
     def attempts_of(self, node: PlannedNode) -> int:
         """How many attempts of a node have failed."""
@@ -215,12 +197,12 @@ class Execution:
 
     def end(self) -> Run:
         """Writes down what the run came to."""
-        main = sorted((each for each in self._ended.values() if each[0].role == "main"), key=lambda each: each[0].place)
-        others = [each for each in self._ended.values() if each[0].role != "main"]
-        nodes = {node.id: ended for node, ended in (*main, *others)}
+        others = [ended for node, ended in self._ended.values() if node.role != "main"]
+        nodes = {ended.id: ended for ended in (*self._main(), *others)}
         states = {ended.state for ended in nodes.values()}
         state = next((each for each in (State.CANCELLED, State.FAILED) if each in states), State.SUCCEEDED)
-        run = Run(self.id, self.spec.name, state, nodes, self.folder, time.monotonic() - self._began, self._result)
+        seconds = time.monotonic() - self._began
+        run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
         self._note("run_ended", state=state.value, seconds=run.seconds)
         draft = self.folder / "run.json.draft"
         draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
@@ -271,7 +253,7 @@ class Execution:
         return self._judged(node, {instance(*other): self._state_of(instance(*other)) for other in others})
 
     def _judged(self, node: PlannedNode, states: Mapping[str, str]) -> tuple[State | None, str]:
-        inputs = Inputs({}, {}, self.outputs, job=node.planned.job, place=Place(node.index, states))
+        inputs = Inputs({}, {}, self.outputs.wires, job=node.planned.job, place=Place(node.index, states))
         obstacle = inputs.obstacle(node.planned.job)
         if obstacle != State.UPSTREAM_FAILED.value:
             return (State(obstacle) if obstacle else None), ""
@@ -336,11 +318,15 @@ class Execution:
         if record is not None:
             self.store.add_result(key, {**record, "undone": True})
 
+    def _main(self) -> list[NodeRun]:
+        """What became of the pipeline's own nodes, in the author's order."""
+        main = [each for each in self._ended.values() if each[0].role == "main"]
+        return [ended for _, ended in sorted(main, key=lambda each: each[0].place)]
+
     def _run_status(self) -> Json:
         """How the pipeline itself went, as a `RunStatus`."""
-        main = [ended for node, ended in self._ended.values() if node.role == "main"]
         state = next((each for each in (State.CANCELLED, State.FAILED) if each in self._main_states), State.SUCCEEDED)
-        failures = {ended.id: ended.error for ended in main if ended.state is State.FAILED}
+        failures = {ended.id: ended.error for ended in self._main() if ended.state is State.FAILED}
         return {"pipeline": self.spec.name, "state": state.value, "failures": failures}
 
     def _cancel_all(self, nodes: Iterable[PlannedNode]) -> None:
@@ -358,10 +344,7 @@ class Execution:
     # --- the books
 
     def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int) -> None:
-        self.outputs[node.id] = record["outputs"]
-        if isinstance(node.unit.node, Loop):
-            for number, wire in enumerate(record["outputs"]["items"]):
-                self.outputs[instance(node.unit.id, (*node.index, number))] = {ITEM: wire}
+        self.outputs.add(node, record["outputs"])
         if node.task.rollback is not None:
             self._results[node.id] = key
         self._end(node, state, attempts=attempts, key=key, record=record)
@@ -394,7 +377,7 @@ class Execution:
             node.unit.node.kind,
             getattr(node.unit.node, "text", ""),
             len(outputs["items"]) if outputs and isinstance(node.unit.node, Loop) else None,
-            None if outputs is None else lambda: self._returned(node, outputs),
+            None if outputs is None else lambda: self.outputs.returned(node, outputs),
         )
         self._open.pop(node.id, None)
         self._ended[node.id] = (node, ended)
@@ -417,6 +400,9 @@ class Execution:
         self._under_way.pop(node.id, None)
         self._seconds[node.id] = self._seconds.get(node.id, 0.0) + answer.get("seconds", 0.0)
 
+    def _result(self) -> Any:
+        return self.outputs.result(self.program, self.parameters)
+
     def _note(self, event: str, **more: Json) -> None:
         line = json.dumps({"time": round(time.time(), 6), "event": event, **more}, separators=(",", ":"))
         os.write(self._journal, line.encode("ascii") + b"\n")
@@ -424,65 +410,6 @@ class Execution:
     def _tell(self, event: Event) -> None:
         if self._listener is not None:
             self._listener(event)
-
-    def located(self, node: str, wires: Mapping[str, Json]) -> dict[str, Json]:
-        """A node's wires with places to read them from; a path is a copy that stays with the run."""
-        place = self.folder / "outputs" / quote(node, safe="[]")
-        return {name: located(wire, place / name, self.store.objects) for name, wire in wires.items()}
-
-    def _returned(self, node: PlannedNode, outputs: Mapping[str, Json]) -> Any:
-        with self.names.canonical():
-            values = {
-                name: decode(wire, self.names.find, lambda reference: load_artifact(reference, self.names.find))
-                for name, wire in self.located(node.id, outputs).items()
-            }
-        return _joined(values, node.step.returns, self.names)
-
-    def _result(self) -> Any:
-        if self.spec.result is None:
-            return None
-        used = _LazyOutputs(self)
-        kinds = {parameter.name: kind_of(parameter.type) for parameter in self.spec.parameters}
-        with self.names.canonical():
-            inputs = Inputs(self.parameters, kinds, used, self.names.find, job=self._job_of_result())
-            binding = self.spec.result.model_dump(mode="json")
-            return None if inputs.state(binding) else inputs.resolve(binding)
-
-    def _job_of_result(self) -> Json:
-        depths = {unit.id: len(unit.loops) for unit in self.program.units if unit.loops}
-        return {"depths": depths, "members": {loop: list(ids) for loop, ids in self.program.members.items()}}
-
-
-class _LazyOutputs(Mapping[str, Mapping[str, Json]]):
-    """The outputs of nodes with places to read them from, made as they are asked for."""
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._known: dict[str, Mapping[str, Json]] = {}
-
-    def __getitem__(self, node: str) -> Mapping[str, Json]:
-        if node not in self._known:
-            self._known[node] = self._execution.located(node, self._execution.outputs[node])
-        return self._known[node]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._execution.outputs)
-
-    def __len__(self) -> int:
-        return len(self._execution.outputs)
-
-    def __contains__(self, node: object) -> bool:
-        return node in self._execution.outputs
-
-
-def _joined(values: Mapping[str, Any], returns: Returns, names: LiveNames) -> Any:
-    if returns.kind == "none":
-        return None
-    if returns.kind == "value":
-        return next(iter(values.values()))
-    if returns.kind == "tuple":
-        return tuple(values.values())
-    return assemble(names.find(returns.type), values)
 
 
 def _wires(metrics: Mapping[str, float]) -> Json:

@@ -94,7 +94,7 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         given = execution.job_for(node)
         outputs = {
             before: {name: located(wire, folder.inputs / before / name, objects) for name, wire in wires.items()}
-            for before, wires in execution.wires_for(given).items()
+            for before, wires in execution.outputs.taken_by(given).items()
         }
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
         job = {**step_part(node.step), **given}

@@ -133,7 +133,7 @@ class Scheduler:
         if isinstance(node.unit.node, Task):
             return False
         job = execution.job_for(node)
-        answer = quick_answer(node, job, execution.parameters, execution.wires_for(job))
+        answer = quick_answer(node, job, execution.parameters, execution.outputs.taken_by(job))
         if answer is None:
             return False
         execution.started(node)
@@ -197,7 +197,7 @@ class Scheduler:
         attempt = execution.started(node)
         self._running[node.id] = ready
         job = execution.job_for(node)
-        outputs = execution.wires_for(job)
+        outputs = execution.outputs.taken_by(job)
         seals = execution.store.objects.seals
         digests = [
             wire["$artifact"]["digest"] for wires in outputs.values() for wire in wires.values() if is_artifact(wire)
