@@ -21,6 +21,7 @@ from penstock_backends.kubeflow.channels import given_value, identifier, is_boun
 from penstock_backends.kubeflow.plan import plan_of
 from penstock_backends.kubeflow.program import harness_text, joined, joiner_for, packed_harness, sliced
 from penstock_backends.lowering import kind_of
+from tests.backends.kubeflow_cluster import Cluster, delivered
 from tests.engines.kfp import kfp
 
 ROOT = Path(__file__).parents[2]
@@ -372,17 +373,6 @@ def test_lists_of_plain_values_are_lists_to_kubeflow() -> None:
     assert parameter_type(parameter(TypeKind.DICT, TypeKind.STR, TypeKind.INT)) == "STRING"
 
 
-def delivered(raw: Any) -> Any:
-    """What is left of a value after Kubeflow kept its numbers as doubles and wrote them as JSON again."""
-    if isinstance(raw, list):
-        return [delivered(item) for item in raw]
-    if isinstance(raw, dict):
-        return {key: delivered(item) for key, item in raw.items()}
-    if isinstance(raw, bool) or not isinstance(raw, (int, float)):
-        return raw
-    return int(float(raw)) if float(raw).is_integer() else float(raw)
-
-
 EXACT = st.integers(-(2**53) + 1, 2**53 - 1)
 VALUES = st.one_of(
     st.tuples(st.just((TypeKind.STR,)), TEXTS | st.just('{"$json":"1"}')),
@@ -437,104 +427,19 @@ def test_only_what_can_grow_travels_as_a_file() -> None:
 # --- in the container -------------------------------------------------------------------------------------------------
 
 
-def kubernetes(text: str, environ: dict[str, str]) -> str:
-    """What Kubernetes makes of an element of a command: ``$$`` becomes ``$``, a known ``$(VAR)`` its value."""
-
-    def replaced(match: re.Match[str]) -> str:
-        return "$" if match[0] == "$$" else environ.get(match[1], match[0])
-
-    return re.sub(r"\$\$|\$\(([^)]*)\)", replaced, text)
-
-
-class Cluster:
-    """Runs tasks as a cluster does: commands through Argo and Kubernetes, artifacts through a store."""
-
-    def __init__(self, loaded: dict[str, Any], folder: Path) -> None:
-        self.loaded, self.folder = loaded, folder
-        self.parameters: dict[tuple[str, str], str] = {}
-        self.artifacts: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def run(self, arguments: dict[str, Any]) -> None:
-        tasks = self.loaded["root"]["dag"]["tasks"]
-        left = dict(tasks)
-        while left:
-            name = next(each for each in left if not set(left) & set(tasks[each].get("dependentTasks", ())))
-            self.run_task(name, left.pop(name), arguments)
-
-    def run_task(self, name: str, task: dict[str, Any], arguments: dict[str, Any]) -> None:
-        component = self.loaded["components"][task["componentRef"]["name"]]
-        request = {"inputs": self.inputs(task, arguments), "outputs": self.slots(name, component)}
-        container = containers(self.loaded)[component["executorLabel"]]
-        command = [*container["command"], *container["args"]]
-        assert sum("{{" in each for each in command) == 1, "Argo would see a template of its own"
-        environ = {"HOME": "/broken", "PATH": os.environ["PATH"]}
-        command = [kubernetes(each, environ) for each in command]
-        sent = kubernetes(json.dumps(request), environ)
-        command = [each.replace("{{$}}", sent).replace("/minio/", f"{self.folder}/minio/") for each in command]
-        done = subprocess.run(
-            [sys.executable, *command[1:]], cwd="/", capture_output=True, text=True, env=environ, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        self.collect(name, component, request["outputs"])
-
-    def inputs(self, task: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {"parameterValues": {}, "artifacts": {}}
-        for key, source in task.get("inputs", {}).get("parameters", {}).items():
-            if "componentInputParameter" in source:
-                value = arguments[source["componentInputParameter"]]
-            elif "runtimeValue" in source:
-                value = source["runtimeValue"]["constant"]
-            else:
-                origin = source["taskOutputParameter"]
-                value = self.parameters[origin["producerTask"], origin["outputParameterKey"]]
-            found["parameterValues"][key] = value
-        for key, source in task.get("inputs", {}).get("artifacts", {}).items():
-            origin = source["taskOutputArtifact"]
-            found["artifacts"][key] = {
-                "artifacts": [self.artifacts[origin["producerTask"], origin["outputArtifactKey"]]]
-            }
-        return found
-
-    def slots(self, name: str, component: dict[str, Any]) -> dict[str, Any]:
-        declared = component.get("outputDefinitions", {})
-        root = self.folder / "outputs" / name
-        logs = {"name": "executor-logs", "uri": f"minio://bucket/{name}/executor-logs", "type": {}}
-        return {
-            "outputFile": str(root / "executor_output.json"),
-            "parameters": {key: {"outputFile": str(root / key)} for key in declared.get("parameters", {})},
-            "artifacts": {
-                key: {"artifacts": [{"name": key, "uri": f"minio://bucket/{name}/{key}", "type": each["artifactType"]}]}
-                for key, each in declared.get("artifacts", {}).items()
-            }
-            | {"executor-logs": {"artifacts": [logs]}},
-        }
-
-    def collect(self, name: str, component: dict[str, Any], slots: dict[str, Any]) -> None:
-        declared = component.get("outputDefinitions", {})
-        for key in declared.get("parameters", {}):
-            self.parameters[name, key] = Path(slots["parameters"][key]["outputFile"]).read_text()
-        told = json.loads(Path(slots["outputFile"]).read_text())
-        assert set(told) <= {"parameterValues", "artifacts"}
-        assert set(told["artifacts"]) == set(declared.get("artifacts", {}))
-        for key in told["artifacts"]:
-            self.artifacts[name, key] = told["artifacts"][key]["artifacts"][0]
-            assert self.file(name, key).exists()
-
-    def file(self, name: str, key: str) -> Path:
-        return self.folder / self.artifacts[name, key]["uri"].replace("minio://", "minio/")
-
-
 def test_what_a_cluster_does_to_commands_and_parameters_changes_nothing(tmp_path: Path) -> None:
     loaded = document(trained)
     cluster = Cluster(loaded, tmp_path)
-    cluster.run({name: each["defaultValue"] for name, each in loaded["root"]["inputDefinitions"]["parameters"].items()})
-    said = cluster.file("page", "output").read_text()
+    ran = cluster.run({})
+    assert ran.state == "success", ran.log
+    outputs = {name: task.outputs for name, task in cluster.tasks.items()}
+    said = cluster.file(outputs["page"]["output"]).read_text()
     rows = {MARKED: len(MARKED)}
     models = [{"depth": depth, "rows": rows, "mark": "{{$}} $$ $(HOME)"} for depth in (3, 5)]
     assert json.loads(said) == [MARKED, *models]
-    assert cluster.artifacts["page", "output"]["uri"] == "minio://bucket/page/output/page.html"
-    assert cluster.artifacts["train", "metrics"]["metadata"] == {"accuracy": 0.3, "loss": "inf", "format": "value"}
-    assert cluster.parameters["load", "size"] == str(len(MARKED))
+    assert outputs["page"]["output"]["uri"] == "minio://bucket/page/output/page.html"
+    assert outputs["train"]["metrics"]["metadata"] == {"accuracy": 0.3, "loss": "inf", "format": "value"}
+    assert outputs["load"]["size"] == str(len(MARKED))
 
 
 def artifact_sent(source: Path, folder: Path) -> Path:

@@ -296,6 +296,7 @@ def publish(
         else:
             artifact.write_value(wire)
         if is_marked:
+            artifact.metadata.pop("preview", None)  # in a list of hundreds there is no room for it
             artifact.metadata.update(instance=dumps(list(at)), state=state or "succeeded")
     if job.get("metrics"):
         artifacts[job["metrics"]].write_value(result.get("metrics", {}))

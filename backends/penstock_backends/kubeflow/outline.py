@@ -27,16 +27,16 @@ def _lines(body: tuple[Node, ...], depth: int) -> Iterator[str]:
         elif isinstance(node, Group):
             yield from _lines(node.body, depth)
         elif isinstance(node, Gate):
-            yield f"{indent}{node.id}: gate {_one_line(node.text)}"
+            yield f"{indent}{node.id}: {_one_line(node.text)}"
         elif isinstance(node, Loop):
             bound = f", {node.parallelism} at a time" if node.parallelism else ""
-            yield f"{indent}{node.id}: for each of {_one_line(node.text)}{bound}"
+            yield f"{indent}{node.id}: each of {_one_line(node.text)}{bound}"
             yield from _lines(node.body, depth + 1)
         else:
-            yield f"{indent}{node.id}: if {_one_line(node.text)}"
+            yield f"{indent}{node.id}: {_one_line(node.text)}"
             yield from _lines(node.then, depth + 1)
             if node.otherwise:
-                yield f"{indent}{node.id}: else"
+                yield f"{indent}{node.id}: otherwise"
                 yield from _lines(node.otherwise, depth + 1)
 
 

@@ -51,6 +51,9 @@ from penstock_backends.rendering import compact_json
 LARGEST_TEXT_STATE = 500_000
 LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its driver, and Linux takes 131,072
 
+# What the lists that a task takes from loops may cost of its command line, and what each item may.
+ROOM, ROOM_FOR_ARTIFACT, ROOM_FOR_TEXT = 120_000, 480, 240
+
 
 @dataclass
 class Planned:
@@ -80,10 +83,12 @@ class Plan:
 
     def dag(self, scope: Scope = ()) -> dict[str, Any]:
         """The tasks of a scope by name."""
-        found = {each.name: each.task_spec for each in self.tasks if each.scope == scope}
-        for loop in self.loops:
-            if loop.scope == scope:
-                found[loop.name] = _loop_task(loop)
+        found = {}
+        loops = {loop.items: loop for loop in self.loops if loop.scope == scope}
+        for each in (each for each in self.tasks if each.scope == scope):
+            found[each.name] = each.task_spec
+            if each.name in loops:
+                found[loops[each.name].name] = _loop_task(loops[each.name])
         return found
 
     def components(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -130,6 +135,7 @@ class _Planner:
     wiring: Wiring = field(init=False)
     outputs: dict[tuple[str, str], Channel] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
+    inward: set[tuple[str, str]] = field(default_factory=set)  # the outputs that go into loops
 
     def __post_init__(self) -> None:
         self.soft = soft_units(self.program)
@@ -153,7 +159,20 @@ class _Planner:
         found += self._at_the_end(taken)
         for step in self.wiring.added:
             step.job["inputs"] = {key: channel.declared for key, channel in step.arriving.items()}
-        return found + self.wiring.added
+        found += self.wiring.added
+        for step in found:
+            self._bound_lists(step)
+        return found
+
+    def _bound_lists(self, step: Step) -> None:
+        """Has loops refuse more items than a task's command line has room for what they gave."""
+        lists = {key: channel for key, channel in step.arriving.items() if channel.many}
+        most = ROOM // (sum(ROOM_FOR_ARTIFACT if each.is_artifact else ROOM_FOR_TEXT for each in lists.values()) or 1)
+        origins = {part["producerTask"] for key in lists for part in step.bound[key].values()}
+        for loop in self.wiring.loops.values():
+            if loop.name in origins:
+                job = next(each.job for each in self.wiring.steps.values() if each.name == loop.items)
+                job["most"] = min(most, job.get("most", most))
 
     def _own(self, base: str, taken: set[str]) -> Step:
         """A task of the backend's own, which no unit's name meets."""
@@ -166,7 +185,7 @@ class _Planner:
 
     def _name_outputs(self) -> None:
         """Settles how everything travels: what goes into a loop as an artifact, which kfp.local brings there whole."""
-        inward: set[tuple[str, str]] = set()
+        inward = self.inward
         for unit in self.program.units:
             for node, output in (*_values(unit), *self._outcomes(unit)):
                 around = self.program.by_id[node].loops
@@ -227,6 +246,8 @@ class _Planner:
         own = (LoopNode, Branch, Gate)
         if self.clock or unit.loops or unit.arms or unit.id in self.soft or isinstance(unit.node, own):
             return False
+        if any((unit.id, each.name) in self.inward for each in unit.outputs):
+            return False  # an equal task could be served the same artifact, which a DAG has by one name only
         plain = all(map(is_ordinary, unit.bindings)) and not unit.task.checks
         return plain and not any(self.program.can_be_skipped(self.program.by_id[n]) for n in self.program.data(unit))
 

@@ -30,7 +30,7 @@ from penstock_backends.kubeflow.entry import (
     read_input,
 )
 
-SHORT = 1000  # characters of an error that travel with a state
+SHORT, SHORTER = 1000, 100  # characters of an error that travel with a state; from a loop, where there can be many
 
 
 def seen_by(call: Call) -> Seen:
@@ -87,10 +87,15 @@ def run_step(call: Call) -> int:
         return int(state != "skipped" and "soft" not in call.job)
     deadline = arrived(call, call.job["deadline"])[0][2] if "deadline" in call.job else None
     result = attempted(call, seen, place, call.scratch, deadline)
+    count = len(result.get("outputs", {}).get("items", ()))
+    if count > call.job.get("most", count):
+        said = f"{count} items are too many: Kubeflow hands on what {call.job['most']} of them give, at most"
+        say(f"error: {said}")
+        result = {"error": said, "attempts": result["attempts"]}
     if "outputs" not in result and "soft" not in call.job:
         return 1
     state = "failed" if "error" in result else "succeeded"
-    outcome = {name: [state, result.get("error", "")[:SHORT]]}
+    outcome = {name: [state, result.get("error", "")[: SHORTER if at else SHORT]]}
     try:
         folder = call.scratch / f"attempt-{result['attempts']}"
         return hand_on(call, outcome, folder, at, "" if state == "succeeded" else state, result)
@@ -98,7 +103,7 @@ def run_step(call: Call) -> int:
         if "soft" not in call.job:
             raise
         say(f"error: {error}")
-        return hand_on(call, {name: ["failed", str(error)[:SHORT]]}, call.scratch, at, "failed")
+        return hand_on(call, {name: ["failed", str(error)[:SHORTER]]}, call.scratch, at, "failed")
 
 
 def hand_on(call: Call, outcome: Json, folder: Path, at: tuple[int, ...], state: str, result: Json = None) -> int:

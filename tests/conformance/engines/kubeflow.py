@@ -35,11 +35,16 @@ class KfpLocal:
         given = arguments_for(pipeline.spec.parameters, pipeline.encode_parameters(parameters))
         given = {name: given[name] for name in parameters}
         ran = kfp().run(text, given, folder=folder, environ=_with_pip(folder))
-        assert not ran.crash, f"{ran.crash}\n{ran.log}"
-        assert {each.state for each in ran.executions} <= {"success", "failure"}, ran.executions
-        seen = _Seen(program_of(pipeline.spec), ran)
-        state = {"success": "succeeded", "failed": "failed"}[ran.state]
-        return Observed(state, seen.nodes(), seen.outputs(folder), ran.log)
+        return observed(program_of(pipeline.spec), ran, folder)
+
+
+def observed(program: Program, ran: KfpRun, folder: Path) -> Observed:
+    """What a run shows of a pipeline's units; ``folder`` is for what has to be unpacked."""
+    assert not ran.crash, f"{ran.crash}\n{ran.log}"
+    assert {each.state for each in ran.executions} <= {"success", "failure"}, ran.executions
+    seen = _Seen(program, ran)
+    state = {"success": "succeeded", "failed": "failed"}[ran.state]
+    return Observed(state, seen.nodes(), seen.outputs(folder), ran.log)
 
 
 class _Seen:
