@@ -17,7 +17,7 @@ from penstock.harness import StepError, divide, parts_of
 from penstock.spec import Loop, Node, PipelineSpec, Task, bodies
 
 AnyStep: TypeAlias = Step[..., Any]
-Fakes: TypeAlias = Mapping[str, object] | Mapping[AnyStep, object] | Mapping[str | AnyStep, object]
+Fakes: TypeAlias = Mapping[Any, object]  # mypy takes a dictionary of steps and names for one of any objects
 """What stands in, by a node's name (``train``, ``outer.train``, ``train[2]``), or by a step, for all of its nodes."""
 
 

@@ -14,7 +14,7 @@ ROOT = HERE.parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checked", ["control.py", "labels.py", "pipelines.py"])
+@pytest.mark.parametrize("checked", ["control.py", "labels.py", "pipelines.py", "tests_of_pipelines.py"])
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_type_checker_sees_the_authors_own_types(checker, checked, tmp_path):
     sources = os.pathsep.join(str(ROOT / name) for name in ("sdk", "backends", "templates"))
