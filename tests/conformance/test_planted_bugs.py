@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from penstock import Pipeline, Retry, current_attempt, harness, pipeline, step
-from penstock_backends.local.plan import PlannedNode
+from penstock_backends.local.execution import Execution
 from tests.conformance.case import Case
 from tests.conformance.engine import Engine
 from tests.conformance.engines import ENGINES
@@ -83,7 +83,11 @@ BUGS = {
     "a dropped retry": Bug(
         Case(tried_again, "A retry runs.", returns=3),
         {r"(['\"]max_retries['\"]: )1\b": r"\g<1>0", r"\bretries=1\b": "retries=0"},
-        (PlannedNode, "allowed_attempts", lambda _: property(lambda _: 1)),
+        (
+            Execution,
+            "failed",
+            lambda failed: lambda self, node, key, answer: failed(self, node, key, {**answer, "final": True}),
+        ),
     ),
     "a condition turned around": Bug(
         Case(decided, "The arm whose condition holds runs."),
