@@ -74,6 +74,12 @@ class Halves(NamedTuple):
     naïve: None  # noqa: PLC2401  # an XCom key must be ASCII
 
 
+class Reserved(NamedTuple):
+    gates: int
+    step_error: int
+    step_state: int
+
+
 @step
 def one(value: object = 1) -> int:
     """Gives 1."""
@@ -711,6 +717,78 @@ def test_metrics_stand_in_the_log_and_in_xcom(major: int, tmp_path: Path) -> Non
     ran = airflow(major).dag_test(emitted(metered, major), environ=root_at(tmp_path))
     assert json.loads(ran.xcoms["measured", -1, "step_metrics"]) == {"accuracy": 0.75}
     assert "metric accuracy = 0.75" in ran.log
+
+
+@pipeline
+def beside_an_empty_loop(count: int = 0) -> int:
+    broken = checked(1, 1)
+    return total([plus(number, broken) for number in number_list(count)])
+
+
+@pipeline
+def beside_the_other_arm(floor: int = 2) -> int:
+    broken = checked(1, 1)
+    good = one()
+    result = plus(broken, 1) if good > floor else plus(good, 1)
+    return plus(result, 3)
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_failure_holds_up_only_what_needs_it_and_fails_the_run(major: int, tmp_path: Path) -> None:
+    def states(a_pipeline: Any, **given: int) -> dict[str, str]:
+        ran = airflow(major).dag_test(emitted(a_pipeline, major), given, environ=root_at(tmp_path))
+        assert ran.state == "failed", ran.log
+        return {id_: state for (id_, _), state in ran.tasks.items()}
+
+    # Airflow calls a task upstream_failed that it never maps for want of items.
+    assert states(beside_an_empty_loop)["total"] == "success"
+    assert states(beside_an_empty_loop, count=1)["total"] == "upstream_failed"
+    assert states(beside_the_other_arm)["plus_3"] == "success"
+    assert states(beside_the_other_arm, floor=0)["plus_3"] == "failed"
+
+
+def test_only_a_merge_that_may_run_beside_a_failure_waits_for_all() -> None:
+    @pipeline
+    def merged() -> int:
+        good = one()
+        result = plus(good, 5) if good > 2 else plus(good, 1)
+        return plus(result, 3)
+
+    assert "all_done" not in head(emitted(merged))
+    assert '@task(trigger_rule="all_done")\n    def plus_3(a):' in emitted(beside_the_other_arm)
+
+
+@step
+def several() -> Reserved:
+    return Reserved(1, 2, 3)
+
+
+@pipeline(on_exit=one.with_options(name="tasks"))
+def crowded(count: int = 2) -> int:
+    """Nodes called as the file calls what it adds."""
+    found = []
+    for number in number_list(count):
+        index = one.with_options(name="index")(number)
+        for_body = one.with_options(name="for_body")(index)
+        cells = [
+            one.with_options(name="cell")(each) for each in number_list.with_options(name="for_body_group")(for_body)
+        ]
+        found.append(total.with_options(name="for_2_places")(cells))
+    parts = several()
+    watcher = one.with_options(name="watcher")(found)
+    assert watcher > 0
+    return total.with_options(name="call")([watcher, parts.gates, parts.step_error, parts.step_state])
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_what_the_file_adds_gives_way_to_the_authors_names(major: int, tmp_path: Path) -> None:
+    ran = airflow(major).dag_test(emitted(crowded, major), environ=root_at(tmp_path))
+    assert (ran.import_errors, ran.warnings, ran.state) == ({}, (), "success"), ran.log
+    assert json.loads(ran.xcoms["call", -1, "return_value"]) == 7
 
 
 # --- how a step runs, on a stand-in for Airflow ----------------------------------------------------------------------

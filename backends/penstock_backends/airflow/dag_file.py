@@ -210,6 +210,13 @@ class DagFile:
             yield self._function(unit)
             if lists_places and unit.role == "main":
                 yield self._places(unit, lists_places)
+            if unit.id in self.layout.summaries:
+                yield self._added(
+                    self.layout.summaries[unit.id],
+                    "all_done",
+                    f"Fails where `{unit.id}` did for an item. Without items it did not, whatever failed before it.",
+                    f"return ended({literal(unit.id)})",
+                )
         if self.layout.watcher:
             yield self._added(
                 self.layout.watcher,
@@ -266,11 +273,12 @@ def needs_of(layout: Layout) -> frozenset[str]:
         "loops": any(isinstance(unit.node, Loop) for unit in units),
         "nested": bool(layout.places),
         "place": rules != {""} or program.pipeline.timeout is not None or any(map(layout.pulled, units)) or gated,
-        "waits": "all_done" in rules,
+        "waits": "all_done" in rules or bool(layout.summaries),
+        "summaries": bool(layout.summaries),
         "gates": gated,
         "ends": bool(layout.endings),
         "rollbacks": bool(program.rollbacks),
-        "final": gated or "all_done" in rules or program.pipeline.timeout is not None,
+        "final": gated or "all_done" in rules or bool(layout.summaries) or program.pipeline.timeout is not None,
     }
     return frozenset(name for name, is_needed in found.items() if is_needed)
 

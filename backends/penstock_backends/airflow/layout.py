@@ -11,11 +11,23 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from penstock.spec import Binding, Group, Loop, Node, OutputBinding, bodies, references, within
+from penstock.spec import (
+    Arm,
+    Binding,
+    ChoiceBinding,
+    CollectBinding,
+    Group,
+    Loop,
+    Node,
+    OutputBinding,
+    bodies,
+    references,
+    within,
+)
 from penstock_backends.airflow.reserved import free_name
 from penstock_backends.lowering import Program, Unit
 
@@ -69,13 +81,73 @@ class Layout:
         return {id_: free_name(f"{id_}_places", taken) for id_ in dict.fromkeys((*nested, *undone))}
 
     @functools.cached_property
+    def summaries(self) -> Mapping[str, str]:
+        """The ids of tasks that say for all items how a unit in a loop ended, by the unit, where Airflow does not.
+
+        Before it maps a task, Airflow calls it failed because of what is before it, though there may be no items, and
+        then it means nothing to those that take the collected list: that is empty.
+        """
+        taken = {*self.program.by_id, *self.containers, *self.places.values()}
+        outside = [each for unit in self.program.units if not self._waits_for_all(unit) for each in self.waits(unit)]
+        wanted = [each for each in self.blocks if each in outside and each in self._unclear]
+        return {id_: free_name(f"{id_}_ended", taken) for id_ in wanted}
+
+    def _waits_for_all(self, unit: Unit) -> bool:
+        return self.rule(unit) == "all_done"
+
+    @functools.cached_property
+    def _unclear(self) -> frozenset[str]:
+        """The units in loops that Airflow may call failed while they have no items."""
+        found: set[str] = set()
+        for id_ in self.blocks:
+            unit = self.program.by_id[id_]
+            sure = self._ancestors(unit.loops[-1:], found, self._choosy)
+            risky = (each in found if self._together(unit, each) else each not in sure for each in self.waits(unit))
+            if not self._waits_for_all(unit) and any(risky):
+                found.add(id_)
+        return frozenset(found)
+
+    @functools.cached_property
+    def _choosy(self) -> frozenset[str]:
+        """The units that may run though something they refer to failed, as the value of an arm that is not taken."""
+        found: set[str] = set()
+        sure: dict[Arm, set[str]] = {}
+        for unit in self.program.units:
+            for arm, binding in _picked(unit):
+                if arm not in sure:
+                    sure[arm] = self._of_arm(arm, found)
+                if not sure[arm].issuperset(self.program.of_binding(binding)):
+                    found.add(unit.id)
+        return frozenset(found)
+
+    def _of_arm(self, arm: Arm, choosy: Container[str]) -> set[str]:
+        """The units that fail only where an arm is taken, or its condition fails, too."""
+        sure = {arm.branch, *self._ancestors((arm.branch,), self.blocks, choosy)}
+        for unit in self.program.units:
+            if arm in unit.arms and sure.issuperset(self.waits(unit)):
+                sure.add(unit.id)
+        return sure
+
+    def _ancestors(self, ids: Iterable[str], unclear: Container[str], choosy: Container[str]) -> set[str]:
+        """What units have certainly waited for, and would not have come to a good end without."""
+        found: set[str] = set()
+        waiting = list(ids)
+        while waiting:
+            id_ = waiting.pop()
+            new = [each for each in self._before(id_, unclear) if each not in found and id_ not in choosy]
+            found |= set(new)
+            waiting += new
+        return found
+
+    @functools.cached_property
     def watcher(self) -> str:
         """The id of the task that fails where any other did; empty where Airflow itself calls such a run a failure.
 
         It does not where what runs in spite of a failure is the last of all.
         """
-        needed = any(self.rule(unit) == "all_done" for unit in self.program.by_id.values())
-        return free_name("watcher", {*self.program.by_id, *self.containers, *self.places.values()}) if needed else ""
+        needed = any(map(self._waits_for_all, self.program.by_id.values())) or bool(self.summaries)
+        taken = {*self.program.by_id, *self.containers, *self.places.values(), *self.summaries.values()}
+        return free_name("watcher", taken) if needed else ""
 
     @property
     def endings(self) -> tuple[Unit, ...]:
@@ -141,7 +213,8 @@ class Layout:
 
     def rule(self, unit: Unit) -> Rule:
         """Airflow's trigger rule for a unit: empty for its default, that all before it succeeded."""
-        if unit.role != "main" or any(self._is_across(unit, other) for other in self.waits(unit)):
+        across = any(self._is_across(unit, other) for other in self.waits(unit))
+        if unit.role != "main" or across or unit.id in self._choosy:
             return "all_done"
         listed = (self.program.by_id[loop] for loop in unit.loops)
         if any(map(self.program.can_be_skipped, listed)) or any(
@@ -163,28 +236,34 @@ class Layout:
     def order_only(self, unit: Unit) -> list[str]:
         """What a unit waits for without taking its result, without what is before that, or before its data, anyway."""
         taken, waits = self.taken(unit), self.waits(unit)
-        seen: set[str] = set()
-        waiting = [before for start in waits for before in self._before(start)]
-        while waiting:
-            id_ = waiting.pop()
-            if id_ not in seen:
-                seen.add(id_)
-                waiting += self._before(id_)
+        seen = self._ancestors(waits, self._unclear, self._choosy)
         return [other for other in waits if other not in taken and other not in seen]
+
+    def behind(self, unit: Unit, other: str) -> str:
+        """The task behind which a unit stands in order to wait for another one."""
+        plain = self._waits_for_all(unit) or self._together(unit, other)
+        return other if plain else self.summaries.get(other, other)
 
     def is_near(self, unit: Unit, other: str) -> bool:
         """Whether the function of the mapped group that a unit is in knows the result of another one by its name."""
         return bool(unit.loops) and self._is_at_hand(unit, other)
 
-    def _before(self, other: str) -> tuple[str, ...]:
-        """What a unit has certainly waited for, and would not have come to a good end without.
-
-        Of the loops around them, what it waits for has all that it has itself: else it may have had no instances.
-        """
+    def _before(self, other: str, unclear: Container[str]) -> tuple[str, ...]:
+        """Of what a unit waits for, that which it certainly has waited for, though it may have had no instances."""
         unit = self.program.by_id[other]
         loops = unit.loops
         before = [each for each in self.waits(unit) if self.program.by_id[each].loops[: len(loops)] == loops]
-        return (*before, *(loops if len(loops) == 1 else ()))
+        return (*before, *(loops if len(loops) == 1 and other not in unclear else ()))
+
+
+def _picked(unit: Unit) -> Iterator[tuple[Arm, Binding]]:
+    """What a unit takes only where an arm is taken."""
+    for each in (inner for binding in unit.bindings for inner in within(binding)):
+        if isinstance(each, ChoiceBinding):
+            yield Arm(branch=each.branch, holds=True), each.then
+            yield Arm(branch=each.branch, holds=False), each.otherwise
+        elif isinstance(each, CollectBinding):
+            yield from ((arm, entry.value) for entry in each.entries for arm in entry.when)
 
 
 def _is_group(node: Group | Loop) -> bool:

@@ -32,7 +32,8 @@ class Names:
 def names_of(layout: Layout, taken: set[str]) -> Names:
     """Names for all tasks; none of them is in ``taken``, where they are added."""
     program = layout.program
-    ids = (*program.by_id, *layout.places.values(), *filter(None, (layout.watcher,)))
+    summaries = layout.summaries.values()
+    ids = (*program.by_id, *layout.places.values(), *summaries, *filter(None, (layout.watcher,)))
     wanted = {each for unit in program.by_id.values() for each in layout.taken(unit)}
     for unit in program.units:
         after = layout.order_only(unit)
@@ -40,7 +41,7 @@ def names_of(layout: Layout, taken: set[str]) -> Names:
         wanted |= {each for each in after if each in near or not program.by_id[each].loops}
         wanted |= {unit.id} if near or (after and not unit.loops) else set()
     wanted |= {layout.over(unit) for unit in program.by_id.values() if unit.loops}
-    wanted |= {unit.id for unit in layout.endings}
+    wanted |= {*summaries, *(unit.id for unit in layout.endings)}
     functions = {id_: free_name(identifier(id_), taken) for id_ in ids}
     results = {id_: free_name(f"{functions[id_].rstrip('_')}_task", taken) if id_ in wanted else "" for id_ in ids}
     return Names(functions, results)
@@ -53,7 +54,7 @@ class Wiring:
         self.layout, self.program, self.descriptions = layout, layout.program, descriptions
         self.functions, self.results = names.functions, names.results
         blocks = dict.fromkeys(layout.blocks.values())
-        ids = {*self.program.by_id, *layout.places.values(), *descriptions}
+        ids = {*self.program.by_id, *layout.places.values(), *layout.summaries.values(), *descriptions}
         self.group_ids = {block: free_name(_group_id(block), ids) for block in blocks}
         self.group_names = {block: free_name(identifier(id_), taken) for block, id_ in self.group_ids.items()}
         self.ids = ids
@@ -95,8 +96,9 @@ class Wiring:
             yield from (each for each in self.layout.order_only(unit) if not self.program.by_id[each].loops)
 
     def group_of(self, id_: str) -> str:
-        """The nested pipeline in which a task that lists places, or the watcher, is called; empty where in none."""
-        units = (unit for unit in self.program.units if unit.loops and self.layout.over(unit) == id_)
+        """The nested pipeline in which what stands for no node is called; empty where in none."""
+        layout = self.layout
+        units = (unit for unit in self.program.units if id_ in (layout.over(unit), layout.summaries.get(unit.id)))
         return next((path[-1] for path in map(self.layout.groups, units) if path), "")
 
     # --- one call, or one mapped group ---
@@ -121,6 +123,11 @@ class Wiring:
         yield from _indented(self._body(units, indent + 4), 1)
         yield ""
         yield f"{name}.expand(index={self.results[over]})"
+        for unit in units:
+            summary = self.layout.summaries.get(unit.id)
+            if summary:
+                yield f"{self.results[summary]} = {self.functions[summary]}()"
+                yield f"{self._named(unit.id)} >> {self.results[summary]}"
 
     def _body(self, units: Sequence[Unit], indent: int) -> Iterator[str]:
         path: tuple[str, ...] = ()
@@ -190,13 +197,15 @@ class Wiring:
             after = self.layout.order_only(unit)
             far = [each for each in after if not self.layout.is_near(unit, each)]
             if far:
-                lines.append(_edge([self._named(each) for each in far], self._named(unit.id), 4))
+                lines.append(
+                    _edge([self._named(self.layout.behind(unit, each)) for each in far], self._named(unit.id), 4)
+                )
         if lines:
             yield from ("", *lines)
 
     def _named(self, id_: str) -> str:
         """A task, outside of the mapped group that it may be in."""
-        return f"dag.get_task({literal(task_id(id_))})" if self.program.by_id[id_].loops else self.results[id_]
+        return f"dag.get_task({literal(task_id(id_))})" if id_ in self.layout.blocks else self.results[id_]
 
     def _ending(self) -> Iterator[str]:
         """What runs when all else has ended, one after the other, and the task that keeps the run failed."""
