@@ -21,6 +21,7 @@ from penstock_backends.github.jobs import START, every_unit
 from penstock_backends.github.names import job_id
 from penstock_backends.lowering import Program, Unit, job_of, program_of
 from tests.conformance.cases import conditions, endings, gates, loops
+from tests.conformance.random_pipelines import some_programs, written
 from tests.engines.github import github
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("github")]
@@ -105,6 +106,17 @@ PIPELINES = list(
 
 @pytest.mark.parametrize("of", PIPELINES, ids=lambda of: of.name)
 def test_github_starts_the_jobs_that_may_run_and_no_others(of: Pipeline[..., Any]) -> None:
+    play_with(of)
+
+
+@pytest.mark.parametrize("seed", [201, 202])
+def test_it_does_so_for_random_pipelines(seed: int, tmp_path: Path) -> None:
+    for program in some_programs(seed, 10):
+        with written(program, tmp_path) as case:
+            play_with(case.pipeline)
+
+
+def play_with(of: Pipeline[..., Any]) -> None:
     program = program_of(of.spec)
     jobs = yaml.safe_load(next(text for path, text in of.compile("github").items() if path.endswith(".yml")))["jobs"]
     for seed in range(PLAYS):
