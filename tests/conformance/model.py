@@ -268,8 +268,12 @@ class _Model:
         return tuple(turns[loop] for loop in self.around.get(node, ()))
 
     def _order(self, node: str, other: str, place: _Place) -> str:
-        """What waiting for a node, or all that it holds, comes to: a skip satisfies, a failure does not."""
-        for each in (other, *self.inside[other]):
+        """What waiting for a node, or all that it holds, comes to: a skip satisfies, a failure does not.
+
+        A loop whose items could not be listed has no instances to wait for, and is a failure to all outside of it.
+        """
+        loops = [each for each in self.around[other] if each not in self.around[node]]
+        for each in (*loops, other, *self.inside[other]):
             shared = [
                 place.turns[one] for one, two in zip(self.around[node], self.around[each], strict=False) if one == two
             ]

@@ -36,6 +36,10 @@ from tests.conformance.random_sources import Program, programs
 TOO_LARGE = {"P522"}
 """What a target says of a pipeline whose file it could not keep."""
 QUIETLY: Any = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": False}
+TOGETHER = 10
+"""How many programs there are of one seed."""
+CALLS = 6
+"""How many calls there are in a program, about, at most."""
 LAST_ATTEMPT = 3
 """Of every step that asks which one it is: plain Python makes this one alone."""
 
@@ -87,7 +91,7 @@ def _agreed(made: Pipeline[..., Any], parameters: Mapping[str, Any]) -> object:
     return value
 
 
-def some_programs(seed: int, count: int, calls: int = 10) -> list[Program]:
+def some_programs(seed: int, count: int, calls: int = CALLS) -> list[Program]:
     """So many different programs, always the same ones for a seed."""
     found: dict[str, Program] = {}
     while len(found) < count:
@@ -134,13 +138,13 @@ def outcome(program: Program, engine: Engine, folder: Path) -> Outcome:
     return Outcome(program)
 
 
-def assert_the_same_on(engine: Engine, seed: int, count: int, calls: int, folder: Path) -> None:
-    """Runs so many programs, and shows the shortest one on which the engine disagrees, if any."""
-    found = [outcome(each, engine, folder) for each in some_programs(seed, count, calls)]
-    assert sum(each.is_refused for each in found) <= count // 10, "too many are refused to show much"
+def assert_the_same_on(engine: Engine, wanted: Sequence[Program], folder: Path) -> None:
+    """Runs programs, and shows the shortest one on which the engine disagrees, if any."""
+    found = [outcome(each, engine, folder) for each in wanted]
+    assert sum(each.is_refused for each in found) <= len(found) // 10, "too many are refused to show much"
     wrong = sorted((each for each in found if each.problem), key=lambda each: len(each.program.source))
     if wrong:
-        said = f"{len(wrong)} of {count} programs differ on {engine.name} (seed {seed}), of which this is the shortest:"
+        said = f"{len(wrong)} of {len(found)} programs differ on {engine.name}, of which this is the shortest:"
         raise AssertionError(f"{said}\n{_shown(wrong[0])}")
 
 
@@ -148,7 +152,7 @@ def _shown(found: Outcome) -> str:
     return f"{found.program.source}\nparameters: {found.program.parameters}\n\n{found.problem}"
 
 
-def _simplest(engine: Engine, found: Outcome, calls: int, folder: Path) -> Outcome:
+def _simplest(engine: Engine, found: Outcome, folder: Path) -> Outcome:
     """The simplest program that Hypothesis finds in some minutes on which the engine disagrees as well."""
     simplest = found
 
@@ -160,38 +164,40 @@ def _simplest(engine: Engine, found: Outcome, calls: int, folder: Path) -> Outco
         return bool(seen.problem)
 
     with contextlib.suppress(hypothesis.errors.NoSuchExample):
-        hypothesis.find(programs(calls), differs, settings=settings(max_examples=200, **QUIETLY), random=Random(0))
+        hypothesis.find(programs(CALLS), differs, settings=settings(max_examples=200, **QUIETLY), random=Random(0))
     return simplest
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs more than the tests do; 1 where an engine disagrees."""
+    """Runs more programs than the tests do, and others; 1 where an engine disagrees on one."""
     from tests.conformance.engines import ENGINES
-    from tests.conformance.test_random import SAMPLES
+    from tests.conformance.test_random import COUNTS
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--times", type=int, default=1, help="how many times as many as the tests run")
-    parser.add_argument("--engine", action="append", choices=sorted(SAMPLES), help="all by default")
-    parser.add_argument("--seed", type=int, default=0, help="others than those of the tests, from 1000 on")
+    parser.add_argument("--times", type=int, default=10, help="how many times as many as the tests run")
+    parser.add_argument("--engine", action="append", choices=[each.name for each in ENGINES])
+    parser.add_argument("--seed", type=int, default=1000, help="the first one; those of the tests begin at 0")
     parser.add_argument("--simplify", action="store_true", help="look for a simpler program with the same problem")
     options = parser.parse_args(arguments)
     disagreed = False
     for engine in ENGINES:
-        if engine.name not in (options.engine or SAMPLES):
-            continue
-        sample = SAMPLES[engine.name]
-        with tempfile.TemporaryDirectory() as folder:
-            programs_ = some_programs(options.seed, sample.count * options.times, sample.calls)
-            found = [outcome(each, engine, Path(folder)) for each in programs_]
-            wrong = [each for each in found if each.problem]
-            refused = sum(each.is_refused for each in found)
-            print(f"{engine.name}: {len(wrong)} of {len(found)} differ, {refused} are too large", flush=True)
-            for each in wrong:
-                print(
-                    _shown(_simplest(engine, each, sample.calls, Path(folder)) if given.simplify else each), flush=True
-                )
-        disagreed |= bool(wrong)
+        if engine.name in (options.engine or COUNTS):
+            count = COUNTS.get(engine.name, TOGETHER) * options.times
+            seeds = range(options.seed, options.seed + count // TOGETHER)
+            disagreed |= _disagrees(engine, seeds, simplify=options.simplify)
     return int(disagreed)
+
+
+def _disagrees(engine: Engine, seeds: Sequence[int], *, simplify: bool) -> bool:
+    count = refused = wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for each in (program for seed in seeds for program in some_programs(seed, TOGETHER)):
+            found = outcome(each, engine, Path(folder))
+            count, refused, wrong = count + 1, refused + found.is_refused, wrong + bool(found.problem)
+            if found.problem:
+                print(_shown(_simplest(engine, found, Path(folder)) if simplify else found), flush=True)
+    print(f"{engine.name}: {wrong} of {count} programs differ, {refused} are too large for it", flush=True)
+    return bool(wrong)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,16 @@ def test_the_failure_of_an_inner_loop_is_that_of_its_outer_item() -> None:
     assert [states[f"total[{n}]"] for n in range(3)] == ["succeeded", "upstream_failed", "upstream_failed"]
 
 
+def test_what_waits_for_a_gate_in_a_loop_without_a_list_does_not_run() -> None:
+    @pipeline
+    def made() -> int:
+        for value in upto(bad()):
+            assert value < 3
+        return plus(1)
+
+    assert predicted(made).nodes["plus"] == "upstream_failed"
+
+
 def test_a_loop_without_a_list_has_no_items() -> None:
     @pipeline
     def made() -> int:

@@ -5,47 +5,61 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.conformance.engine import Engine
+from penstock import Pipeline
+from tests.conformance.engine import Engine, Observed
 from tests.conformance.engines import ENGINES
-from tests.conformance.random_pipelines import assert_the_same_on
+from tests.conformance.random_pipelines import TOGETHER, assert_the_same_on, some_programs, written
 
-
-class Sample(NamedTuple):
-    """How many programs an engine runs, of how many calls at most, and how many in one test."""
-
-    count: int
-    calls: int
-    together: int
-
-
-SAMPLES = {
-    "local-inline": Sample(200, 10, 50),
-    "local-workers": Sample(100, 10, 25),
-    "kfp.local": Sample(100, 5, 20),
-    "airflow-3": Sample(100, 5, 20),
-    "act": Sample(30, 5, 10),
-}
-"""In CI. The others are run by hand: see `random_pipelines`."""
+COUNTS = {"local-inline": 200, "local-workers": 100, "kfp.local": 100, "airflow-3": 100, "act": 30}
+"""How many programs each engine runs in CI: of the same ones, the first. Others are run by hand: `random_pipelines`."""
 TIMES = float(os.environ.get("PENSTOCK_RANDOM_TIMES", "1"))
 """For how many times as many, or for fewer where that takes too long."""
 
 
 def _tests() -> Iterator[Any]:
-    """Each engine's programs in several tests, so that several processes may share them."""
+    """The programs in tests of a few, so that two processes may share those of an engine, each with it warm."""
     for engine in ENGINES:
-        if engine.name in SAMPLES:
-            count, calls, together = SAMPLES[engine.name]
-            for seed in range(max(1, round(count * TIMES / together))):
-                group = pytest.mark.xdist_group(f"random-{engine.name}-{seed % 2}")
-                yield pytest.param(engine, seed, together, calls, id=f"{engine.name}-{seed}", marks=group)
+        for seed in range(round(COUNTS.get(engine.name, 0) * TIMES / TOGETHER)):
+            group = pytest.mark.xdist_group(f"random-{engine.name}-{seed % 2}")
+            yield pytest.param(engine, seed, id=f"{engine.name}-{seed}", marks=group)
 
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "seed", "count", "calls"), list(_tests()))
-def test_random_pipelines_mean_the_same(engine: Engine, seed: int, count: int, calls: int, tmp_path: Path) -> None:
-    assert_the_same_on(engine, seed, count, calls, tmp_path)
+@pytest.mark.parametrize(("engine", "seed"), list(_tests()))
+def test_random_pipelines_mean_the_same(engine: Engine, seed: int, tmp_path: Path) -> None:
+    assert_the_same_on(engine, some_programs(seed, TOGETHER), tmp_path)
+
+
+class _Forgetful:
+    """An engine that says that all went well, and shows nothing of it."""
+
+    name = "forgetful"
+    target = "local"
+
+    def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
+        return Observed("succeeded", {})
+
+
+def test_an_engine_that_disagrees_is_shown_with_the_shortest_program(tmp_path: Path) -> None:
+    found = some_programs(5, 3)
+    with pytest.raises(AssertionError, match="3 of 3 programs differ on forgetful") as caught:
+        assert_the_same_on(_Forgetful(), found, tmp_path)
+    assert min((each.source for each in found), key=len) in str(caught.value)
+
+
+def test_a_seed_always_gives_the_same_programs_all_different() -> None:
+    found = some_programs(6, 8)
+    assert some_programs(6, 8) == found
+    assert len({(each.source, repr(each.parameters)) for each in found}) == len(found)
+
+
+@pytest.mark.slow
+def test_plain_python_and_the_model_agree_on_longer_programs(tmp_path: Path) -> None:
+    for each in some_programs(7, 40, calls=20):
+        with written(each, tmp_path):
+            pass

@@ -2,7 +2,7 @@
 
 from penstock import flow, pipeline
 from tests.conformance.case import Case
-from tests.conformance.random_steps import done, plus, shown, size, spelled, tidied, told, words
+from tests.conformance.random_steps import done, fails_if_even, plus, shown, size, spelled, tidied, told, words
 
 
 @pipeline
@@ -56,6 +56,18 @@ def found_what_undoing_gives(wanted: bool = False) -> None:
     assert wanted
 
 
+@pipeline
+def found_gates_nobody_could_check(limit: int = 3) -> int:
+    numbers = []
+    if limit == 3:
+        numbers.append(fails_if_even(2))
+    for number in numbers:
+        assert number < limit
+    if limit > 1:
+        plus(1)
+    return plus.with_options(name="last")(limit)
+
+
 CASES = (
     Case(found_keys_known_later, "A comprehension over an ordinary list may make keys that are known later."),
     Case(found_texts_of_lists, "The text of an ordinary list holds values of the run, and no stand-ins for them."),
@@ -64,5 +76,10 @@ CASES = (
     Case(found_constants_returned, "In the arm that returns early, too.", {"numbers": [1]}),
     Case(found_a_return_in_the_middle, "An arm that returned need not bind what is read after the branch."),
     Case(found_a_return_in_the_middle, "What follows is skipped where it returned.", {"letters": ["b"]}),
+    Case(
+        found_gates_nobody_could_check,
+        "What is written after gates in a loop waits for them, also where the loop had no list to go through.",
+        nodes={"for": "upstream_failed", "last": "upstream_failed"},
+    ),
     Case(found_what_undoing_gives, "What undoes a step may give something, in loops as well."),
 )
