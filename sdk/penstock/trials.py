@@ -290,7 +290,7 @@ class Trial(Run):
         yield f"\n{node.id}: {node.error}"
         if node.traceback and node.traceback.removeprefix("error: ") != node.error:
             yield textwrap.indent(node.traceback, "  ")
-        log = self.log(node.id).splitlines()
+        log = self.log(node.id).replace(node.traceback, "").splitlines()  # of a worker, the traceback is in it as well
         if log:
             yield f"log of {node.id}:"
             yield textwrap.indent("\n".join(log[-_SHOWN_LINES:]), "  ")

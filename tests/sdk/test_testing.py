@@ -500,6 +500,17 @@ def test_a_run_that_was_to_succeed_says_what_failed_with_traceback_and_log(penst
     assert not any("trials.py" in each or "harness.py" in each for each in said)
 
 
+def test_a_traceback_that_is_in_the_log_as_well_is_shown_once(penstock_run):
+    @pipeline
+    def deep() -> Trained:
+        return train([1], depth=9)
+
+    run = penstock_run(deep, inline=False, max_workers=1)
+    assert "Traceback" in run.log("train")
+    assert run.describe().count("ValueError: too deep") == 3, "in its row, above the traceback, and below it"
+    assert "log of train:\n  training at depth 9" in run.describe()
+
+
 def test_a_run_that_was_to_fail_says_what_came_of_it_instead(penstock_run):
     run = penstock_run(retrain, fakes={load: raises(OSError("away"))})
     assert run.assert_failed().id == "load"
