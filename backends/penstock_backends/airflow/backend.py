@@ -10,9 +10,11 @@ from pydantic import field_validator
 
 from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import Diagnostic, Location
-from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
+from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
+from penstock_backends.airflow.layout import Layout
 from penstock_backends.json_schema import WrongDefaultError, plain_default
+from penstock_backends.lowering import program_of
 from penstock_backends.rendering import option_words
 
 
@@ -57,7 +59,7 @@ class AirflowBackend(Backend):
         Feature.CONDITIONS: native("a task decides; those of the arm that is not taken skip themselves"),
         Feature.LOOPS: native("mapped task groups"),
         Feature.NESTED_LOOPS: emulated("one mapped task group over all combinations of items"),
-        Feature.LOOP_PARALLELISM: native("`max_active_tis_per_dagrun`"),
+        Feature.LOOP_PARALLELISM: emulated("`max_active_tis_per_dagrun` of each task in the loop"),
         Feature.GATES: emulated("a task that fails and is not retried; verdicts in the log and the XCom `gates`"),
         Feature.ON_FAILURE: emulated("tasks behind all others; a watcher keeps the run failed"),
         Feature.ON_EXIT: emulated("tasks behind all others; a watcher keeps the run failed"),
@@ -96,6 +98,9 @@ class AirflowBackend(Backend):
             yield from _wrong_default(parameter, pipeline)
 
 
+_KINDS = {"task": "task", "group": "nested pipeline", "branch": "condition", "loop": "loop", "gate": "gate"}
+
+
 def _target(options: AirflowOptions) -> str:
     """The target and its options, as they are given to ``penstock compile --to``."""
     words = ["airflow"] + (["--airflow", "2"] if options.airflow == 2 else [])
@@ -104,8 +109,13 @@ def _target(options: AirflowOptions) -> str:
 
 def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:
     yield "pipeline", dag_id(pipeline), pipeline.span
+    layout = Layout(program_of(pipeline))
     for node in walk(pipeline.body):
-        yield ("task" if isinstance(node, Task) else "nested pipeline"), node.id, node.span
+        yield _KINDS[node.kind], node.id, node.span
+        for added in (layout.places.get(node.id, ""), layout.summaries.get(node.id, "")):
+            yield "the task beside it", added, node.span
+    for unit in layout.endings:
+        yield "task", unit.id, unit.task.span
 
 
 def _wrong_default(parameter: ParameterSpec, pipeline: PipelineSpec) -> Iterator[Diagnostic]:
