@@ -1071,6 +1071,30 @@ def test_an_item_is_the_one_of_this_place_in_every_loop_around(worker: Any) -> N
 
 
 @step
+def texts(size: int) -> list[str]:
+    return ["é" * (size + number) for number in range(3)]
+
+
+@pipeline
+def over_large_items(size: int = 30_000) -> int:
+    return total([length(text) for text in texts(size)])
+
+
+def test_items_too_large_for_xcom_together_are_looped_over_all_the_same(worker: Any) -> None:
+    at = worker(over_large_items)
+    listing = FakeInstance("for")
+    listed = at.run("for", ti=listing, items=at.run("texts", size=30_000))
+    assert listed == [0, 1, 2]
+    assert len(listing.pushed["items"]) < 1000
+    known = {("for", -1, "return_value"): listed, ("for", -1, "items"): listing.pushed["items"]}
+    assert at.run("length", ti=FakeInstance("length", map_index=2, known=known)) == "30002"
+    given = {("length", number, "return_value"): str(30_000 + number) for number in listed}
+    assert at.run("total", ti=FakeInstance("total", known=known | given)) == "90003"
+    del given["length", 1, "return_value"]
+    assert at.run("total", ti=FakeInstance("total", known=known | given)) == "60002"
+
+
+@step
 def noisy() -> int:
     sys.stdout.buffer.write(b"\xff no text\n" + b"x" * 300_000 + b"\nlast")
     return 1
