@@ -31,7 +31,7 @@ class OnCluster:
     target = "kubeflow"
 
     def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
-        (text,) = pipeline.compile("kubeflow", harness="text").values()
+        (text,) = pipeline.compile("kubeflow").values()
         loaded = next(iter(yaml.safe_load_all(text)))
         given = arguments_for(pipeline.spec.parameters, pipeline.encode_parameters(parameters))
         ran = Cluster(loaded, folder).run({name: given[name] for name in parameters})

@@ -291,6 +291,9 @@ def publish(
         artifact = artifacts[output["key"]]
         if wire is not None and output.get("artifact"):
             artifact.take(folder / wire["$artifact"]["file"], wire["$artifact"]["format"])
+        elif wire is not None and output.get("many"):
+            artifact.take_parts(wire, folder / output["key"])
+            artifact.metadata["collected"] = "yes"
         elif wire is not None and output.get("each", {}).get("artifact"):
             artifact.take_parts(wire, folder)
         else:

@@ -195,7 +195,8 @@ class _Planner:
             for each in unit.outputs:
                 channel = output_channel(each)
                 crosses = (unit.id, each.name) in inward and not channel.is_artifact
-                self.outputs[unit.id, each.name] = Channel(channel.key, ARTIFACT) if crosses else channel
+                is_many = unit.role == "rollback" and bool(unit.loops)
+                self.outputs[unit.id, each.name] = Channel(channel.key, ARTIFACT) if crosses or is_many else channel
             kind = ARTIFACT if (unit.id, OUTCOME) in inward else STRING
             names = {output.name for output in unit.outputs}
             key = next(key for key in ("outcome", "its_outcome") if key not in names)
@@ -337,7 +338,7 @@ class _Planner:
         more["status"] = self.wiring.value(step, status.label, "status").key
         more["sources"] = self._sources(step, _values(unit))
         if unit.role == "rollback":
-            more["parent"] = unit.node.id
+            more |= {"parent": unit.node.id, "many": bool(unit.loops)}
         step.settings = step.settings.model_copy(update={"cache": False})
         more |= self._about(unit, step)
         step.job = job_for(self.program, unit, step.arriving, self.outputs, **more)

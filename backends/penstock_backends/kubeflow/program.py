@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import bz2
 import hashlib
 import inspect
 import io
@@ -11,7 +12,6 @@ import json
 import re
 import textwrap
 import tokenize
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -115,8 +115,8 @@ def harness_text(is_steered: bool = False) -> str:
 @lru_cache
 def packed_harness(is_steered: bool = False) -> str:
     """The same program, compressed."""
-    packed = textwrap.fill(base64.b64encode(zlib.compress(_program(is_steered).encode(), 9)).decode(), 110)
-    run = f'import base64, zlib\nexec(zlib.decompress(base64.b64decode("""\n{packed}\n""")))\n'
+    packed = textwrap.fill(base64.b64encode(bz2.compress(_program(is_steered).encode())).decode(), 110)
+    run = f'import base64, bz2\nexec(bz2.decompress(base64.b64decode("""\n{packed}\n""")))\n'
     return _header("compressed (compile with harness=text to read it)", is_steered) + run
 
 

@@ -14,9 +14,10 @@ import json
 import shutil
 import tempfile
 import time
+import typing
 from pathlib import Path
 
-from penstock.harness import Inputs, Json, Place, StepError, dumps, instance, parts_of, say
+from penstock.harness import Inputs, Json, Place, StepError, dumps, instance, located, parts_of, say
 from penstock_backends.kubeflow.entry import (
     TASKS,
     Artifact,
@@ -121,28 +122,45 @@ def hand_on(call: Call, outcome: Json, folder: Path, at: tuple[int, ...], state:
 
 def run_end(call: Call) -> int:
     """A step at the end of the run, or the instances of one that undoes others, the last one first."""
-    seen = seen_by(call)
-    status: Json = arrived(call, call.job["status"])[0][2]
+    seen, job = seen_by(call), call.job
+    status: Json = arrived(call, job["status"])[0][2]
     ended = status.pop("ended")
     places = [parts_of(name) for name in ended]
-    undone = sorted((at for node, at in places if node == call.job.get("parent")), reverse=True)
+    undone = sorted((at for node, at in places if node == job.get("parent")), reverse=True)
     outcome: dict[str, Json] = {}
-    result: Json = {}
-    folder = call.scratch
-    for at in undone if "parent" in call.job else [()]:
-        parent = ended[instance(call.job["parent"], at)][0] if "parent" in call.job else "succeeded"
-        wanted = call.job["role"] == "on_exit" or (status["state"] == "failed" and parent == "succeeded")
-        name = instance(call.job["node"], at)
-        if not wanted:
+    results: dict[tuple[int, ...], tuple[Path, Json]] = {}
+    for at in undone if "parent" in job else [()]:
+        parent = ended[instance(job["parent"], at)][0] if "parent" in job else "succeeded"
+        name = instance(job["node"], at)
+        if job["role"] != "on_exit" and (status["state"] != "failed" or parent != "succeeded"):
             outcome[name] = ["skipped", ""]
             continue
         folder = call.scratch / "-".join(map(str, ("instance", *at)))
         place = Place(at, {other: state for other, (state, _) in ended.items()}, status)
         result = attempted(call, seen, place, folder)
         outcome[name] = ["failed" if "error" in result else "succeeded", result.get("error", "")[:SHORT]]
-    only = result if len(outcome) == 1 and "error" not in result else {}
-    state = "" if only else next((state for state, _ in outcome.values()), "skipped")
-    return hand_on(call, outcome, folder / f"attempt-{only.get('attempts')}", (), state, only)
+        if "error" not in result:
+            results[at] = (folder / f"attempt-{result['attempts']}", result)
+    if "many" in job:
+        return hand_on(call, outcome, call.scratch, (), "", {"outputs": _of_all(call, results)})
+    if not results:
+        return hand_on(call, outcome, call.scratch, (), next((state for state, _ in outcome.values()), "skipped"))
+    ((folder, result),) = results.values()
+    return hand_on(call, outcome, folder, (), "", result)
+
+
+def _of_all(call: Call, results: typing.Mapping[tuple[int, ...], tuple[Path, Json]]) -> Json:
+    """Each output of the instances of a step, as `collect` puts it together."""
+    found: Json = {}
+    for output in call.job["outputs"]:
+        home = call.scratch / output["key"]
+        home.mkdir()
+        output["many"] = True
+        found[output["name"]] = [
+            [list(at), "", moved(located(result["outputs"][output["name"]], folder), home)]
+            for at, (folder, result) in results.items()
+        ]
+    return found
 
 
 def tell_status(call: Call) -> int:
@@ -192,17 +210,17 @@ def collect(call: Call) -> int:
     for key in call.job["inputs"]:
         folder = Path(tempfile.mkdtemp(dir=call.scratch))
         artifacts[key] = Artifact(key, outputs["artifacts"][key]["artifacts"][0])
-        entries = [[at, state, moved(wire, folder, call.scratch)] for at, state, wire in arrived(call, key)]
+        entries = [[at, state, moved(wire, folder)] for at, state, wire in arrived(call, key)]
         artifacts[key].take_parts(entries, folder)
         artifacts[key].metadata["collected"] = "yes"
     conclude(outputs, artifacts)
     return 0
 
 
-def moved(wire: Json, folder: Path, scratch: Path) -> Json:
+def moved(wire: Json, folder: Path) -> Json:
     """A wire with the files of its artifacts in ``folder``, each under its own name in a folder of its own."""
     if isinstance(wire, list):
-        return [moved(each, folder, scratch) for each in wire]
+        return [moved(each, folder) for each in wire]
     if not (isinstance(wire, dict) and "$artifact" in wire):
         return wire
     source, home = Path(wire["$artifact"]["file"]), Path(tempfile.mkdtemp(dir=folder))

@@ -101,10 +101,22 @@ class _Seen:
         nodes = self.nodes()
         for unit in self.program.by_id.values():
             for execution in self.of(unit):
+                raw = {each.name: execution.outputs.get(identifier(each.name)) for each in unit.outputs}
                 name = instance(unit.id, execution.place)
                 if nodes.get(name) == "succeeded":
-                    raw = {each.name: execution.outputs[identifier(each.name)] for each in unit.outputs}
                     found[name] = {output: _wire(value, folder) for output, value in raw.items()}
+                elif unit.role == "rollback" and unit.loops:
+                    found |= self._undone(unit, raw, folder)
+        return found
+
+    def _undone(self, unit: Unit, raw: dict[str, Any], folder: Path) -> dict[str, dict[str, Json]]:
+        """The outputs of the instances of one that undoes a step in loops: all of them are run by one task."""
+        (execution,) = self.of(unit)
+        ended = self._states(unit, execution)
+        found: dict[str, dict[str, Json]] = {name: {} for name, state in ended.items() if state == "succeeded"}
+        for output, value in raw.items():
+            for at, _, wire in read_input(value, folder):
+                found[instance(unit.id, at)][output] = wire
         return found
 
 
