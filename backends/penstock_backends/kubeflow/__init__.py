@@ -23,6 +23,18 @@ What is not left to the engine
       workflow keeps specs by the container's hash. So a job names the types of its inputs, and tasks share an executor
       only where their components are equal.
 
+What decides what runs (`plan`, `wiring`, `softness`, `steered`)
+    - Kubeflow cannot take a value from whichever arm ran (kfp.local not at all if it is an artifact), and starts nothing
+      that waits for what was skipped. So tasks in arms are ordinary tasks, which read the decisions themselves and hand
+      on that they were skipped; the contract's rule is applied by the harness, in each task.
+    - Loops are DAGs under a parameterIterator over the places of the items. An empty one would be skipped by Argo and
+      fail the driver of whoever collects from it, so it makes one turn that does nothing.
+    - A task that fails is a failure to Kubeflow wherever nothing runs that waits for it (see `softness`), so that the
+      page shows it and the cache does not keep it. Failed gates are one by a task of their own: the launcher uploads
+      nothing of a task that fails.
+    - Exit handlers are told neither what failed nor by which name, cannot take outputs, and there is one for each DAG.
+      So the tasks at the end are ordinary ones, before which nothing fails.
+
 After a failure, the nodes that don't depend on it go on where Argo goes on: its ``failFast``, which KFP leaves at the
 default, starts nothing more once nothing runs, but is not heeded while anything does (argo-workflows #10312).
 """
