@@ -14,6 +14,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,8 @@ class _Model:
         attempt = harness._Attempt(number)
         before = Path.cwd()
         harness._ATTEMPTS.append(attempt)
-        os.chdir(tempfile.mkdtemp(dir=before))
+        folder = Path(tempfile.mkdtemp(dir=before))
+        os.chdir(folder)
         try:
             with mock.patch.dict(os.environ, dict(task.settings.env)):
                 values = self._divided(task, self.definition.functions[task.step](**arguments))
@@ -239,6 +241,8 @@ class _Model:
             return {**values, **paths}, attempt.metrics
         finally:
             os.chdir(before)
+            with suppress(OSError):  # what it wrote may be what it returned
+                folder.rmdir()
             harness._ATTEMPTS.pop()
 
     def _divided(self, task: Task, returned: Any) -> dict[str, Any]:
