@@ -79,6 +79,22 @@ def items_that_take_from_outside(flag: bool = True) -> int:
     return total(found)
 
 
+@pipeline
+def a_list_for_each_item(flag: bool = True) -> int:
+    """What is in the list of one item is no matter of another's."""
+    shaky = number.with_options(name="shaky")(1)
+    lists = []
+    for item in numbers():
+        own = []
+        if item > 1:
+            own.append(number.with_options(name="sometimes")(item))
+        if flag:
+            own.append(number.with_options(name="outer_arm")(shaky))
+        own.append(number.with_options(name="every_time")(item))
+        lists.append(total.with_options(name="own_total")(own))
+    return total(lists)
+
+
 @pipeline(on_failure=told, on_exit=told.with_options(name="closed"))
 def lists_in_arms(flag: bool = True) -> int:
     found = []
@@ -97,6 +113,7 @@ PIPELINES = list(
         for each in (
             waiting_for_what_may_be_skipped,
             items_that_take_from_outside,
+            a_list_for_each_item,
             lists_in_arms,
             *(case.pipeline for module in (conditions, endings, gates, loops) for case in module.CASES),
         )
@@ -240,7 +257,7 @@ def test_the_end_of_a_run_sees_whether_anything_failed(results: list[str], faile
     assert github().evaluate(condition, {"needs": needs}) is failed
 
 
-@pytest.mark.parametrize("of", PIPELINES[:3], ids=lambda of: of.name)
+@pytest.mark.parametrize("of", PIPELINES[:4], ids=lambda of: of.name)
 def test_reviewers_linters_have_nothing_to_say_against_long_rules(of: Pipeline[..., Any], tmp_path: Path) -> None:
     text = of.compile("github")[f".github/workflows/{of.name}.yml"]
     assert github().lint(text, folder=tmp_path) == []

@@ -11,7 +11,7 @@ import graphlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.spec import Arm, Binding, ChoiceBinding, CollectBinding, ItemBinding, OutputBinding, parts
 from penstock_backends.github.names import job_id
@@ -45,6 +45,17 @@ class Rule:
     needs: tuple[str, ...]
     terms: tuple[str, ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Where:
+    """What is known where a term matters: ``arms`` run; with ``starting``, an item decides of what differs by item."""
+
+    arms: frozenset[Arm] = frozenset()
+    starting: bool = False
+
+
+_STARTING = Where(starting=True)
 
 
 class Rules:
@@ -128,7 +139,7 @@ class Rules:
         if isinstance(binding, ChoiceBinding):
             return self._chosen(binding)
         if isinstance(binding, CollectBinding):
-            return ((self._is_there(binding.loop),) if binding.loop else ()) + self._collected(binding)
+            return ((self._is_there(binding.loop),) if binding.loop else ()) + self._collected(binding, _STARTING)
         return tuple(term for part in parts(binding) for term in self._value(part))
 
     def _chosen(self, binding: ChoiceBinding) -> Terms:
@@ -170,32 +181,37 @@ class Rules:
             found += self._fine_value(binding)
         return tuple(dict.fromkeys(found))
 
-    def _fine_value(self, binding: Binding, under: frozenset[Arm] = frozenset()) -> Terms:
-        """Nothing failed that a binding depends on; ``under`` are the arms that run where it matters."""
+    def _fine_value(self, binding: Binding, where: Where = Where()) -> Terms:
+        """Nothing failed that a binding depends on."""
         if isinstance(binding, OutputBinding):
             unit = self.program.by_id[binding.node]
-            is_there = not unit.loops and self.program.arms_needed(unit) <= under
-            return (_succeeded(unit.id),) if is_there else self._fine[unit.id]
+            is_there = not unit.loops and self.program.arms_needed(unit) <= where.arms
+            return (_succeeded(unit.id),) if is_there else self._fine_node(unit.id, where)
         if isinstance(binding, ItemBinding):
-            return self._fine[binding.loop]
+            return self._fine_node(binding.loop, where)
         if isinstance(binding, ChoiceBinding):
+            decided = self._fine_node(binding.branch, where)
             if self.program.by_id[binding.branch].loops:
-                return self._fine[binding.branch]
-            then = self._fine_under(binding.then, under, Arm(branch=binding.branch, holds=True))
-            otherwise = self._fine_under(binding.otherwise, under, Arm(branch=binding.branch, holds=False))
-            return (*self._fine[binding.branch], *then, *otherwise)
+                return decided
+            then = self._fine_under(binding.then, where, Arm(branch=binding.branch, holds=True))
+            otherwise = self._fine_under(binding.otherwise, where, Arm(branch=binding.branch, holds=False))
+            return (*decided, *then, *otherwise)
         if isinstance(binding, CollectBinding):
-            return (*(self._fine[binding.loop] if binding.loop else ()), *self._collected(binding, under))
-        return tuple(term for part in parts(binding) for term in self._fine_value(part, under))
+            listed = self._fine_node(binding.loop, where) if binding.loop else ()
+            return (*listed, *self._collected(binding, where))
+        return tuple(term for part in parts(binding) for term in self._fine_value(part, where))
 
-    def _fine_under(self, binding: Binding, under: frozenset[Arm], *arms: Arm) -> Terms:
+    def _fine_node(self, node: str, where: Where) -> Terms:
+        return () if where.starting and self.program.by_id[node].loops else self._fine[node]
+
+    def _fine_under(self, binding: Binding, where: Where, *arms: Arm) -> Terms:
         """As `_fine_value`, where all of ``arms`` run."""
-        terms = self._fine_value(binding, under.union(arms))
+        terms = self._fine_value(binding, replace(where, arms=where.arms.union(arms)))
         for arm in arms:
             terms = _unless(_holds(arm.branch, arm.holds).replace("==", "!="), terms)
         return terms
 
-    def _collected(self, binding: CollectBinding, under: frozenset[Arm] = frozenset()) -> Terms:
+    def _collected(self, binding: CollectBinding, where: Where) -> Terms:
         """Nothing failed of what is added to a list; what was skipped is left out of it."""
         if binding.loop and self.program.by_id[binding.loop].loops:
             return ()
@@ -203,7 +219,7 @@ class Rules:
         for entry in binding.entries:
             arms = [arm for arm in entry.when if not self.program.by_id[arm.branch].loops]
             found += [term for arm in arms for term in self._fine[arm.branch]]
-            added = self._fine_under(entry.value, under, *arms)
+            added = self._fine_under(entry.value, where, *arms)
             found += _unless(f"needs.{job_id(binding.loop)}.outputs.count == 0", added) if binding.loop else added
         return tuple(found)
 
