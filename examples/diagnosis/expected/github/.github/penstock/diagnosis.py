@@ -1868,7 +1868,7 @@ def verified(name: str, raw: Json) -> None:
 
 
 def needed() -> dict[str, Json]:
-    """The jobs that this one waited for, each with its `result`, where that is not success for all."""
+    """The jobs that this one waited for, each with its `result`; empty where all of them must have succeeded."""
     return json.loads(os.environ.get("PENSTOCK_NEEDS") or "{}")
 
 
@@ -1894,7 +1894,8 @@ def received(entry: Json, folder: Path) -> tuple[dict[str, dict[str, Json]], dic
             if result.get("run", 0) < latest.get(name, 0):
                 continue  # left by an earlier attempt of the whole run
             latest[name] = result.get("run", 0)
-            outputs.pop(name, None), states.pop(name, None)
+            for known in (outputs, states):
+                known.pop(name, None)
             if "error" in result or "state" in result:
                 states[name] = result.get("state", "failed")
             else:
@@ -1930,7 +1931,8 @@ def places(loops: Sequence[str], outputs: Mapping[str, Mapping[str, Json]]) -> l
 
 def status(role: str) -> Json:
     """How the run went: a `RunStatus` as JSON, from the results of the jobs and the errors that were kept."""
-    results = {job: each["result"] for job, each in needed().items() if not JOBS.get(job, {"role": 1}).get("role")}
+    needs = needed()
+    results = {job: needs[job]["result"] for job, entry in JOBS.items() if job in needs and not entry.get("role")}
     broken = [job for job in JOBS if results.get(job) in ("failure", "cancelled")]
     errors: dict[str, dict[tuple[int, ...], str]] = {JOBS[job]["node"]: {} for job in broken}
     with tempfile.TemporaryDirectory(prefix="records-") as folder:
@@ -2025,9 +2027,10 @@ def run_one(
 ) -> Json:
     """The result of the step for one item; ``state`` is there where it was not run."""
     why = Inputs(parameters, call["parameters"], outputs, job=call, place=place).obstacle(call)
-    if call.get("undoes") and instance(call["undoes"], place.index) not in outputs and call.get("loops"):
+    if place.index and call.get("undoes") and instance(call["undoes"], place.index) not in outputs:
         why = "skipped"
-    if why and not call.get("loops"):
+    if why and not place.index:
+        # GitHub started this job, so that what it takes was there.
         missing = ", ".join(job for node, job in call["inputs"].items() if node in place.states)
         error = StepError(f"the outputs of job {missing} are not there: its artifact has expired, or was not downloaded")
         say(explain(error))
@@ -2051,9 +2054,9 @@ def answers(job: str, results: Mapping[str, Json]) -> dict[str, str]:
     """What later jobs are told by GitHub itself: the name of what is kept here, and decisions."""
     entry, told = JOBS[job], {}
     index = os.environ.get("PENSTOCK_INDEX")
-    plain = not entry.get("loops") and not entry.get("outputs", STEPS[entry["step"]]["outputs"])
+    gives = entry.get("loops") or entry.get("outputs", STEPS[entry["step"]]["outputs"])
     ending = suffix(list(results.values()))
-    if results and (ending or not plain):
+    if results and (gives or ending):
         told["artifact"] = (f"{job}.{index}" if index else job) + ending
     if entry["step"] == "penstock:decide" and not entry.get("loops") and not ending:
         told["holds"] = "true" if results[entry["node"]]["outputs"]["holds"] else "false"
