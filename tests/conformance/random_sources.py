@@ -20,6 +20,7 @@ from tests.conformance import random_steps
 
 INDENT = "    "
 MERGED = ("int", "str", "bool", "int | None")
+"""What both arms of a branch may bind; no lists, for one of a name that is added to would be known by two."""
 GIVEN = ("int", "list[int]", "str", "bool", "int | None", "dict[str, int]", "list[str]", "list[list[int]]")
 RETURNED = ("int", "list[int]", "str", "tuple[int, list[int]]", "dict[str, int]", "Point")
 CONSTANTS = {
@@ -76,13 +77,13 @@ class Variable:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a statement stands: in how many loops over items, in an ordinary loop, in a branch; ``written`` holds the
-    lists that a loop around adds to, which nobody may read in it.
+    """Where a statement stands: in how many loops over items, how deep, in an ordinary loop, in a branch.
+
+    ``written`` holds the lists that a loop around adds to, which nobody may read in it.
     """
 
     turns: int = 0
     depth: int = 0
-    is_repeated: bool = False
     in_ordinary_loop: bool = False
     in_branch: bool = False
     written: frozenset[str] = frozenset()
@@ -271,7 +272,7 @@ class _Writer:
 
     def ordinary_loop(self, scope: Scope, place: Place) -> tuple[list[str], Scope, bool]:
         name = self.new("i")
-        inner = replace(place, depth=place.depth + 1, in_ordinary_loop=True, is_repeated=True, in_branch=False)
+        inner = replace(place, depth=place.depth + 1, in_ordinary_loop=True, in_branch=False)
         over = self.one_of(("range(2)", "(3, 1)", "range(1, 4, 2)"))
         lines, _, _ = self.block({**scope, name: Variable(name, "int", place.turns)}, inner, self.one_of((1, 2)))
         return [f"for {name} in {over}:", *_indented(lines)], scope, False
@@ -459,7 +460,8 @@ class _Writer:
                 return self.one_of(lists)  # type: ignore[no-any-return]
         if self.calls <= 0:
             known = [each.name for each in self.readable(scope, place) if type_ in (each.type, "Any")]
-            return self.one_of((*known, *CONSTANTS.get("int" if type_ == "Any" else type_, ("[Point(1)]",))))  # type: ignore[no-any-return]
+            plain = CONSTANTS["int" if type_ == "Any" else type_]
+            return self.one_of((*known, *plain))  # type: ignore[no-any-return]
         return self.value(type_, scope, place)
 
     def options(self, callee: Callee, scope: Scope, place: Place) -> str:
@@ -475,7 +477,7 @@ class _Writer:
             given.append(f'gates=[Gate("output", "{self.one_of((">=", "<", "!="))}", {bound})]')
         if callee.name not in ("flaky", "own") and self.chance(12):
             given.append("retry=Retry(1)")
-        if not place.is_repeated and not place.turns and self.chance(8):
+        if not place.in_ordinary_loop and not place.turns and self.chance(8):
             given.append(f'name="{self.new("named_")}"')
         return f".with_options({', '.join(given)})" if given else ""
 
