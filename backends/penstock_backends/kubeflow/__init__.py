@@ -24,9 +24,9 @@ What is not left to the engine
       only where their components are equal.
 
 What decides what runs (`plan`, `wiring`, `softness`, `steered`)
-    - Kubeflow cannot take a value from whichever arm ran (kfp.local not at all if it is an artifact), and starts nothing
-      that waits for what was skipped. So tasks in arms are ordinary tasks, which read the decisions themselves and hand
-      on that they were skipped; the contract's rule is applied by the harness, in each task.
+    - Kubeflow cannot take a value from whichever arm ran (kfp.local not at all if it is an artifact), and starts
+      nothing that waits for what was skipped. So tasks in arms are ordinary tasks, which read the decisions themselves
+      and hand on that they were skipped; the contract's rule is applied by the harness, in each task.
     - Loops are DAGs under a parameterIterator over the places of the items. An empty one would be skipped by Argo and
       fail the driver of whoever collects from it, so it makes one turn that does nothing.
     - A task that fails is a failure to Kubeflow wherever nothing runs that waits for it (see `softness`), so that the

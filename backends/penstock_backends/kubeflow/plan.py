@@ -232,7 +232,8 @@ class _Planner:
 
     def _step(self, unit: Unit, scope: Scope) -> Step:
         step = Step(task_name(unit.id), _label(unit), scope, unit.task.settings, slices=self._slices(unit.step))
-        step.channels = {name: channel for (node, name), channel in self.outputs.items() if node == unit.id}
+        names = (OUTCOME, *(output.name for output in unit.outputs))
+        step.channels = {name: self.outputs[unit.id, name] for name in names}
         self.wiring.steps[unit.id] = step
         self.units[step.name] = unit
         return step
