@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from penstock.spec import (
@@ -50,6 +50,7 @@ class Layout:
     """A program as an Airflow DAG lays it out."""
 
     program: Program
+    _waits: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def blocks(self) -> Mapping[str, Block]:
@@ -209,7 +210,10 @@ class Layout:
 
     def waits(self, unit: Unit) -> tuple[str, ...]:
         """What must have ended before a unit begins, the loops around it apart: without their items it is not there."""
-        return tuple(other for other in self.program.waits_for(unit) if other not in unit.loops)
+        if unit.id not in self._waits:
+            waits = (other for other in self.program.waits_for(unit) if other not in unit.loops)
+            self._waits[unit.id] = tuple(waits)
+        return self._waits[unit.id]
 
     def rule(self, unit: Unit) -> Rule:
         """Airflow's trigger rule for a unit: empty for its default, that all before it succeeded."""
@@ -235,9 +239,10 @@ class Layout:
 
     def order_only(self, unit: Unit) -> list[str]:
         """What a unit waits for without taking its result, without what is before that, or before its data, anyway."""
-        taken, waits = self.taken(unit), self.waits(unit)
-        seen = self._ancestors(waits, self._unclear, self._choosy)
-        return [other for other in waits if other not in taken and other not in seen]
+        taken = self.taken(unit)
+        left = [other for other in self.waits(unit) if other not in taken]
+        seen = self._ancestors(self.waits(unit), self._unclear, self._choosy) if left else set()
+        return [other for other in left if other not in seen]
 
     def behind(self, unit: Unit, other: str) -> str:
         """The task behind which a unit stands in order to wait for another one."""
