@@ -454,7 +454,8 @@ def main() -> None:
     job["parameters"] = {name: each["type"] for name, each in types.items()}
     place = Place(**{**request.get("place", {}), "index": tuple(request.get("place", {}).get("index", ()))})
     parameters, outputs = gathered(job, request, place)
-    obstacle = Inputs(parameters, job["parameters"], outputs, job=job, place=place).obstacle(job)
+    inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
+    obstacle = inputs.obstacle(job) if "place" in request else ""
     if obstacle:
         write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
         return
