@@ -151,3 +151,9 @@ def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
     assert row["uses"][0]["line"] == 10
     assert data["targets"]["airflow"]["problems"][0]["code"] == "P501"
     assert data["targets"]["local"] == {"compiles": True, "problems": []}
+
+
+def test_a_task_says_at_its_spot_what_was_left_out():
+    (text,) = asking.compile("airflow", allow_degraded=["resources", "image"]).values()
+    body = text[text.index("def heavy(") :]
+    assert "# left out by permission: resources, image" in body[: body.index("return run_step")]

@@ -26,6 +26,7 @@ from penstock.spec import (
 from penstock_backends.airflow.references import is_whole, node_of
 from penstock_backends.airflow.source import WIDTH, in_one_line, one_line
 from penstock_backends.lowering import Program, Unit
+from penstock_backends.rendering import left_out
 
 INDENT = 10  # of the comment, its mark included
 
@@ -36,9 +37,7 @@ def said_unit(program: Program, unit: Unit) -> Iterator[str]:
         yield _cut(f"runs if {' and '.join(said_arm(program, arm) for arm in unit.arms)}")
     if unit.role == "rollback":
         yield _cut(f"undoes {unit.node.id}")
-    said = _said_node(unit)
-    if said:
-        yield _cut(said)
+    yield from filter(None, (_cut(_said_node(unit)), left_out(unit.task)))
 
 
 def said_arm(program: Program, arm: Arm) -> str:
