@@ -34,7 +34,16 @@ from penstock_backends.airflow.comments import said_unit
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
 from penstock_backends.airflow.settings import task_options, varies
-from penstock_backends.airflow.source import arguments, ascii_id, docstring, identifier, literal, names_relied_on, table
+from penstock_backends.airflow.source import (
+    arguments,
+    ascii_id,
+    docstring,
+    identifier,
+    literal,
+    names_relied_on,
+    number,
+    table,
+)
 from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, task_id
 from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
@@ -88,7 +97,7 @@ class DagFile:
             timed=self.timed,
             renamed=bool(self.renamed),
             pipeline=literal(pipeline.name),
-            time_limit=pipeline.timeout,
+            time_limit=None if pipeline.timeout is None else number(pipeline.timeout),
             needs=self.needs,
         )
         taken = {
