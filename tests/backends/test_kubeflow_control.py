@@ -19,6 +19,7 @@ from tests.conformance.cases import conditions, endings, gates, loops
 from tests.conformance.engine import Observed
 from tests.conformance.engines.kubeflow import observed
 from tests.conformance.meaning import assert_same_meaning
+from tests.conformance.random_pipelines import assert_the_same_on, some_programs
 from tests.engines.kfp import kfp
 
 CASES = [case for module in (conditions, endings, gates, loops) for case in module.CASES]
@@ -44,6 +45,12 @@ def test_a_cluster_gives_it_the_same_meaning(case: Case, tmp_path: Path, monkeyp
     (tmp_path / "plain").mkdir()
     monkeypatch.chdir(tmp_path / "plain")
     assert_same_meaning(OnCluster(), case, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_a_cluster_gives_random_pipelines_the_same_meaning(seed: int, tmp_path: Path) -> None:
+    assert_the_same_on(OnCluster(), some_programs(seed, 4), tmp_path)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
