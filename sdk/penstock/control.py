@@ -170,7 +170,7 @@ class Control:
         if not is_deferred(test):
             return then() if test else otherwise()
         condition = self._trace.deferred(test)
-        branch = self._trace.open_branch(condition)
+        branch = self._trace.open_branch(condition, within=True)
         values = [self._in_arm(branch, condition, holds, thunk) for holds, thunk in ((True, then), (False, otherwise))]
         if any(branch.arms.values()):
             return _merged(self._trace, branch.id, values[0], values[1], "a conditional expression")
@@ -222,7 +222,7 @@ class Control:
         if not is_deferred(first):
             return first if bool(first) is (operator is Operator.OR) else self._logical(operator, rest[0](), rest[1:])
         value = self._trace.deferred(first)
-        branch = self._trace.open_branch(value)
+        branch = self._trace.open_branch(value, within=True)
         goes_on = operator is Operator.AND
         other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]))
         if branch.arms[goes_on]:

@@ -353,9 +353,16 @@ class Trace:
         made = self.operand(value)
         return Placeholder(made.binding, made.type, made.said)
 
-    def open_branch(self, condition: Placeholder) -> OpenBranch:
-        """Begins a branch; what is traced next belongs to neither arm until `enter`."""
+    def open_branch(self, condition: Placeholder, *, within: bool = False) -> OpenBranch:
+        """Begins a branch; what is traced next belongs to neither arm until `enter`.
+
+        It is ``within`` an expression where this asks for a part of it: ``x if CONDITION else y``, ``CONDITION and x``.
+        """
         location, expression = operation_site()
+        if within and isinstance(expression, ast.IfExp):
+            expression = expression.test
+        elif within and isinstance(expression, ast.BoolOp):
+            expression = expression.values[0]
         made = self._evaluated(DECIDE, condition)
         id_ = self._node_id("if", None, chosen=False)
         branch = OpenBranch(id_, made.binding, _written(expression, location), self._gates, self._span_at(location))
