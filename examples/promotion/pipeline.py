@@ -101,7 +101,7 @@ def page(status: RunStatus) -> None:
 
 
 @pipeline(on_failure=page, timeout=900)
-def promotion(depths: list[int] = [1, 2, 4], floor: float = 0.8, name: str = "wines") -> str:  # noqa: B006  # never changed
+def promotion(depths: tuple[int, ...] = (1, 2, 4), floor: float = 0.8, name: str = "wines") -> str:
     """Trains a model for each depth, and promotes the best one if it is better than what serves now."""
     rows = load()
     best = select([train(rows, depth) for depth in depths])

@@ -1,4 +1,4 @@
-# promotion: made by Penstock from pipeline.py, spec 81b827bb4eb5d88f.
+# promotion: made by Penstock from pipeline.py, spec 373c34e13ae78e37.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to airflow --airflow 2
 #
@@ -582,7 +582,9 @@ CALLS = {
 
 # The types of the DAG's parameters.
 PARAMETERS = {
-    "depths": {"type": {"kind": "list", "args": [{"kind": "int"}], "text": "list[int]"}},
+    "depths": {
+        "type": {"kind": "tuple", "args": [{"kind": "int"}], "variadic": True, "text": "tuple[int, ...]"},
+    },
     "floor": {"type": {"kind": "float"}},
     "name": {"type": {"kind": "str"}},
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# promotion: made by Penstock from pipeline.py, spec 81b827bb4eb5d88f.
+# promotion: made by Penstock from pipeline.py, spec 373c34e13ae78e37.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to local
 # ruff: noqa
@@ -106,8 +106,11 @@ def page(status: RunStatus) -> None:
 # The pipeline's parameters: type, default as exact JSON, and description.
 PARAMETERS = {
     'depths': {
-        'type': {'kind': 'list', 'args': [{'kind': 'int', 'text': 'int'}], 'text': 'list[int]'},
-        'default': [1, 2, 4],
+        'type': {'kind': 'tuple',
+                 'args': [{'kind': 'int', 'text': 'int'}],
+                 'variadic': True,
+                 'text': 'tuple[int, ...]'},
+        'default': {'$tuple': [1, 2, 4]},
     },
     'floor': {
         'type': {'kind': 'float', 'text': 'float'},

@@ -1,4 +1,4 @@
-# promotion: made by Penstock from pipeline.py, spec 81b827bb4eb5d88f.
+# promotion: made by Penstock from pipeline.py, spec 373c34e13ae78e37.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to github
 # ruff: noqa
@@ -99,8 +99,12 @@ def page(status: RunStatus) -> None:
 PARAMETERS = {
     'depths': {
         'input': 'depths',
-        'type': {'kind': 'list', 'args': [{'kind': 'int', 'text': 'int'}], 'text': 'list[int]'},
-        'default': [1, 2, 4],
+        'type': {'kind': 'tuple',
+                 'args': [{'kind': 'int', 'text': 'int'}],
+                 'variadic': True,
+                 'text': 'tuple[int, ...]'},
+        'shown': '[1, 2, 4]',
+        'default': {'$tuple': [1, 2, 4]},
     },
     'floor': {
         'input': 'floor',
