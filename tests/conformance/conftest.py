@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
-pytest.register_assert_rewrite("tests.conformance.meaning")
 MARKS = {"passed": "✓", "failed": "**✗**", "skipped": "n/a"}
 _CELLS = pytest.StashKey[dict[tuple[str, str], tuple[str, str]]]()
 _TEST = re.compile(r"test_a_pipeline_means_the_same_on_every_engine\[(?P<cell>[^\]]+)\]$")

@@ -361,7 +361,7 @@ def test_a_fake_may_fail_the_test(penstock_run):
         ),
         ("train[x]", "pipeline `retrain` has no step `train[x]`\nfix: did you mean `train`?"),
         (never_called, "pipeline `retrain` never calls the step `never_called`\nfix: it calls `load`, `train`, `best`"),
-        (number.function, "is no step\nfix: fake a step, or a node by its name"),
+        pytest.param(number.function, "is no step\nfix: fake a step, or a node by its name", id="a function"),
     ],
     ids=str,
 )
