@@ -11,12 +11,21 @@ import enum
 import json
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock.harness import type_name
-from penstock.spec import Encoded, TypeKind, TypeSpec
+from penstock.spec import (
+    Binding,
+    ChoiceBinding,
+    Encoded,
+    LiteralBinding,
+    OperationBinding,
+    Operator,
+    TypeKind,
+    TypeSpec,
+)
 from penstock.values import decode, encode
 
 _CLASS_NAMES: Final = {
@@ -399,3 +408,36 @@ def _short(value: object) -> str:
 
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
+
+
+def without_none(type_: TypeSpec) -> TypeSpec:
+    """A type without None, for a value that is known not to be None."""
+    members = tuple(each for each in type_.args if each.kind is not TypeKind.NONE)
+    if type_.kind is not TypeKind.UNION or not members:
+        return type_
+    text = " | ".join(each.text for each in members)
+    return members[0] if len(members) == 1 else TypeSpec(kind=TypeKind.UNION, args=members, text=text)
+
+
+def known_values(condition: Binding, conditions: Mapping[str, Binding], *, holds: bool) -> Iterator[Binding]:
+    """The values that are not None where a condition is true, or is not; ``conditions`` are those of branches."""
+    if isinstance(condition, OperationBinding):
+        operator, operands = condition.operator, condition.operands
+        some = [each for each in operands if not (isinstance(each, LiteralBinding) and each.value is None)]
+        if operator is (Operator.IS_NOT if holds else Operator.IS) and len(some) == 1:
+            yield some[0]
+        elif operator is Operator.NOT:
+            yield from known_values(operands[0], conditions, holds=not holds)
+        elif operator is (Operator.AND if holds else Operator.OR):
+            for each in operands:
+                yield from known_values(each, conditions, holds=holds)
+        return
+    if isinstance(condition, ChoiceBinding):
+        asked = conditions.get(condition.branch)
+        # `a and b()` and `a or b()` ask for `a` by a branch: the choice is `b` in one arm, and `a` itself in the other.
+        if asked is not None and asked == (condition.otherwise if holds else condition.then):
+            other = condition.then if holds else condition.otherwise
+            yield from known_values(asked, conditions, holds=holds)
+            yield from known_values(other, conditions, holds=holds)
+    if holds:
+        yield condition

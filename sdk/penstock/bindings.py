@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.assignability import accepts, why_not
+from penstock.assignability import accepts, why_not, without_none
 from penstock.declarations import ANY, Names
 from penstock.diagnostics import with_article
 from penstock.lists import Added, BuiltList, Missing, Scope, Turn
@@ -21,8 +21,6 @@ from penstock.spec import (
     Entry,
     LiteralBinding,
     MappingBinding,
-    OperationBinding,
-    Operator,
     RecordBinding,
     SequenceBinding,
     TypeKind,
@@ -53,8 +51,12 @@ class Bound:
     nodes: tuple[str, ...] = ()
 
 
-def bound(value: object, target: TypeSpec, names: Names, scope: Scope = ()) -> tuple[Bound, str]:
+def bound(
+    value: object, target: TypeSpec, names: Names, scope: Scope = (), known: Collection[Binding] = ()
+) -> tuple[Bound, str]:
     """The value as a binding in a scope, and why it is not of the type ``target`` (empty if it is).
+
+    ``known`` are values that are not None there.
 
     Raises:
         Unbindable: a part of it can be neither encoded nor referred to.
@@ -64,7 +66,7 @@ def bound(value: object, target: TypeSpec, names: Names, scope: Scope = ()) -> t
         value = _plain(value)
         made = _constant(value, names)
         return made, accepts(target, value, names.of)
-    made = _Binder(names, scope).bind(value)
+    made = _Binder(names, scope, known).bind(value)
     return made, why_not(made.type, target)
 
 
@@ -103,22 +105,6 @@ def relative(scope: Scope, to: Scope) -> Scope | None:
         return None
     shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(scope, to, strict=False))
     return scope[len(list(shared)) :]
-
-
-def known_values(condition: Binding, *, holds: bool) -> Iterator[Binding]:
-    """The values that are not None where a condition is true, or is not."""
-    if isinstance(condition, OperationBinding):
-        operator, operands = condition.operator, condition.operands
-        none = [each for each in operands if not (isinstance(each, LiteralBinding) and each.value is None)]
-        if operator is (Operator.IS_NOT if holds else Operator.IS) and len(none) == 1:
-            yield none[0]
-        elif operator is Operator.NOT:
-            yield from known_values(operands[0], holds=not holds)
-        elif operator is (Operator.AND if holds else Operator.OR):
-            for each in operands:
-                yield from known_values(each, holds=holds)
-    elif holds:
-        yield condition
 
 
 def merged_type(types: Iterable[TypeSpec]) -> TypeSpec:
@@ -176,6 +162,8 @@ def _constant(value: object, names: Names) -> Bound:
 
 
 def _constant_type(value: object, names: Names) -> TypeSpec:
+    if type(value) is list and value:
+        return list_of(_union(tuple(_constant_type(each, names) for each in value)))
     if type(value) is not tuple:
         return _type(type(value), names)
     items = tuple(_constant_type(each, names) for each in value)
@@ -193,6 +181,7 @@ def _type(annotation: object, names: Names) -> TypeSpec:
 class _Binder:
     names: Names
     scope: Scope
+    known: Collection[Binding]
 
     def bind(self, value: object) -> Bound:
         if isinstance(value, Placeholder):
@@ -201,7 +190,8 @@ class _Binder:
             if traced.either is not None and traced.either.branch in arms:
                 return self.bind(traced.either.then if arms[traced.either.branch] else traced.either.otherwise)
             waits = (traced.node,) if traced.type.kind is TypeKind.NONE and traced.node else ()
-            return Bound(traced.binding, traced.type, traced.said, waits)
+            type_ = without_none(traced.type) if traced.binding in self.known else traced.type
+            return Bound(traced.binding, type_, traced.said, waits)
         if isinstance(value, Missing):
             value.refuse()
         if not holds_placeholder(value):
@@ -240,7 +230,8 @@ class _Binder:
             scope = relative(added.scope, self.scope)
             if scope is not None:
                 self._refuse_unfinished(value, added)
-                entries.append((scope, _Binder(self.names, (*self.scope, *scope)).bind(added.value), added.spread))
+                inner = _Binder(self.names, (*self.scope, *scope), self.known)
+                entries.append((scope, inner.bind(added.value), added.spread))
         items = [_item_of(made.type) if spread else made.type for _, made, spread in entries]
         item = _union(tuple(items)) if items else TypeSpec(kind=TypeKind.ANY, text="Any")
         return Bound(list_binding(entries), list_of(item), "a list", _nodes([made for _, made, _ in entries]))

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from penstock.bindings import holds_placeholder, known_values, merged_type
+from penstock.assignability import without_none
+from penstock.bindings import holds_placeholder, merged_type
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.lists import BuiltList, Missing, Scope, Turn
@@ -110,6 +111,13 @@ class Control:
             message = "`try` catches nothing of the steps in it, which run later"
             _refuse("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
 
+    def finished(self, before: int, after: int) -> None:
+        """Stands at the end of a ``finally``: steps in it would not wait for those that it comes after."""
+        if before < after < self._trace.count:
+            message = "`finally` has steps, and so has what it comes after: on an engine they would run side by side"
+            fix = "give the pipeline what must run in any case as `on_exit=`, or a step what undoes it as `rollback=`"
+            _refuse("P309", message, fix)
+
     def changes(self, thing: Any, is_own: bool, how: str = "") -> Any:
         """An object of which an item or attribute is about to be set or deleted.
 
@@ -126,7 +134,7 @@ class Control:
 
     def new_list(self, items: Any) -> Any:
         """A list that may grow in branches and loops; what is no list stays as it is."""
-        return BuiltList(items, lambda: self._trace.scope) if type(items) is list else items
+        return BuiltList(items, self._trace) if type(items) is list else items
 
     def returned(self, done: object, value: object) -> object:
         """What the function returns in the end: None where it has not said, by ``return``, that it is done."""
@@ -226,17 +234,20 @@ class Control:
         goes_on = operator is Operator.AND
         other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]))
         if branch.arms[goes_on]:
+            if not goes_on:  # `value or ...` is the value where that is true
+                value = Placeholder(
+                    value.__penstock__.binding, without_none(value.__penstock__.type), value.__penstock__.said
+                )
             then, otherwise = (other, value) if goes_on else (value, other)
             return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
         self._trace.discard(branch)
-        return operation(
-            operator, merged_type([value.__penstock__.type, self._trace.operand(other).type]), value, other
-        )
+        first_type = value.__penstock__.type if goes_on else without_none(value.__penstock__.type)
+        return operation(operator, merged_type([first_type, self._trace.operand(other).type]), value, other)
 
     def _in_arm(self, branch: OpenBranch, condition: Placeholder, holds: bool, thunk: Thunk) -> object:
         _enter_arm(self._trace, branch, condition.__penstock__.binding, holds=holds)
         try:
-            return thunk()
+            return self._trace.narrowed(thunk())
         finally:
             self._trace.leave()
 
@@ -285,8 +296,8 @@ class _DeferredBranching(Branching):
         return True
 
     def between(self, state: State) -> list[object]:
+        self._then = self._narrowed(state)
         self._trace.leave()
-        self._then = dict(state)
         return [self._before.get(name, _unbound(name)) for name in self._names]
 
     def otherwise(self) -> bool:
@@ -294,8 +305,13 @@ class _DeferredBranching(Branching):
         return True
 
     def after(self, state: State) -> list[object]:
+        state = self._narrowed(state)
         self._trace.leave()
         return [self._merge(name, state) for name in self._names]
+
+    def _narrowed(self, state: State) -> State:
+        """The names' values at the end of an arm, with what is known in it."""
+        return {name: self._trace.narrowed(value) for name, value in state.items()}
 
     def _enter(self, *, holds: bool) -> None:
         known = self._condition if self._sense else None
@@ -307,7 +323,7 @@ class _DeferredBranching(Branching):
             return otherwise
         if self._fails(then=False):
             return then
-        if name not in (DONE, VALUE):  # nobody reads it in an arm that has returned
+        if not name.startswith(FLAG):  # nobody reads it in an arm that has returned
             if self._then.get(DONE) is True:
                 return otherwise
             if state.get(DONE) is True:
@@ -316,7 +332,7 @@ class _DeferredBranching(Branching):
             return otherwise  # the first arm has returned nothing yet: nobody will ask for it there
         if name == VALUE and state.get(DONE) is False:
             return then
-        if name == DONE and self._asks_for(self._before.get(DONE)):
+        if name.startswith(FLAG) and self._asks_for(self._before.get(name)):
             otherwise = True
         for value in (then, otherwise):
             if isinstance(value, Missing):
@@ -421,6 +437,12 @@ def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: st
     return Placeholder(binding, type_, said, either=Either(branch, then, otherwise))
 
 
+def _where_true(value: Placeholder) -> Placeholder:
+    """A value where it is true, and so not None."""
+    traced = value.__penstock__
+    return Placeholder(traced.binding, without_none(traced.type), traced.said, traced.node, traced.either)
+
+
 def _unbound(name: str) -> Missing:
     fix = f"bind `{name}` in both branches, or before them"
     return Missing(f"{_name_said(name)} is read, but bound in one branch only", fix)
@@ -437,7 +459,7 @@ def _word(flag: str) -> str:
 
 
 def _enter_arm(trace: Trace, branch: OpenBranch, condition: Binding | None, *, holds: bool) -> None:
-    known = known_values(condition, holds=holds) if condition is not None else ()
+    known = trace.known_values(condition, holds=holds) if condition is not None else ()
     trace.enter(branch.arms[holds], Arm(branch=branch.id, holds=holds), known)
 
 
@@ -510,7 +532,10 @@ def _has_fixed_items(items: Placeholder) -> bool:
 def item_type(items: Placeholder) -> TypeSpec:
     """The type of what going through a value gives. Raises `DefinitionError` where it can't be gone through."""
     traced = items.__penstock__
-    type_, kind = traced.type, traced.type.kind
+    type_ = without_none(traced.type)
+    kind = type_.kind
+    if kind is TypeKind.UNION and all(each.kind is TypeKind.LIST for each in type_.args):
+        return merged_type(each.args[0] if each.args else ANY for each in type_.args)
     if kind in (TypeKind.LIST, TypeKind.TUPLE, TypeKind.DICT):
         return type_.args[0] if type_.args else ANY
     if kind is TypeKind.ANY:

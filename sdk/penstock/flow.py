@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
-from penstock.bindings import known_values, merged_type, relative
+from penstock.bindings import merged_type, relative
 from penstock.control import Control, is_deferred, item_type
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.lists import Added, BuiltList, Scope, Turn
@@ -46,7 +46,7 @@ class If:
     def _open(self, trace: Trace) -> None:
         condition = trace.deferred(self._condition)
         branch = trace.open_branch(condition)
-        known = known_values(condition.__penstock__.binding, holds=True)
+        known = trace.known_values(condition.__penstock__.binding, holds=True)
         trace.enter(branch.arms[True], Arm(branch=branch.id, holds=True), known)
         self._entered += 1
 
@@ -113,7 +113,7 @@ def collect(value: T) -> list[T]:
     """
     trace = _trace()
     _require(value)
-    found = BuiltList([], lambda: trace.scope)
+    found = BuiltList([], trace)
     list.append(found, Added(value, trace.scope_of(cast("Any", value))))
     return cast("list[T]", trace.deferred(found))
 
@@ -128,7 +128,7 @@ def one_of(*values: T) -> T:
 
 
 def _one_of(trace: Trace, placed: list[tuple[Scope, Any]]) -> Any:
-    if len(placed) == 1:
+    if len(placed) == 1 and not any(isinstance(each, Arm) for each in placed[0][0]):
         return placed[0][1]
     arms = [scope[0] if scope else None for scope, _ in placed]
     first = next((arm for arm in arms if isinstance(arm, Arm)), None)

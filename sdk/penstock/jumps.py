@@ -264,6 +264,8 @@ def _either(tests: Sequence[ast.expr], where: ast.AST) -> ast.expr:
 
 def _guard(flags: frozenset[str], body: list[ast.stmt], where: ast.AST) -> ast.If:
     kind = Rest if flags == {DONE} else ast.If
+    # Says what holds there anyway, so that a trace need not carry on what the flags were made of.
+    body = [*(assign(flag, ast.Constant(False), where) for flag in sorted(flags)), *body]
     jumped = _either([load(flag) for flag in sorted(flags)], where)
     return placed(kind(ast.UnaryOp(ast.Not(), jumped), body, []), where)
 

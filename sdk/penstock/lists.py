@@ -6,9 +6,9 @@ with each item in which of them it was added.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, SupportsIndex
+from typing import Any, NamedTuple, NoReturn, Protocol, SupportsIndex
 
 from penstock.diagnostics import DefinitionError, Diagnostic, Location
 from penstock.placeholders import Placeholder
@@ -57,16 +57,27 @@ class Added:
     spread: bool = False
 
 
+class Place(Protocol):
+    """Where the pipeline function is while it is traced."""
+
+    @property
+    def scope(self) -> Scope:
+        """The loops and arms around it."""
+
+    def narrowed(self, value: object) -> object:
+        """A value, of a type without None where it is known there not to be None."""
+
+
 class BuiltList(list[Any]):
     """A list of the pipeline function's that grows in branches and loops which are decided when the pipeline runs.
 
     As long as it does not, it is a list like any other.
     """
 
-    def __init__(self, items: Iterable[Any], scope: Callable[[], Scope]) -> None:
+    def __init__(self, items: Iterable[Any], place: Place) -> None:
         super().__init__(items)
-        self._scope = scope
-        self.made_in = scope()
+        self._place = place
+        self.made_in = place.scope
         self.read_in: set[Turn] = set()
         self.is_merged = False
         """Whether a branch decides between this list and another: one name may then stand for either."""
@@ -82,7 +93,9 @@ class BuiltList(list[Any]):
 
     def extend(self, items: Iterable[Any], /) -> None:
         """Adds the items of a list where the pipeline function is now."""
-        if isinstance(items, Placeholder) or (isinstance(items, BuiltList) and items.is_deferred):
+        if isinstance(items, BuiltList) and items.is_deferred:
+            self._add(items.as_it_is(), spread=True)
+        elif isinstance(items, Placeholder):
             self._add(items, spread=True)
         else:
             for each in items:
@@ -102,14 +115,20 @@ class BuiltList(list[Any]):
         """A list of its own with the same items, of which those that are added later are not part."""
         return self._joined(self)
 
+    def as_it_is(self) -> BuiltList:
+        """The list with the items that it has by now, whatever is added to it later."""
+        made = BuiltList(list.__iter__(self), self._place)
+        made.made_in = self.made_in
+        return made
+
     def _joined(self, *lists: list[Any]) -> BuiltList:
-        made = BuiltList([], self._scope)
+        made = BuiltList([], self._place)
         for each in lists:
             made.extend(each)
         return made
 
     def _add(self, item: Any, *, spread: bool) -> None:
-        scope = self._scope()
+        scope = self._place.scope
         if self.read_in.intersection(scope):
             message = "the list is read in the loop that adds to it, whose items run independently of each other"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
@@ -117,12 +136,17 @@ class BuiltList(list[Any]):
             message = "a list grows after a branch has decided between it and another one, by a name of both"
             fix = "keep the two apart: begin a new list for what is added here"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
-        super().append(Added(item, scope, spread) if spread or scope != self.made_in else item)
+        value = self._place.narrowed(item)
+        super().append(Added(value, scope, spread) if spread or scope != self.made_in else value)
 
     def read(self) -> Iterator[Any]:
-        """Its items as they are; a loop around that adds to it later is refused."""
-        self.note_reading(self._scope())
-        return list.__iter__(self)
+        """Its items, as a loop over it finds them; what is added where it is not known whether it is, is refused."""
+        self.note_reading(self._place.scope)
+        for each in list.__iter__(self):
+            if isinstance(each, Added):
+                message = "a list is gone through while it grows by what is decided when the pipeline runs"
+                raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "add to another list"))
+            yield each
 
     def note_reading(self, scope: Scope) -> None:
         """Notes the loops in whose bodies the list is read, though it was made outside of them."""
@@ -131,10 +155,10 @@ class BuiltList(list[Any]):
     def _refuse_reading(self, what: str) -> None:
         if self.is_deferred:
             self._refuse(what)
-        self.note_reading(self._scope())
+        self.note_reading(self._place.scope)
 
     def _refuse_change(self, what: str) -> None:
-        if self.is_deferred or self._scope() != self.made_in:
+        if self.is_deferred or self._place.scope != self.made_in:
             self._refuse(what)
 
     def _refuse(self, what: str) -> NoReturn:

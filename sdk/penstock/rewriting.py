@@ -344,7 +344,13 @@ class _Rewriting(ast.NodeTransformer):
         for handler in node.handlers:
             handler.body = self.body(handler.body)
         node.orelse, node.finalbody = self.body(node.orelse), self.body(node.finalbody)
-        return [node]
+        if not node.finalbody:
+            return [node]
+        before, after = self._temporary(), self._temporary()
+        begin, last = (assign(each, ask("attempt", (), where), where) for each in (before, after))
+        end = placed(ast.Expr(ask("finished", [load(before), load(after)], where)), where)
+        node.finalbody = [last, *node.finalbody, end]
+        return [begin, node]
 
     def _raise(self, node: ast.Raise) -> list[ast.stmt]:
         self.generic_visit(node)

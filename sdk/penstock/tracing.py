@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
-from penstock.assignability import why_not
+from penstock.assignability import known_values, why_not, without_none
 from penstock.backend import Definition
-from penstock.bindings import Bound, Unbindable, bound, known_values
+from penstock.bindings import Bound, Unbindable, bound
 from penstock.control import Control
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
@@ -185,6 +185,7 @@ class Trace:
         self._scopes: dict[str, Scope] = {}
         self._gates: tuple[str, ...] = ()
         self._known: tuple[Binding, ...] = ()
+        self._conditions: dict[str, Binding] = {}
         self._outer: list[tuple[list[OpenNode], Scope, tuple[str, ...], tuple[Binding, ...]]] = []
 
     def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
@@ -221,6 +222,7 @@ class Trace:
             message = f"pipeline `{pipeline.name}` is annotated `-> {wanted}`, but it returns {value.said}: {reason}"
             fix = f"annotate it `-> {value.type.text}`, or return {with_article(wanted)}"
             self.problems.append(Diagnostic("P208", message, location, fix))
+        self._refuse_escape(value.binding, "the result", _last_return(pipeline.function))
         return value.binding
 
     def call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Placeholder:
@@ -261,7 +263,7 @@ class Trace:
         bounds: list[Binding] = []
         for each in gate.bounds:
             try:
-                made, _ = bound(each, ANY, self.names, self.scope)
+                made, _ = bound(each, ANY, self.names, self.scope, self._known)
             except Unbindable as error:
                 message = f"a bound of the gate on `{gate.value}` cannot be written into a pipeline: {error}"
                 self.problems.append(Diagnostic("P203", message, site.location(), error.fix))
@@ -339,7 +341,7 @@ class Trace:
     def operand(self, value: object) -> Operand:
         """A value that stands in the author's code, as a binding where the pipeline function is now."""
         try:
-            made, _ = bound(value, ANY, self.names, self.scope)
+            made, _ = bound(value, ANY, self.names, self.scope, self._known)
         except Unbindable as error:
             location = operation_site()[0]
             message = f"{value!r:.60} cannot be written into a pipeline: {error}"
@@ -352,6 +354,16 @@ class Trace:
             return value
         made = self.operand(value)
         return Placeholder(made.binding, made.type, made.said)
+
+    def known_values(self, condition: Binding, *, holds: bool) -> Iterator[Binding]:
+        """The values that are not None where a condition is true, or is not."""
+        return known_values(condition, self._conditions, holds=holds)
+
+    def narrowed(self, value: object) -> object:
+        """A value, of a type without None where it is known here not to be None."""
+        if not isinstance(value, Placeholder) or value.__penstock__.binding not in self._known:
+            return value
+        return _placeholder(replace(value.__penstock__, type=without_none(value.__penstock__.type)))
 
     def open_branch(self, condition: Placeholder, *, within: bool = False) -> OpenBranch:
         """Begins a branch; what is traced next belongs to neither arm until `enter`.
@@ -367,6 +379,7 @@ class Trace:
         id_ = self._node_id("if", None, chosen=False)
         branch = OpenBranch(id_, made.binding, _written(expression, location), self._gates, self._span_at(location))
         self._place(id_, DECIDE)
+        self._conditions[id_] = made.binding
         self.programs.outputs[id_, "holds"] = BOOL
         self.body.append(branch)
         return branch
@@ -422,7 +435,7 @@ class Trace:
         )
         self._gates = (id_,)
         if isinstance(condition, Placeholder):
-            self._known = (*self._known, *known_values(condition.__penstock__.binding, holds=True))
+            self._known = (*self._known, *self.known_values(condition.__penstock__.binding, holds=True))
 
     @property
     def count(self) -> int:
@@ -490,6 +503,7 @@ class Trace:
         site = call_site(pipeline.function.__name__)
         declaration = declaration_of(pipeline.function, self.names, pipeline.namespace)
         self.problems.extend(declaration.problems)
+        self.problems.extend(_lost_when_nested(pipeline, heading, site))
         id_ = self._node_id(name or pipeline.name, site, chosen=bool(name))
         given: dict[str, object] = {}
         waits = [*self._gates, *self._after(after, site)]
@@ -576,14 +590,12 @@ class Trace:
         location = site.location(site.argument(parameter.name, position))
         what = f"`{parameter.name}` of `{callee.name}`"
         try:
-            made, reason = bound(value, parameter.type, self.names, self.scope)
+            made, reason = bound(value, parameter.type, self.names, self.scope, self._known)
         except Unbindable as error:
             message = f"{what} is given what cannot be written into a pipeline: {error}"
             self.problems.append(Diagnostic("P203", message, location, error.fix))
             return Bound(LiteralBinding(value=None), ANY, repr(value))
         self._refuse_escape(made.binding, made.said, location)
-        if reason and made.binding in self._known:
-            reason = why_not(_without_none(made.type), parameter.type)
         if reason:
             message = f"{what} takes {parameter.type.text}, but {_contrast(made, value, reason)}"
             self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
@@ -615,13 +627,14 @@ def _placeholder(traced: Traced) -> Placeholder:
     return Placeholder(traced.binding, traced.type, traced.said, traced.node, traced.either, traced.parallelism)
 
 
-def _without_none(type_: TypeSpec) -> TypeSpec:
-    """A type without None, for a value that is known not to be None."""
-    members = tuple(each for each in type_.args if each.kind is not TypeKind.NONE)
-    if type_.kind is not TypeKind.UNION or not members:
-        return type_
-    text = " | ".join(each.text for each in members)
-    return members[0] if len(members) == 1 else TypeSpec(kind=TypeKind.UNION, args=members, text=text)
+def _lost_when_nested(pipeline: Authored, heading: Heading, site: CallSite) -> Iterator[Diagnostic]:
+    """What a pipeline says of its own runs, of which there are none where it is nested in another one."""
+    asked = {"timeout": heading.timeout, "on_failure": heading.on_failure, "on_exit": heading.on_exit}
+    names = ", ".join(f"`{name}`" for name, given in asked.items() if given)
+    if names:
+        message = f"pipeline `{pipeline.name}` has {names}, which are of a whole run, and is nested in another pipeline"
+        fix = "give them to the outermost pipeline, and nest one without: `@pipeline` on a function that both call"
+        yield Diagnostic("P216", message, site.location(), fix)
 
 
 def _last_return(function: Callable[..., Any]) -> Location:

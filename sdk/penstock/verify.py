@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from penstock.assignability import known_values, without_none
 from penstock.diagnostics import Diagnostic
 from penstock.spec import (
     CHECK,
@@ -26,7 +27,6 @@ from penstock.spec import (
     StatusBinding,
     StepSpec,
     Task,
-    TypeSpec,
     bindings_of,
     bodies,
     location_of,
@@ -212,24 +212,45 @@ def _structures(binding: Binding) -> Iterator[tuple[str, type[Branch | Loop]]]:
 
 def _misfits(pipeline: PipelineSpec, steps: dict[str, StepSpec]) -> Iterator[Diagnostic]:
     """Edges that hand on one whole output or parameter to an input of another type."""
-    outputs = {
-        (task.id, each.name): each.type
-        for task in tasks(pipeline.body)
-        if task.step in steps
-        for each in steps[task.step].outputs
-    }
-    parameters = {each.name: each.type for each in pipeline.parameters}
+    types = {("", each.name): each.type for each in pipeline.parameters}
     for task in tasks(pipeline.body):
-        takes = {each.name: each.type for each in steps[task.step].inputs} if task.step in steps else {}
-        for name, binding in task.inputs:
-            source: TypeSpec | None = None
-            if isinstance(binding, OutputBinding) and not binding.path:
-                source = outputs.get((binding.node, binding.output))
-            elif isinstance(binding, ParameterBinding) and not binding.path:
-                source = parameters.get(binding.name)
+        outputs = steps[task.step].outputs if task.step in steps else ()
+        types |= {(task.id, each.name): each.type for each in outputs}
+    conditions = {node.id: node.condition for node in walk(pipeline.body) if isinstance(node, Branch)}
+    for node, known in _with_known(pipeline.body, (), conditions):
+        takes = {each.name: each.type for each in steps[node.step].inputs} if node.step in steps else {}
+        for name, binding in node.inputs:
+            source = types.get(_whole(binding))
+            if source is not None and binding in known:
+                source = without_none(source)
             reason = why_not(source, takes[name]) if source is not None and name in takes else ""
             if reason:
-                yield _problem("P407", f"input `{name}` of node `{task.id}`: {reason}", task.span)
+                yield _problem("P407", f"input `{name}` of node `{node.id}`: {reason}", node.span)
+
+
+def _whole(binding: Binding) -> tuple[str, str]:
+    """The node and output, or the parameter, that a binding hands on whole; two empty texts for all others."""
+    if isinstance(binding, OutputBinding) and not binding.path:
+        return binding.node, binding.output
+    return ("", binding.name) if isinstance(binding, ParameterBinding) and not binding.path else ("", "")
+
+
+def _with_known(
+    body: tuple[Node, ...], known: tuple[Binding, ...], conditions: dict[str, Binding]
+) -> Iterator[tuple[Task, tuple[Binding, ...]]]:
+    """Every task, and the values that are not None where it stands: by the conditions around, and the gates before."""
+    for node in body:
+        if isinstance(node, Task):
+            yield node, known
+        elif isinstance(node, Branch):
+            for holds, arm in ((True, node.then), (False, node.otherwise)):
+                inside = (*known, *known_values(node.condition, conditions, holds=holds))
+                yield from _with_known(arm, inside, conditions)
+        elif isinstance(node, Gate):
+            known = (*known, *known_values(node.condition, conditions, holds=True))
+        else:
+            for inner in bodies(node):
+                yield from _with_known(inner, known, conditions)
 
 
 def _cycles(pipeline: PipelineSpec) -> Iterator[Diagnostic]:

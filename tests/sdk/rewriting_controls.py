@@ -142,6 +142,9 @@ class Control:
         self.note("builtin", function)
         return function
 
+    def finished(self, before: int, after: int) -> None:
+        self.note("finished", before, after)
+
     def returned(self, done: Any, value: Any) -> Any:
         return value if isinstance(done, Deferred) or done else None
 

@@ -496,7 +496,7 @@ def test_a_loop_while_a_deferred_condition_may_break_it_off_is_refused():
         ("for x in p:\n        x.part.y = 1", [("loop", "p", ("x",)), ("changes", "item of p.part", False)]),
         ("q.a = 1", []),
         ("try:\n        pass\n    except ValueError:\n        pass", [("attempt",), ("attempted", 1)]),
-        ("try:\n        pass\n    finally:\n        pass", []),
+        ("try:\n        pass\n    finally:\n        pass", [("attempt",), ("attempt",), ("finished", 1, 2)]),
         ("x = []\n    if p:\n        x.append(q)", [("new_list",), ("changes", "list", False)]),
         (
             "x: list = list()\n    if p:\n        x += [q]",
