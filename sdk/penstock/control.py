@@ -7,6 +7,7 @@ known only when the pipeline runs, becomes a branch, a loop, a gate or an operat
 from __future__ import annotations
 
 import builtins
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -183,6 +184,7 @@ class Control:
         if any(branch.arms.values()):
             return _merged(self._trace, branch.id, values[0], values[1], "a conditional expression")
         self._trace.discard(branch)
+        _note_decided(self._trace, *values)
         type_ = merged_type(self._trace.operand(value).type for value in values)
         return operation(Operator.IF, type_, condition, *values)
 
@@ -241,6 +243,7 @@ class Control:
             then, otherwise = (other, value) if goes_on else (value, other)
             return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
         self._trace.discard(branch)
+        _note_decided(self._trace, other)
         first_type = value.__penstock__.type if goes_on else without_none(value.__penstock__.type)
         return operation(operator, merged_type([first_type, self._trace.operand(other).type]), value, other)
 
@@ -255,6 +258,33 @@ class Control:
         if not holds_placeholder(value) and not is_deferred(specification):
             return format(_CONVERSIONS[conversion](value), specification)
         return operation(Operator.FORMAT, STR, value, conversion, specification)
+
+
+def _refuse_changed(before: State, now: State) -> None:
+    """Refuses a block in which an ordinary object from before it was changed, by whatever means."""
+    for name, marks in before.items():
+        if not name.startswith(FLAG) and name in now and marks is not None and marks != _marks(now[name]):
+            message = f"what `{name}` stands for is changed in a branch or loop that is decided when the pipeline runs"
+            fix = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
+            _refuse("P315", f"{message}: it would be changed in any case", fix)
+
+
+def _all_marks(state: State) -> State:
+    return {name: _marks(value) for name, value in state.items()}
+
+
+def _marks(value: object, depth: int = 3) -> object:
+    """What tells whether an object that the pipeline function holds was changed; None for what is not looked into."""
+    if isinstance(value, (Placeholder, BuiltList, Missing)) or depth == 0:
+        return None
+    if type(value) in (list, set, deque):
+        items = list(value)  # type: ignore[call-overload]  # one of these
+        return (id(value), [(id(each), _marks(each, depth - 1)) for each in items])
+    if type(value) is dict:
+        return (id(value), [(key, id(each), _marks(each, depth - 1)) for key, each in value.items()])
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return (id(value), [(name, id(each), _marks(each, depth - 1)) for name, each in vars(value).items()])
+    return None
 
 
 class Branching:
@@ -290,12 +320,14 @@ class _DeferredBranching(Branching):
         resumed = _resumed(trace, self._condition)
         self._branch, self._sense = resumed or (trace.open_branch(test), True)
         self._then: State = {}
+        self._marks = _all_marks(state)
 
     def then(self) -> bool:
         self._enter(holds=True)
         return True
 
     def between(self, state: State) -> list[object]:
+        self._refuse_changes(state)
         self._then = self._narrowed(state)
         self._trace.leave()
         return [self._before.get(name, _unbound(name)) for name in self._names]
@@ -305,9 +337,15 @@ class _DeferredBranching(Branching):
         return True
 
     def after(self, state: State) -> list[object]:
+        self._refuse_changes(state)
         state = self._narrowed(state)
         self._trace.leave()
         return [self._merge(name, state) for name in self._names]
+
+    def _refuse_changes(self, state: State) -> None:
+        """Refuses changes of objects that the names stood for before; what a name was bound to anew is another one."""
+        same = {name: value for name, value in state.items() if value is self._before.get(name)}
+        _refuse_changed(self._marks, same)
 
     def _narrowed(self, state: State) -> State:
         """The names' values at the end of an arm, with what is known in it."""
@@ -379,6 +417,7 @@ class _DeferredLooping(Looping):
         self._said = items.__penstock__.said
         self._type = item_type(items)
         self._loop = trace.open_loop(items, self._type)
+        self._marks = _all_marks(state)
 
     def __iter__(self) -> Iterator[Placeholder]:
         self._trace.enter(self._loop.body, Turn(self._loop.id))
@@ -390,6 +429,7 @@ class _DeferredLooping(Looping):
         return [self._carried(name) for name in free]
 
     def after(self, state: State) -> list[object]:
+        _refuse_changed(self._marks, {name: value for name, value in state.items() if value is self._before.get(name)})
         for name in self._names:
             if name.startswith(FLAG) and state.get(name) is not self._before.get(name):
                 self._refuse_jump(name)
@@ -429,12 +469,19 @@ def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: st
     except DefinitionError as error:
         (problem, *_) = error.diagnostics
         return Missing(f"{said} differs between the arms of a branch: {problem.message}", problem.fix)
-    for value in (then, otherwise):
-        if isinstance(value, BuiltList):
-            value.is_merged = True
+    _note_decided(trace, then, otherwise)
     binding = ChoiceBinding(branch=branch, then=operands[0].binding, otherwise=operands[1].binding)
     type_ = merged_type(each.type for each in operands)
     return Placeholder(binding, type_, said, either=Either(branch, then, otherwise))
+
+
+def _note_decided(trace: Trace, *values: object) -> None:
+    """Notes objects between which a branch decides: from now on a second name may stand for each."""
+    for value in values:
+        if isinstance(value, BuiltList):
+            value.is_merged = True
+        elif _marks(value) is not None:
+            trace.decide_on(value)
 
 
 def _where_true(value: Placeholder) -> Placeholder:

@@ -248,9 +248,43 @@ def nested(n: int) -> int:
     return with_an_end(n)
 
 
+def changed_after_a_decision(n: int) -> int:
+    a = [1]
+    b = [2]
+    use = a if one(n) > 2 else b
+    a.append(one(7))
+    return total(use)
+
+
+def put(into: dict[str, int]) -> None:
+    into["x"] = 1
+
+
+def changed_by_a_helper(n: int) -> int:
+    d: dict[str, int] = {}
+    if one(n) > 2:
+        put(d)
+    return one(len(d))
+
+
+def changed_by_a_helper_in_a_loop(n: int) -> int:
+    d: dict[str, int] = {}
+    for _ in ints(n):
+        put(d)
+    return one(len(d))
+
+
 @pytest.mark.parametrize(
     ("function", "code"),
-    [(item_returned, "P314"), (gone_through_while_it_grows, "P313"), (cleaned_up, "P309"), (nested, "P216")],
+    [
+        (item_returned, "P314"),
+        (gone_through_while_it_grows, "P313"),
+        (cleaned_up, "P309"),
+        (nested, "P216"),
+        (changed_after_a_decision, "P320"),
+        (changed_by_a_helper, "P315"),
+        (changed_by_a_helper_in_a_loop, "P315"),
+    ],
 )
 def test_it_is_refused(function, code):
     with pytest.raises(DefinitionError) as caught:
