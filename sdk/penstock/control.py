@@ -243,7 +243,6 @@ class Control:
             then, otherwise = (other, value) if goes_on else (value, other)
             return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
         self._trace.discard(branch)
-        _note_decided(self._trace, other)
         first_type = value.__penstock__.type if goes_on else without_none(value.__penstock__.type)
         return operation(operator, merged_type([first_type, self._trace.operand(other).type]), value, other)
 
