@@ -184,9 +184,10 @@ class Control:
         if any(branch.arms.values()):
             return _merged(self._trace, branch.id, values[0], values[1], "a conditional expression")
         self._trace.discard(branch)
-        _note_decided(self._trace, *values)
+        is_current = _decided(self._trace, *values)
         type_ = merged_type(self._trace.operand(value).type for value in values)
-        return operation(Operator.IF, type_, condition, *values)
+        made = operation(Operator.IF, type_, condition, *values).__penstock__
+        return Placeholder(made.binding, made.type, "a conditional expression", is_current=is_current)
 
     def text(self, *parts: Any) -> object:
         """An f-string: texts, and ``(value, conversion, specification)``."""
@@ -468,19 +469,21 @@ def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: st
     except DefinitionError as error:
         (problem, *_) = error.diagnostics
         return Missing(f"{said} differs between the arms of a branch: {problem.message}", problem.fix)
-    _note_decided(trace, then, otherwise)
+    is_current = _decided(trace, then, otherwise)
     binding = ChoiceBinding(branch=branch, then=operands[0].binding, otherwise=operands[1].binding)
     type_ = merged_type(each.type for each in operands)
-    return Placeholder(binding, type_, said, either=Either(branch, then, otherwise))
+    return Placeholder(binding, type_, said, either=Either(branch, then, otherwise), is_current=is_current)
 
 
-def _note_decided(trace: Trace, *values: object) -> None:
-    """Notes objects between which a branch decides: from now on a second name may stand for each."""
+def _decided(trace: Trace, *values: object) -> Callable[[], bool] | None:
+    """What tells whether objects between which a branch decides are as they are now, which another name may change."""
+    checks = []
     for value in values:
         if isinstance(value, BuiltList):
             value.is_merged = True
         elif _marks(value) is not None:
-            trace.decide_on(value)
+            checks.append(trace.unchanged(value))
+    return (lambda: all(check() for check in checks)) if checks else None
 
 
 def _where_true(value: Placeholder) -> Placeholder:

@@ -51,7 +51,8 @@ class Traced:
 
     ``node`` is the node to wait for where that is more than those the binding refers to: a nested pipeline, or a step
     that returns nothing. ``either`` is what it was merged from, ``parallelism`` how many of its items may be under way
-    at a time where it is gone through.
+    at a time where it is gone through. ``is_current`` says whether the objects between which a branch decided are still
+    as they were then.
     """
 
     binding: Binding
@@ -60,6 +61,7 @@ class Traced:
     node: str = ""
     either: Either | None = None
     parallelism: int | None = None
+    is_current: Callable[[], bool] | None = field(default=None, compare=False)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -114,8 +116,10 @@ class Placeholder:
         node: str = "",
         either: Either | None = None,
         parallelism: int | None = None,
+        is_current: Callable[[], bool] | None = None,
     ) -> None:
-        object.__setattr__(self, "__penstock__", Traced(binding, type_, said, node, either, parallelism))
+        traced = Traced(binding, type_, said, node, either, parallelism, is_current)
+        object.__setattr__(self, "__penstock__", traced)
 
     def __repr__(self) -> str:
         traced = self.__penstock__

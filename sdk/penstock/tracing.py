@@ -186,7 +186,6 @@ class Trace:
         self._gates: tuple[str, ...] = ()
         self._known: tuple[Binding, ...] = ()
         self._conditions: dict[str, Binding] = {}
-        self._decided: list[tuple[object, Callable[[], Binding], Binding, Location]] = []
         self._outer: list[tuple[list[OpenNode], Scope, tuple[str, ...], tuple[Binding, ...]]] = []
 
     def result(self, pipeline: Authored, declaration: Declaration, inputs: Mapping[str, object]) -> Binding | None:
@@ -199,18 +198,9 @@ class Trace:
         finally:
             _CURRENT.reset(token)
             OPERANDS.reset(operands)
-        self.problems.extend(self._changed_later())
         if declaration.returns.kind == "none" and (returned is None or _is_nothing(returned)):
             return None
         return self._returned(pipeline, declaration, returned)
-
-    def _changed_later(self) -> Iterator[Diagnostic]:
-        """Objects that were changed after a branch decided on them: another name of theirs would not see it."""
-        for value, bind, before, location in self._decided:
-            if bind() != before:
-                message = f"a branch decides on {value!r:.60}, which is changed later on: the change would be lost"
-                fix = "make the change before the branch, or on a copy: `list(xs)`, `dict(d)`"
-                yield Diagnostic("P320", message, location, fix)
 
     def _called(self, function: Callable[..., Any], given: Mapping[str, object]) -> object:
         """What a pipeline function returns, with the control flow in it captured where its source can be read."""
@@ -358,13 +348,15 @@ class Trace:
             raise DefinitionError(Diagnostic("P203", message, location, error.fix)) from None
         return Operand(made.binding, made.type, made.said)
 
-    def decide_on(self, value: object) -> None:
-        """Notes an object between which and another one a branch decides: it must stay as it is from now on."""
+    def unchanged(self, value: object) -> Callable[[], bool]:
+        """Tells later whether an object is still what it is now."""
+        scope, known = self.scope, self._known
 
-        def bind(scope: Scope = self.scope, known: tuple[Binding, ...] = self._known) -> Binding:
+        def bind() -> Binding:
             return bound(value, ANY, self.names, scope, known)[0].binding
 
-        self._decided.append((value, bind, bind(), operation_site()[0]))
+        before = bind()
+        return lambda: bind() == before
 
     def deferred(self, value: object) -> Placeholder:
         """A value that holds placeholders, as one placeholder."""
@@ -642,7 +634,9 @@ def _mapped(value: Any, change: Callable[[Traced], Placeholder]) -> Any:
 
 
 def _placeholder(traced: Traced) -> Placeholder:
-    return Placeholder(traced.binding, traced.type, traced.said, traced.node, traced.either, traced.parallelism)
+    made = Placeholder(traced.binding, traced.type, traced.said)
+    object.__setattr__(made, "__penstock__", traced)
+    return made
 
 
 def _lost_when_nested(pipeline: Authored, heading: Heading, site: CallSite) -> Iterator[Diagnostic]:

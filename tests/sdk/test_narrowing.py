@@ -170,7 +170,16 @@ def broken_off_or_returned(n: int) -> int:
     return one(0)
 
 
+@pipeline
+def changed_after_its_use(n: int) -> int:
+    a = [1]
+    found = total(a if one(n) > 2 else [2])
+    a.append(found)
+    return total(a)
+
+
 PIPELINES = (
+    changed_after_its_use,
     returned_early_where_none,
     asserted,
     chosen,
@@ -281,7 +290,7 @@ def changed_by_a_helper_in_a_loop(n: int) -> int:
         (gone_through_while_it_grows, "P313"),
         (cleaned_up, "P309"),
         (nested, "P216"),
-        (changed_after_a_decision, "P320"),
+        (changed_after_a_decision, "P203"),
         (changed_by_a_helper, "P315"),
         (changed_by_a_helper_in_a_loop, "P315"),
     ],
