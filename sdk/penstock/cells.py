@@ -76,6 +76,11 @@ def shown(file: str) -> str:
     return cell.name if cell else file
 
 
+def is_shown(path: str) -> bool:
+    """Whether a path is what `shown` calls a cell."""
+    return re.fullmatch(r"In\[\d+\]", path) is not None
+
+
 def module_file(thing: Any) -> str:
     """The file of the module that a class or function belongs to; '' where there is none."""
     file = getattr(sys.modules.get(thing.__module__), "__file__", None) or ""

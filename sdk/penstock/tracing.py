@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
+from penstock import cells
 from penstock.assignability import known_values, why_not, without_none
 from penstock.backend import Definition
 from penstock.bindings import Bound, Unbindable, bound
@@ -309,8 +310,7 @@ class Trace:
             number += 1
             id_ = f"{call.name or call.step.name}_{number}"
         self._ids.add(id_)
-        _, file, _ = canonical_module("", location.path)
-        span = _span(location, file)
+        span = self._span_at(location)
         return Task(id=id_, step=self.names.of(call.step.function), inputs=inputs, settings=call.settings, span=span)
 
     def _matched(
@@ -616,6 +616,8 @@ class Trace:
 
     @staticmethod
     def _span_at(location: Location) -> Span:
+        if cells.is_shown(location.path):
+            return _span(location, cells.FILE)
         _, file, _ = canonical_module("", location.path)
         return _span(location, file)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from penstock import Pipeline
 from penstock.harness import instance
 from penstock.spec import ITEMS
@@ -22,6 +24,9 @@ from tests.engines.airflow import AirflowRun, airflow
 STATES = {"success": "succeeded", "failed": "failed", "skipped": "skipped", "upstream_failed": "upstream_failed"}
 
 
+NOT_IN_2 = {"rollback_in_a_loop": "`dag.test` of Airflow 2 starts the items of a mapped task in no order"}
+
+
 @dataclass(frozen=True)
 class Airflow:
     """One way to run the DAG file. Artifacts stay below the test's folder."""
@@ -32,6 +37,8 @@ class Airflow:
     target: str = "airflow"
 
     def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
+        if self.major == 2 and pipeline.name in NOT_IN_2:
+            pytest.skip(NOT_IN_2[pipeline.name])
         files = pipeline.compile("airflow", airflow=self.major)
         engine = airflow(self.major)
         start = engine.scheduler_run if self.scheduled else engine.dag_test
