@@ -166,7 +166,7 @@ def _without_leaving(lines: list[str]) -> list[str]:
 
 @pytest.mark.slow
 @given(body=blocks(depth=3, in_loop=False), xs=st.lists(st.integers(0, 3), max_size=3), a=st.integers(0, 2))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_for_ordinary_values_a_function_does_what_it_says(body, xs, a):
     log: list[Any] = []
     lines = ["def made(a, b, xs, t):", "    c = None", *indented(body), "    return a, b, c, t"]
