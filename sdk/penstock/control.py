@@ -16,6 +16,7 @@ from penstock.assignability import without_none
 from penstock.bindings import holds_placeholder, merged_type
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
+from penstock.harness import OPERATORS
 from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
 from penstock.sources import operation_site
@@ -237,11 +238,7 @@ class Control:
         goes_on = operator is Operator.AND
         other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]))
         if branch.arms[goes_on]:
-            if not goes_on:  # `value or ...` is the value where that is true
-                value = Placeholder(
-                    value.__penstock__.binding, without_none(value.__penstock__.type), value.__penstock__.said
-                )
-            then, otherwise = (other, value) if goes_on else (value, other)
+            then, otherwise = (other, value) if goes_on else (_where_true(value), other)
             return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
         self._trace.discard(branch)
         first_type = value.__penstock__.type if goes_on else without_none(value.__penstock__.type)
@@ -256,21 +253,21 @@ class Control:
 
     def _formatted(self, value: Any, conversion: str, specification: Any) -> object:
         if not holds_placeholder(value) and not is_deferred(specification):
-            return format(_CONVERSIONS[conversion](value), specification)
+            return OPERATORS["format"](value, conversion, specification)
         return operation(Operator.FORMAT, STR, value, conversion, specification)
 
 
-def _refuse_changed(before: State, now: State) -> None:
-    """Refuses a block in which an ordinary object from before it was changed, by whatever means."""
-    for name, marks in before.items():
-        if not name.startswith(FLAG) and name in now and marks is not None and marks != _marks(now[name]):
+def _all_marks(state: State) -> State:
+    return {name: _marks(value) for name, value in state.items() if not name.startswith(FLAG)}
+
+
+def _refuse_changed(marks: State, before: State, now: State) -> None:
+    """Refuses a block that changed an ordinary object from before it; what a name is bound to anew is another one."""
+    for name, mark in marks.items():
+        if mark is not None and now.get(name) is before[name] and mark != _marks(now[name]):
             message = f"what `{name}` stands for is changed in a branch or loop that is decided when the pipeline runs"
             fix = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
             _refuse("P315", f"{message}: it would be changed in any case", fix)
-
-
-def _all_marks(state: State) -> State:
-    return {name: _marks(value) for name, value in state.items()}
 
 
 def _marks(value: object, depth: int = 3) -> object:
@@ -327,7 +324,7 @@ class _DeferredBranching(Branching):
         return True
 
     def between(self, state: State) -> list[object]:
-        self._refuse_changes(state)
+        _refuse_changed(self._marks, self._before, state)
         self._then = self._narrowed(state)
         self._trace.leave()
         return [self._before.get(name, _unbound(name)) for name in self._names]
@@ -337,15 +334,10 @@ class _DeferredBranching(Branching):
         return True
 
     def after(self, state: State) -> list[object]:
-        self._refuse_changes(state)
+        _refuse_changed(self._marks, self._before, state)
         state = self._narrowed(state)
         self._trace.leave()
         return [self._merge(name, state) for name in self._names]
-
-    def _refuse_changes(self, state: State) -> None:
-        """Refuses changes of objects that the names stood for before; what a name was bound to anew is another one."""
-        same = {name: value for name, value in state.items() if value is self._before.get(name)}
-        _refuse_changed(self._marks, same)
 
     def _narrowed(self, state: State) -> State:
         """The names' values at the end of an arm, with what is known in it."""
@@ -429,7 +421,7 @@ class _DeferredLooping(Looping):
         return [self._carried(name) for name in free]
 
     def after(self, state: State) -> list[object]:
-        _refuse_changed(self._marks, {name: value for name, value in state.items() if value is self._before.get(name)})
+        _refuse_changed(self._marks, self._before, state)
         for name in self._names:
             if name.startswith(FLAG) and state.get(name) is not self._before.get(name):
                 self._refuse_jump(name)
@@ -540,7 +532,7 @@ def _compared(operator: str, left: Any, right: Any) -> object:
         if isinstance(each, Missing):
             each.refuse()
     if not holds_placeholder(left) and not holds_placeholder(right):
-        return _PLAIN[operator](left, right)
+        return OPERATORS[operator](left, right)
     if operator in ("is", "is not") and left is not None and right is not None:
         said = _said(left if holds_placeholder(left) else right)
         message = f"`{operator}` asks whether {said} is one and the same object, which no engine can keep"
@@ -548,25 +540,8 @@ def _compared(operator: str, left: Any, right: Any) -> object:
     if operator in ("in", "not in", "is", "is not"):
         return operation(Operator(operator), BOOL, left, right)
     if isinstance(left, Placeholder) or isinstance(right, Placeholder):
-        return _PLAIN[operator](left, right)  # a placeholder's own
+        return OPERATORS[operator](left, right)  # a placeholder's own
     return operation(Operator(operator), BOOL, left, right)
-
-
-_PLAIN: dict[str, Callable[[Any, Any], object]] = {
-    "==": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
-    "<": lambda left, right: left < right,
-    "<=": lambda left, right: left <= right,
-    ">": lambda left, right: left > right,
-    ">=": lambda left, right: left >= right,
-    "in": lambda left, right: left in right,
-    "not in": lambda left, right: left not in right,
-    "is": lambda left, right: left is right,
-    "is not": lambda left, right: left is not right,
-}
-
-
-_CONVERSIONS: dict[str, Callable[[object], object]] = {"": lambda value: value, "r": repr, "s": str, "a": ascii}
 
 
 def _joined(parts: list[Any]) -> object:

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from penstock.assignability import without_none
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.sources import operation_site
 from penstock.spec import (
@@ -129,7 +130,7 @@ class Placeholder:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
         traced = self.__penstock__
-        type_ = _without_none(traced.type)
+        type_ = without_none(traced.type)
         if type_.kind in _RECORDS:
             for each in type_.fields:
                 if each.name == name:
@@ -349,14 +350,8 @@ def _part(traced: Traced, access: Access, type_: TypeSpec) -> Placeholder:
     return Placeholder(binding.model_copy(update={"path": (*getattr(binding, "path", ()), access)}), type_, said)
 
 
-def _without_none(type_: TypeSpec) -> TypeSpec:
-    """A type that may be None as what else it may be: whoever takes a part of it has asked before."""
-    members = [each for each in type_.args if each.kind is not TypeKind.NONE]
-    return members[0] if type_.kind is TypeKind.UNION and len({each.text for each in members}) == 1 else type_
-
-
 def _item_type(traced: Traced, key: str | int) -> TypeSpec:
-    type_ = _without_none(traced.type)
+    type_ = without_none(traced.type)
     kind = type_.kind
     if kind is TypeKind.ANY:
         return _ANY

@@ -305,11 +305,7 @@ class Trace:
             if each.type.name == _STATUS:
                 known[each.name] = Bound(StatusBinding(), each.type, "the run's status")
         inputs = self._matched(call, called, known, "the pipeline's parameters and the `RunStatus`", location)
-        number, id_ = 1, call.name or call.step.name
-        while id_ in self._ids:
-            number += 1
-            id_ = f"{call.name or call.step.name}_{number}"
-        self._ids.add(id_)
+        id_ = self._node_id(call.name or call.step.name, None, chosen=False)
         span = self._span_at(location)
         return Task(id=id_, step=self.names.of(call.step.function), inputs=inputs, settings=call.settings, span=span)
 
