@@ -245,7 +245,7 @@ def run_definition(definition: Definition, given: Mapping[str, Any], more: Mappi
     options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
     all_given = {**given, **{key: value for key, value in more.items() if key not in options}}
     wires = parameters.encode_parameters(definition, all_given)
-    return compiler.runner().run(definition, wires, **{**options, **fixed})
+    return compiler.run_definition(definition, wires, **{**options, **fixed})
 
 
 @overload

@@ -19,7 +19,8 @@ from penstock.harness import find_type
 from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
-    from penstock.results import Run
+    from penstock.history import History
+from penstock.results import Listener, Run
 
 Files: TypeAlias = dict[str, str]
 """What is emitted: relative path (with ``/``) to text."""
@@ -125,8 +126,15 @@ class Definition:
 class Runner(Protocol):
     """What a backend also offers when it can run a pipeline on this machine."""
 
-    def run(self, definition: Definition, parameters: Mapping[str, object], **options: Any) -> Run:
+    run_options: ClassVar[type[BaseModel]]
+
+    def run(
+        self, definition: Definition, parameters: Mapping[str, object], options: Any, on_event: Listener | None = None
+    ) -> Run:
         """Runs to the end; a failed step is a state of the `Run`, not an exception.
 
-        ``parameters`` holds each parameter of the pipeline, encoded.
+        ``parameters`` holds each parameter of the pipeline, encoded; ``options`` is one of ``run_options``.
         """
+
+    def history(self, store: str | Path | None = None) -> History:
+        """The runs that a store holds, by default the one that `run` uses by default."""

@@ -11,19 +11,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from penstock import __version__, compiler, parameters, terminal
 from penstock.backend import Definition, Files
-from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
+from penstock.console import Target, err, errors, interrupts, out, pairs, print_problems
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
 from penstock.graph import mermaid
 from penstock.loading import load_definition
 from penstock.results import Event, Run, State
@@ -37,36 +36,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE[:NAME]",
-        help="A Python file, the pipeline in it where there are several; or a spec in a .json file.",
-    ),
-]
 
 
 def main() -> None:
     """Runs the command line."""
     app()
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Prints what Penstock raises as a person reads it, and ends with 2 (1 where a target cannot keep the pipeline)."""
-    try:
-        yield
-    except PenstockError as error:
-        _print_problems(error.diagnostics)
-        raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
-
-
-def _print_problems(problems: Sequence[Diagnostic]) -> None:
-    for index, problem in enumerate(problems):
-        err.print(("\n" if index else "") + terminal.problem(problem))
 
 
 @app.callback(invoke_without_command=True)
@@ -106,14 +80,14 @@ def run(
             for line in progress.lines(event):
                 out.print(line)
 
-    with _errors(), _interrupts() as received:
+    with errors(), interrupts() as received:
         definition = load_definition(target)
         given = parameters.encode_parameters(
-            definition, parameters.parse_parameters(definition, _pairs(parameter or [], "-p"))
+            definition, parameters.parse_parameters(definition, pairs(parameter or [], "-p"))
         )
         budget = {"cpu": cpu, "memory": memory, "gpu": gpu}
-        finished = compiler.runner().run(
-            definition, given, store=store, inline=inline, max_workers=workers, on_event=show, **budget
+        finished = compiler.run_definition(
+            definition, given, store=store, inline=inline or None, max_workers=workers, on_event=show, **budget
         )
     for line in terminal.failures(finished):
         err.print(line)
@@ -126,46 +100,12 @@ def run(
     raise typer.Exit(0 if finished.state.is_good else 1)
 
 
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Has a request to end, or a terminal that is closed, stop a run as Ctrl-C does; the signals that came."""
-    received: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # `nohup` has it ignored
-            signal.signal(number, interrupt)
-    try:
-        yield received
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + received[0]) from None
-
-
 def _result(finished: Run) -> Iterator[str]:
     try:
         value = finished.outputs
     except Exception as error:  # noqa: BLE001  # reading it may run the author's code, which may raise anything
         return terminal.kept(finished, error)
     return terminal.result(value)
-
-
-def _pairs(texts: list[str], flag: str) -> dict[str, str]:
-    parts = [text.partition("=") for text in texts]
-    names = [name for name, _, _ in parts]
-    lone = [name for name, equals, _ in parts if not equals]
-    problems = [("has no value", each, f"write {flag} {each}=VALUE") for each in lone] or [
-        (f"is given {names.count(each)} times", each, "give it once")
-        for each in dict.fromkeys(names)
-        if names.count(each) > 1
-    ]
-    if problems:
-        raise ConfigurationError(
-            [Diagnostic("P604", f"`{flag} {name}` {said}", fix=fix) for said, name, fix in problems]
-        )
-    return {name: value for name, _, value in parts}
 
 
 @app.command(name="compile")
@@ -180,7 +120,7 @@ def compile_(
     airflow: Annotated[int | None, typer.Option(help="The major version of Airflow: 3 (the default) or 2.")] = None,
 ) -> None:
     """Write the files that run a pipeline on other engines."""
-    with _errors():
+    with errors():
         definition = load_definition(target)
         names = _targets(to)
         emitted, refused = _compiled(definition, compiler.shared_options(_options(option or [], airflow), names))
@@ -191,13 +131,13 @@ def compile_(
     written = {folders[name] / path: text for name, files in emitted.items() for path, text in files.items()}
     if check:
         raise typer.Exit(_compare(written))
-    with _errors():
+    with errors():
         _write(written)
 
 
 def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, text in _pairs(texts, "--option").items():
+    for name, text in pairs(texts, "--option").items():
         try:
             options[name] = json.loads(text)
         except ValueError:
@@ -224,7 +164,7 @@ def _compiled(
 
 
 def _print_refusals(refused: Mapping[str, tuple[Diagnostic, ...]], names: tuple[str, ...]) -> None:
-    _print_problems([each for problems in refused.values() for each in problems])
+    print_problems([each for problems in refused.values() for each in problems])
     err.print()
     err.print(f"[red]refused by {', '.join(refused)}: nothing was written[/]")
     others = [name for name in names if name not in refused]
@@ -284,7 +224,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say whether a pipeline is sound, and what each target makes of what it asks for."""
-    with _errors():
+    with errors():
         found = portability(load_definition(target), _targets(to))
     if as_json:
         sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
@@ -297,14 +237,14 @@ def check(
     for name in found.targets:
         problems = found.refused.get(name, ())
         out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
-        _print_problems(problems)
+        print_problems(problems)
     raise typer.Exit(1 if found.refused else 0)
 
 
 @app.command()
 def spec(target: Target) -> None:
     """Print a pipeline's spec as JSON."""
-    with _errors():
+    with errors():
         found = load_definition(target).spec
     sys.stdout.write(found.model_dump_json(indent=2) + "\n")
 
@@ -318,6 +258,6 @@ def schema() -> None:
 @app.command()
 def graph(target: Target) -> None:
     """Print a pipeline's graph as Mermaid."""
-    with _errors():
+    with errors():
         found = load_definition(target).spec
     sys.stdout.write(mermaid(found))

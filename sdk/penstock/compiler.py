@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
 from penstock.degrading import DEGRADABLE, without
@@ -21,6 +21,7 @@ from penstock.diagnostics import (
     plain_reason,
 )
 from penstock.features import features_of
+from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec
 from penstock.verify import verify
 
@@ -34,6 +35,7 @@ else:
 
 GROUP = "penstock.backends"
 RUNNING_TARGET = "local"
+RUN = "run"
 
 
 @functools.cache
@@ -66,7 +68,51 @@ def runner() -> Runner:
 
 def run_options() -> frozenset[str]:
     """The names of the local engine's own run options."""
-    return frozenset(getattr(backend(RUNNING_TARGET), "run_options", ()))
+    return frozenset({*runner().run_options.model_fields, "on_event"})
+
+
+def run_definition(
+    definition: Definition, parameters: Mapping[str, Any], on_event: Listener | None = None, **given: Any
+) -> Run:
+    """Runs a pipeline on this machine.
+
+    Args:
+        definition: the pipeline.
+        parameters: each of its parameters, encoded.
+        on_event: called with each `penstock.results.Event`, in this thread.
+        given: run options; those that are None or left out come from ``[tool.penstock.run]`` of the nearest
+            pyproject.toml at or above the pipeline's source.
+
+    Raises:
+        ConfigurationError: an option is unknown, or not of its type.
+    """
+    chosen = {
+        **run_configuration(definition.folder),
+        **{key: value for key, value in given.items() if value is not None},
+    }
+    return runner().run(definition, parameters, checked_run_options(chosen), on_event)
+
+
+def run_configuration(folder: Path | None) -> dict[str, Any]:
+    """``[tool.penstock.run]`` of the nearest pyproject.toml at or above a folder, by default the current one."""
+    return configuration(folder or Path.cwd(), RUN)
+
+
+def checked_run_options(options: Mapping[str, Any]) -> BaseModel:
+    """The local engine's run options. Raises `ConfigurationError` for one that is unknown or ill-typed."""
+    model = runner().run_options
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        known = [*model.model_fields, "on_event"]
+        raise ConfigurationError([_run_option_problem(each, known) for each in error.errors()]) from None
+
+
+def _run_option_problem(error: Any, known: list[str]) -> Diagnostic:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return _unknown_option("`run` has", name, known)
+    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])} (given: {error['input']!r})")
 
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:

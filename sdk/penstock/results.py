@@ -133,3 +133,5 @@ class RunEnded:
 
 Event: TypeAlias = RunStarted | AttemptStarted | AttemptFailed | NodeEnded | RunEnded
 """What ``run(on_event=...)`` is called with, in the order in which it happens, in the thread that runs the pipeline."""
+
+Listener: TypeAlias = Callable[[Event], object]

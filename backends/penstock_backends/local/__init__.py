@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
-from penstock.results import Run
-from penstock.settings import bytes_of
+from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
-from penstock_backends.local.execution import Execution, Listener
+from penstock_backends.local.execution import Execution
 from penstock_backends.local.inline import run_inline
+from penstock_backends.local.options import RunOptions
 from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.standalone import standalone_files
@@ -58,7 +57,7 @@ class LocalBackend(Backend):
     name: ClassVar[str] = "local"
     supports: ClassVar[Mapping[Feature, Support]] = FEATURES
     options: ClassVar[type[Options]] = Options
-    run_options: ClassVar[tuple[str, ...]] = ("max_workers", "cpu", "memory", "gpu", "on_event")
+    run_options: ClassVar[type[RunOptions]] = RunOptions
 
     def emit(self, pipeline: PipelineSpec, options: Options) -> Files:
         """One file, ``NAME.py``."""
@@ -68,13 +67,7 @@ class LocalBackend(Backend):
         self,
         definition: Definition,
         parameters: Mapping[str, object],
-        *,
-        store: str | Path | None = None,
-        inline: bool = False,
-        max_workers: int | None = None,
-        cpu: float | None = None,
-        memory: int | str | None = None,
-        gpu: int | None = None,
+        options: RunOptions,
         on_event: Listener | None = None,
     ) -> Run:
         """Runs a pipeline to its end; a failed step is a state of the `Run`, not an exception.
@@ -82,29 +75,22 @@ class LocalBackend(Backend):
         Args:
             definition: the pipeline.
             parameters: each of its parameters, encoded.
-            store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else
-            ``.penstock`` in
-                the current directory.
-            inline: run each step in this process and thread, one after another (see `inline`).
-            max_workers: how many attempts may run at once; by default one per core of ``cpu``.
-            cpu: the cores that all attempts together may ask for; by default those that this process may use.
-            memory: likewise the memory, in bytes or as a text such as ``"16Gi"``; by default what the machine has.
-            gpu: likewise the GPUs; by default those that the machine has.
+            options: where and how.
             on_event: called with each `penstock.results.Event`, in this thread.
 
         Raises:
             RunError: a step asks for more than the budget ever has, or for an image.
             ConfigurationError: the store cannot be used, or an option makes no sense.
         """
-        budget = _budget(cpu, memory, gpu)
-        _raise(ConfigurationError, _senseless(definition, inline=inline, max_workers=max_workers))
+        budget = _budget(options)
+        _raise(ConfigurationError, _senseless(definition, options))
         _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
-        execution = Execution(definition, parameters, Store(store), on_event)
+        execution = Execution(definition, parameters, Store(options.store), on_event)
         try:
-            if inline:
+            if options.inline:
                 run_inline(execution)
             else:
-                run_in_workers(execution, budget, max_workers or max(1, int(budget.cpu)))
+                run_in_workers(execution, budget, options.max_workers or max(1, int(budget.cpu)))
             return execution.end()
         finally:
             execution.close()
@@ -116,20 +102,18 @@ def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnosti
         raise error(problems)
 
 
-def _budget(cpu: float | None, memory: int | str | None, gpu: int | None) -> Budget:
+def _budget(options: RunOptions) -> Budget:
     have = machine()
-    try:
-        asked = have.memory if memory is None else bytes_of(memory)
-    except ValueError as error:
-        raise ConfigurationError(Diagnostic("P727", str(error))) from None
-    return Budget(have.cpu if cpu is None else cpu, asked, have.gpu if gpu is None else gpu)
+    return Budget(
+        have.cpu if options.cpu is None else options.cpu,
+        have.memory if options.memory is None else options.memory,
+        have.gpu if options.gpu is None else options.gpu,
+    )
 
 
-def _senseless(definition: Definition, *, inline: bool, max_workers: int | None) -> Iterator[Diagnostic]:
-    if max_workers is not None and max_workers < 1:
-        yield Diagnostic("P725", f"`max_workers` is {max_workers}; at least one must run", fix="give 1 or more")
+def _senseless(definition: Definition, options: RunOptions) -> Iterator[Diagnostic]:
     steps = {task.step for task in _tasks(definition.spec)}
-    if inline and not steps <= definition.functions.keys():
+    if options.inline and not steps <= definition.functions.keys():
         message = f"`{definition.spec.name}` was read from a spec, which holds no functions to call in this process"
         yield Diagnostic("P726", message, fix="run it without `inline`, or from its Python file")
 

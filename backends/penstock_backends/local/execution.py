@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from penstock.results import (
     AttemptFailed,
     AttemptStarted,
     Event,
+    Listener,
     NodeEnded,
     NodeRun,
     Run,
@@ -37,7 +38,6 @@ from penstock_backends.local.store import Store
 from penstock_backends.lowering import program_of
 
 RUN_VERSION = 1
-Listener = Callable[[Event], object]
 
 
 class Execution:

@@ -18,6 +18,7 @@ from penstock.backend import Definition
 from penstock.compiler import load_spec
 from penstock.results import AttemptFailed, AttemptStarted, NodeEnded, RunEnded, RunStarted
 from penstock_backends.local import LocalBackend
+from penstock_backends.local.options import RunOptions
 from tests.backends.local import pipelines
 
 ROOT = Path(__file__).parents[3]
@@ -349,7 +350,7 @@ def test_inline_runs_the_authors_function_in_this_process():
 @pytest.mark.parametrize("chosen", [pipelines.chain, pipelines.one_failure], ids=lambda each: each.name)
 def test_a_pipeline_read_from_json_runs_without_its_files(chosen, tmp_path):
     definition = Definition(load_spec(chosen.spec.model_dump_json()))
-    run = LocalBackend().run(definition, chosen.encode_parameters({}))
+    run = LocalBackend().run(definition, chosen.encode_parameters({}), RunOptions())
     assert states(run) == states(chosen.run(store=tmp_path / "other"))
     assert run.outputs == (5 if chosen is pipelines.chain else None)
     if chosen is pipelines.one_failure:
@@ -360,7 +361,7 @@ def test_a_pipeline_read_from_json_runs_without_its_files(chosen, tmp_path):
 def test_inline_needs_functions():
     definition = Definition(load_spec(pipelines.chain.spec.model_dump_json()))
     with pytest.raises(ConfigurationError) as caught:
-        LocalBackend().run(definition, {"start": 0}, inline=True)
+        LocalBackend().run(definition, {"start": 0}, RunOptions(inline=True))
     assert caught.value.diagnostics[0].code == "P726"
 
 

@@ -1,0 +1,37 @@
+"""What may be said of a run on this machine: on the command line, in Python, or under ``[tool.penstock.run]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from penstock.settings import bytes_of
+
+
+class RunOptions(BaseModel):
+    """How a pipeline runs here.
+
+    Attributes:
+        store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else ``.penstock`` in
+            the current directory.
+        inline: run each step in this process and thread, one after another (see `inline`).
+        max_workers: how many attempts may run at once; by default one per core of ``cpu``.
+        cpu: the cores that all attempts together may ask for; by default those that this process may use.
+        memory: likewise the memory, in bytes or as a text such as ``"16Gi"``; by default what the machine has.
+        gpu: likewise the GPUs; by default those that the machine has.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str | Path | None = None
+    inline: bool = False
+    max_workers: int | None = Field(None, ge=1)
+    cpu: float | None = Field(None, gt=0)
+    memory: int | None = None
+    gpu: int | None = Field(None, ge=0)
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _in_bytes(cls, given: object) -> object:
+        return bytes_of(given) if isinstance(given, (int, str)) else given

@@ -1,0 +1,77 @@
+"""What the commands share: where they print, how they tell of errors, and what is stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from penstock import terminal
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE[:NAME]",
+        help="A Python file, the pipeline in it where there are several; or a spec in a .json file.",
+    ),
+]
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Prints what Penstock raises as a person reads it, and ends with 2 (1 where a target cannot keep the pipeline)."""
+    try:
+        yield
+    except PenstockError as error:
+        print_problems(error.diagnostics)
+        raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
+
+
+def print_problems(problems: Sequence[Diagnostic]) -> None:
+    """Prints diagnostics, an empty line between them, to standard error."""
+    for index, problem in enumerate(problems):
+        err.print(("\n" if index else "") + terminal.problem(problem))
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Has a request to end, or a terminal that is closed, stop a run as Ctrl-C does; the signals that came."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # `nohup` has it ignored
+            signal.signal(number, interrupt)
+    try:
+        yield received
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + received[0]) from None
+
+
+def pairs(texts: list[str], flag: str) -> dict[str, str]:
+    """What was given as ``FLAG NAME=VALUE``, once for each name. Raises `ConfigurationError` otherwise."""
+    parts = [text.partition("=") for text in texts]
+    names = [name for name, _, _ in parts]
+    lone = [name for name, equals, _ in parts if not equals]
+    problems = [("has no value", each, f"write {flag} {each}=VALUE") for each in lone] or [
+        (f"is given {names.count(each)} times", each, "give it once")
+        for each in dict.fromkeys(names)
+        if names.count(each) > 1
+    ]
+    if problems:
+        raise ConfigurationError(
+            [Diagnostic("P604", f"`{flag} {name}` {said}", fix=fix) for said, name, fix in problems]
+        )
+    return {name: value for name, _, value in parts}
