@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_told_at_the_authors_line_and_can_be_allowed(projec
     assert allowed.returncode == 0, allowed.stderr
     refused = penstock(project, "run", "inner/flow.py", "--memory", "plenty")
     assert refused.returncode == 2
-    assert "P705: run option `memory`: 'plenty' is not a size" in refused.stderr
+    assert "P705: run option `memory`: memory 'plenty' is not a size" in refused.stderr
 
 
 SLOW = """
