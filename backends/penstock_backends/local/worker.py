@@ -22,6 +22,7 @@ import importlib.util
 import io
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -49,6 +50,7 @@ else:
 Json = typing.Any
 LENGTH = struct.Struct("!Q")
 PR_SET_PDEATHSIG = 1
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 # Looked up here, once, and not in each attempt.
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 codecs.lookup("ascii")
@@ -265,27 +267,28 @@ class Slot:
         said = bytearray()
         lines = [self.connection, spare.line]
         while True:
-            status = _exit_status(spare.child)
+            ended = _ended(spare.child)
             is_quiet = not _read_on(spare.line, said)
             if len(said) >= LENGTH.size and len(said) - LENGTH.size >= LENGTH.unpack_from(said)[0]:
                 with contextlib.suppress(ValueError):
                     return json.loads(said[LENGTH.size :])
-            if status is not None:
+            if ended is not None:
+                status, usage = ended
                 with contextlib.suppress(OSError, ValueError):
                     return json.loads((self.folder.answer).read_bytes())
-                return {"error": harness.how_it_died(status)}
+                return {"error": harness.how_it_died(status), "usage": usage}
             if is_quiet:
                 lines = [self.connection]
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return {"error": harness.out_of_time(timeout)}
+                return {"error": harness.out_of_time(timeout), "usage": _usage_so_far(spare.child)}
             if self.connection in self.bell.wait(lines, left):
                 raise GoneError
 
     def _let_end(self, child: int) -> None:
         """Gives an attempt that has said its last word the moment that it takes to exit by itself."""
         deadline = time.monotonic() + 0.1
-        while _exit_status(child) is None and time.monotonic() < deadline:
+        while _ended(child) is None and time.monotonic() < deadline:
             self.bell.wait([], deadline - time.monotonic())
 
     def _compile(self, step: str) -> None:
@@ -339,6 +342,7 @@ class Slot:
         with contextlib.suppress(Exception):  # the author may have closed them
             sys.stdout.flush()
             sys.stderr.flush()
+        answer["usage"] = _usage_of_this_process()
         try:
             send(line, answer)
         except OSError:  # the author closed every descriptor
@@ -363,13 +367,37 @@ class Slot:
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
 
 
-def _exit_status(child: int) -> int | None:
-    """A child's exit status; None while it runs, 0 where it was collected before."""
+def _ended(child: int) -> tuple[int, Json] | None:
+    """A child's exit status and what it used; None while it runs, 0 and nothing where it was collected before."""
     try:
-        done, status = os.waitpid(child, os.WNOHANG)
+        done, status, used = os.wait4(child, os.WNOHANG)
     except ChildProcessError:
-        return 0
-    return status if done else None
+        return 0, {}
+    return (status, _usage(used)) if done else None
+
+
+def _usage(*used: resource.struct_rusage) -> Json:
+    """The CPU time of some processes together, and the memory in bytes that one of them had at its largest."""
+    return {
+        "cpu_seconds": round(sum(each.ru_utime + each.ru_stime for each in used), 6),
+        "peak_memory": max(each.ru_maxrss for each in used) * MAXRSS_UNIT,
+    }
+
+
+def _usage_of_this_process() -> Json:
+    """What it has used, with its children that have ended."""
+    return _usage(resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+
+
+def _usage_so_far(child: int) -> Json:
+    """What a child that still runs has used, with its children that have ended (Linux)."""
+    try:
+        times = Path(f"/proc/{child}/stat").read_text(errors="replace").rpartition(")")[2].split()[11:15]
+        status = Path(f"/proc/{child}/status").read_text(errors="replace")
+        peak = int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+        return {"cpu_seconds": sum(map(int, times)) / os.sysconf("SC_CLK_TCK"), "peak_memory": peak}
+    except (OSError, ValueError, IndexError):
+        return {}
 
 
 def _read_on(line: socket.socket, said: bytearray) -> bool:
