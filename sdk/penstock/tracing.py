@@ -183,6 +183,7 @@ class Trace:
         self.programs = Programs(self.names, self.problems)
         self._prefix = ""
         self._ids: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._scopes: dict[str, Scope] = {}
         self._gates: tuple[str, ...] = ()
         self._known: tuple[Binding, ...] = ()
@@ -394,6 +395,7 @@ class Trace:
         """Takes back a branch of which no arm holds anything."""
         self.body.remove(branch)
         self._ids.discard(branch.id)
+        self._numbers.clear()  # its number is free again
 
     def open_loop(self, items: Placeholder, item: TypeSpec) -> OpenLoop:
         """Begins a loop; what is traced after `enter` is its body."""
@@ -554,10 +556,11 @@ class Trace:
         if id_ in self._ids and chosen and site is not None:
             fix = "choose another name, or leave it out: calls are then numbered"
             self.problems.append(Diagnostic("P206", f"two nodes are called `{id_}`", site.location(), fix))
-        number = 1
+        first, number = id_, self._numbers.get(id_, 1)
         while id_ in self._ids:
             number += 1
-            id_ = f"{self._prefix}{name}_{number}"
+            id_ = f"{first}_{number}"
+        self._numbers[first] = number
         self._ids.add(id_)
         return id_
 
