@@ -31,7 +31,9 @@ class NodeRun:
 
     ``attempts`` counts those that ran (0 where none did); ``seconds`` is the wall time of all of them; ``error`` is the
     last one's message, ``traceback`` its text; ``log`` the file with what it printed (None where it printed to this
-    process's own output, as an inline run does, or did not run). ``gates`` holds the verdicts of its gates, each with
+    process's own output, as an inline run does, or did not run). ``cpu_seconds`` is the CPU time of all attempts, and
+    ``peak_memory`` the largest memory of one process in any of them, in bytes, child processes included; either is None
+    where no attempt ran, or it could not be told. ``gates`` holds the verdicts of its gates, each with
     ``gate`` (what was asked), ``passed``, ``values`` (those in it, as JSON) and ``message``. ``kind`` is ``task``, or
     what else in the pipeline it comes from: ``branch``, ``loop`` or ``gate``; ``text`` is that as its author wrote it,
     ``size`` the number of a loop's items.
@@ -50,6 +52,8 @@ class NodeRun:
     text: str = ""
     size: int | None = None
     _load: Callable[[], Any] | None = field(default=None, repr=False)
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
 
     @property
     def outputs(self) -> Any:
@@ -108,13 +112,16 @@ class AttemptStarted:
 
 @dataclass(frozen=True)
 class AttemptFailed:
-    """An attempt failed, and another follows in ``retry_in`` seconds."""
+    """An attempt failed, and another follows in ``retry_in`` seconds. It ran for ``seconds``; the rest as `NodeRun`."""
 
     node: str
     attempt: int
     error: str
     traceback: str
     retry_in: float
+    seconds: float = 0.0
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,13 +132,27 @@ class NodeEnded:
 
 
 @dataclass(frozen=True)
+class Noticed:
+    """Something about a run, or one of its nodes, that changes nothing of what it comes to but should be seen.
+
+    ``what`` is ``flagged`` (it takes longer, or more memory, than is expected), ``alert_sent``, ``alert_failed`` or
+    ``telemetry_failed``; ``text`` says it in a sentence. ``node`` is empty where it is about the run. What is noticed
+    after the end of a run comes after `RunEnded`.
+    """
+
+    what: str
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """All nodes came to their ends."""
 
     run: Run
 
 
-Event: TypeAlias = RunStarted | AttemptStarted | AttemptFailed | NodeEnded | RunEnded
+Event: TypeAlias = RunStarted | AttemptStarted | AttemptFailed | NodeEnded | Noticed | RunEnded
 """What ``run(on_event=...)`` is called with, in the order in which it happens, in the thread that runs the pipeline."""
 
 Listener: TypeAlias = Callable[[Event], object]
