@@ -103,13 +103,25 @@ class Definition:
     """A pipeline with the live Python objects behind its spec, for running it on this machine.
 
     ``functions`` maps a step's id to the author's function (empty where the spec came from JSON); ``types`` the name of
-    a class in the spec to the class; ``folder`` is the source root that `Span.file` is relative to.
+    a class in the spec to the class; ``folder`` is the source root that `Span.file` is relative to; ``file`` the JSON
+    that it was read from, where it was.
     """
 
     spec: PipelineSpec
     functions: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     types: Mapping[str, type] = field(default_factory=dict)
     folder: Path | None = None
+    file: Path | None = None
+
+    @property
+    def target(self) -> str:
+        """What the command line calls it: the file that it can be loaded from, and its name there; empty for none."""
+        if self.file is not None:
+            return str(self.file.absolute())
+        if self.folder is None or self.spec.span is None:
+            return ""
+        file = self.folder / self.spec.span.file
+        return f"{file}:{self.spec.name}" if file.is_file() else ""
 
     def find(self, name: str) -> Any:
         """The live class or function that the spec calls ``module:qualname``."""

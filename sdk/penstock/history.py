@@ -25,7 +25,8 @@ class Usage:
 class PastAttempt:
     """One attempt of a node: its ``number`` from 1, when it began, and how long it took (None while it is under way).
 
-    ``state`` is ``succeeded``, ``failed``, ``cancelled``, or ``running``; ``log`` what it printed, where that was kept.
+    ``state`` is ``succeeded``, ``failed``, ``cancelled``, ``running``, or ``interrupted``; ``log`` what it printed,
+    where that was kept.
     """
 
     number: int
@@ -41,8 +42,8 @@ class PastAttempt:
 class PastNode:
     """What became of a node: as `penstock.NodeRun`, read from the run's record.
 
-    ``state`` is a `penstock.State`'s value, or ``running`` where it has not ended. ``result`` is the key under which
-    the store keeps what it gave (empty where it gave nothing).
+    ``state`` is a `penstock.State`'s value, or that of the run (``running``, ``interrupted``) where it has not ended.
+    ``result`` is the key under which the store keeps what it gave (empty where it gave nothing).
     """
 
     id: str

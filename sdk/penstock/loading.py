@@ -59,7 +59,8 @@ def load_definition(target: str) -> Definition:
             return pipeline.define()
     file, _ = _split(target)
     try:
-        return Definition(compiler.load_spec(Path(file).read_text(encoding="utf-8", errors="replace")))
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+        return Definition(compiler.load_spec(text), file=Path(file))
     except SpecError as error:
         raise SpecError([replace(each, message=f"{file}: {each.message}") for each in error.diagnostics]) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
@@ -10,6 +11,7 @@ from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock_backends.local.execution import Execution
+from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.plan import Budget, machine
@@ -94,6 +96,10 @@ class LocalBackend(Backend):
             return execution.end()
         finally:
             execution.close()
+
+    def history(self, store: str | Path | None = None) -> StoredHistory:
+        """The runs that a store holds, by default the one that `run` uses by default."""
+        return StoredHistory(Store(store))
 
 
 def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnostic]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from penstock.backend import Definition
 from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, decode, encode, instance, retry_delay
@@ -29,6 +31,8 @@ from penstock.results import (
 from penstock.spec import Loop
 from penstock_backends.local.cache import Keys
 from penstock_backends.local.graph import Key, graph_of
+from penstock_backends.local.history import lock
+from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, SUMMARY, log_of
 from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import Outputs
@@ -77,13 +81,15 @@ class Execution:
         self._asked: dict[str, int] = {}
         self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
-        self._journal = os.open(self.folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._journal = os.open(self.folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        lock(self._journal)
 
     def begin(self) -> None:
         """Writes down what is to run, and makes runnable what may run at once."""
-        (self.folder / "spec.json").write_text(self.spec.model_dump_json() + "\n", encoding="utf-8")
-        (self.folder / "parameters.json").write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
-        self._note("run_started", run=self.id, pipeline=self.spec.name, format=RUN_VERSION)
+        spec = self.spec.model_dump_json().encode("utf-8") + b"\n"
+        (self.folder / SPEC).write_bytes(spec)
+        (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
+        self._note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
         self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
         self._admit(self._graph.begin())
 
@@ -121,7 +127,7 @@ class Execution:
 
     def log_file(self, node: PlannedNode, attempt: int) -> Path:
         """Where what an attempt prints is kept."""
-        return self.folder / "logs" / f"{quote(node.id, safe='[]')}.{attempt}.log"
+        return log_of(self.folder, node.id, attempt)
 
     def seconds_left(self, node: PlannedNode | None = None) -> float:
         """How long the pipeline's timeout lets its nodes, or one of them, run on; infinite where it doesn't bound."""
@@ -203,10 +209,11 @@ class Execution:
         state = next((each for each in (State.CANCELLED, State.FAILED) if each in states), State.SUCCEEDED)
         seconds = time.monotonic() - self._began
         run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
-        self._note("run_ended", state=state.value, seconds=run.seconds)
-        draft = self.folder / "run.json.draft"
+        counts = Counter(node.state.value for node in nodes.values())
+        self._note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
+        draft = self.folder / f"{SUMMARY}.draft"
         draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
-        draft.replace(self.folder / "run.json")
+        draft.replace(self.folder / SUMMARY)
         self._tell(RunEnded(run))
         return run
 
@@ -403,6 +410,20 @@ class Execution:
     def _result(self) -> Any:
         return self.outputs.result(self.program, self.parameters)
 
+    def _heading(self) -> Json:
+        """What the journal says of the run as a whole."""
+        here = Path.cwd()
+        return {
+            "run": self.id,
+            "pipeline": self.spec.name,
+            "format": RUN_VERSION,
+            "version": version("penstock"),
+            "target": _relative(self.definition.target, here),
+            "directory": str(here),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+
     def _note(self, event: str, **more: Json) -> None:
         line = json.dumps({"time": round(time.time(), 6), "event": event, **more}, separators=(",", ":"))
         os.write(self._journal, line.encode("ascii") + b"\n")
@@ -410,6 +431,11 @@ class Execution:
     def _tell(self, event: Event) -> None:
         if self._listener is not None:
             self._listener(event)
+
+
+def _relative(target: str, folder: Path) -> str:
+    """A target as it is named in a folder."""
+    return target.removeprefix(f"{folder}{os.sep}")
 
 
 def _wires(metrics: Mapping[str, float]) -> Json:

@@ -75,7 +75,7 @@ class Store:
         """The id of a run, later than those before it, and its folder."""
         while True:
             now = dt.datetime.now(dt.timezone.utc)
-            run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+            run_id = f"{now:%Y%m%d-%H%M%S-%f}"
             folder = self.runs / run_id
             try:
                 folder.mkdir(parents=True)

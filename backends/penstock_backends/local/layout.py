@@ -1,0 +1,17 @@
+"""What is where in the folder of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+JOURNAL = "events.jsonl"
+SPEC = "spec.json"
+PARAMETERS = "parameters.json"
+SUMMARY = "run.json"
+LOGS = "logs"
+
+
+def log_of(folder: Path, node: str, attempt: int) -> Path:
+    """Where what an attempt prints is kept."""
+    return folder / LOGS / f"{quote(node, safe='[]')}.{attempt}.log"
