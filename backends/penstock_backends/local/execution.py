@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.backend import Definition
+from penstock.event_log import FORMAT
 from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, decode, encode, instance, retry_delay
 from penstock.results import (
     AttemptFailed,
@@ -31,17 +32,18 @@ from penstock.results import (
 from penstock.spec import Loop
 from penstock_backends.local.cache import Keys
 from penstock_backends.local.graph import Key, graph_of
-from penstock_backends.local.history import lock
-from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, SUMMARY, log_of
+from penstock_backends.local.journal import Journal
+from penstock_backends.local.layout import PARAMETERS, SPEC, SUMMARY, log_of
 from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import Outputs
 from penstock_backends.local.plan import PlannedNode, node_of, plan_of
 from penstock_backends.local.settling import Settling
 from penstock_backends.local.store import Store
+from penstock_backends.local.usage import together
 from penstock_backends.lowering import program_of
 
-RUN_VERSION = 1
+RUN_VERSION = FORMAT
 
 
 class Execution:
@@ -77,19 +79,19 @@ class Execution:
         self._results: dict[str, str] = {}
         self._is_out_of_time = False
         self._seconds: dict[str, float] = {}
+        self._used: dict[str, Json] = {}
         self._failures: dict[str, int] = {}
         self._asked: dict[str, int] = {}
         self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
-        self._journal = os.open(self.folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        lock(self._journal)
+        self._journal = Journal(self.folder)
 
     def begin(self) -> None:
         """Writes down what is to run, and makes runnable what may run at once."""
         spec = self.spec.model_dump_json().encode("utf-8") + b"\n"
         (self.folder / SPEC).write_bytes(spec)
         (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
-        self._note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
+        self._journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
         self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
         self._admit(self._graph.begin())
 
@@ -148,25 +150,27 @@ class Execution:
         """Notes that a node is tried; the number of the attempt."""
         attempt = self.attempts_of(node) + 1
         self._under_way[node.id] = time.monotonic()
-        self._note("attempt_started", node=node.id, attempt=attempt)
+        self._journal.note("attempt_started", node=node.id, attempt=attempt)
         self._tell(AttemptStarted(node.id, attempt))
         return attempt
 
     def succeeded(self, node: PlannedNode, key: str, record: Json) -> None:
         """Ends a node by what its attempt returned."""
-        self._spend(node, record)
+        self._attempt_ended(node, self.attempts_of(node) + 1, State.SUCCEEDED, record)
         self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
 
     def failed(self, node: PlannedNode, key: str, answer: Json) -> float | None:
         """Takes a failed attempt; the seconds to wait before the next, or None, where the node has failed with it."""
         attempt = self._failures[node.id] = self.attempts_of(node) + 1
-        self._spend(node, answer)
         error, traceback = str(answer["error"]), str(answer.get("traceback", ""))
         retry = node.settings.retry
-        if retry is not None and attempt <= retry.max_retries and not answer.get("final"):
-            delay = retry_delay(retry.model_dump(), attempt)
-            self._note("attempt_failed", node=node.id, attempt=attempt, error=error, retry_in=delay)
-            self._tell(AttemptFailed(node.id, attempt, error, traceback, delay))
+        is_tried_again = retry is not None and attempt <= retry.max_retries and not answer.get("final")
+        delay = retry_delay(retry.model_dump(), attempt) if retry is not None and is_tried_again else None
+        self._attempt_ended(node, attempt, State.FAILED, answer, delay)
+        if delay is not None:
+            usage = answer.get("usage", {})
+            seconds = answer.get("seconds", 0.0)
+            self._tell(AttemptFailed(node.id, attempt, error, traceback, delay, seconds, **usage))
             return delay
         self._end(node, State.FAILED, attempts=attempt, error=error, traceback=traceback, key=key, record=answer)
         self._go_on_after(node)
@@ -176,7 +180,7 @@ class Execution:
         """Ends the pipeline's own nodes because its timeout has passed; what runs at the end of a run is next."""
         self._is_out_of_time = True
         for node in [each for each in self._open.values() if each.role == "main"]:
-            self._stop_counting(node)
+            self._stop_counting(node, State.FAILED, RUN_OUT_OF_TIME)
             self._end(node, State.FAILED, attempts=self.attempts_of(node), error=RUN_OUT_OF_TIME)
             self._go_on_after(node)
 
@@ -199,7 +203,7 @@ class Execution:
 
     def close(self) -> None:
         """Lets go of the run's folder."""
-        os.close(self._journal)
+        self._journal.close()
 
     def end(self) -> Run:
         """Writes down what the run came to."""
@@ -210,7 +214,7 @@ class Execution:
         seconds = time.monotonic() - self._began
         run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
         counts = Counter(node.state.value for node in nodes.values())
-        self._note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
+        self._journal.note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
         draft = self.folder / f"{SUMMARY}.draft"
         draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
         draft.replace(self.folder / SUMMARY)
@@ -338,15 +342,15 @@ class Execution:
 
     def _cancel_all(self, nodes: Iterable[PlannedNode]) -> None:
         for node in nodes:
-            self._stop_counting(node)
+            self._stop_counting(node, State.CANCELLED)
             self._end(node, State.CANCELLED, attempts=self.attempts_of(node))
 
-    def _stop_counting(self, node: PlannedNode) -> None:
+    def _stop_counting(self, node: PlannedNode, state: State, error: str = "") -> None:
         """Counts the attempt that is under way, if one is, though it will not come to its own end."""
         began = self._under_way.get(node.id)
         if began is not None:
-            self._failures[node.id] = self.attempts_of(node) + 1
-            self._spend(node, {"seconds": time.monotonic() - began})
+            attempt = self._failures[node.id] = self.attempts_of(node) + 1
+            self._attempt_ended(node, attempt, state, {"seconds": time.monotonic() - began, "error": error})
 
     # --- the books
 
@@ -385,12 +389,15 @@ class Execution:
             getattr(node.unit.node, "text", ""),
             len(outputs["items"]) if outputs and isinstance(node.unit.node, Loop) else None,
             None if outputs is None else lambda: self.outputs.returned(node, outputs),
+            **self._used.get(node.id, {}),
         )
         self._open.pop(node.id, None)
         self._ended[node.id] = (node, ended)
         if node.role == "main":
             self._main_states.add(state)
         said = {
+            "kind": "" if ended.kind == "task" else ended.kind,
+            "text": ended.text,
             "attempts": attempts,
             "metrics": _wires(ended.metrics),
             "gates": list(ended.gates),
@@ -398,14 +405,26 @@ class Execution:
             "traceback": traceback,
             "result": key if outputs is not None else "",
         }
-        self._note(
+        self._journal.note(
             "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
         )
         self._tell(NodeEnded(ended))
 
-    def _spend(self, node: PlannedNode, answer: Json) -> None:
+    def _attempt_ended(
+        self, node: PlannedNode, attempt: int, state: State, answer: Json, retry_in: float | None = None
+    ) -> None:
         self._under_way.pop(node.id, None)
-        self._seconds[node.id] = self._seconds.get(node.id, 0.0) + answer.get("seconds", 0.0)
+        seconds, usage = answer.get("seconds", 0.0), answer.get("usage", {})
+        self._seconds[node.id] = self._seconds.get(node.id, 0.0) + seconds
+        self._used[node.id] = together(self._used.get(node.id, {}), usage)
+        more = {
+            **usage,
+            **({"error": str(answer["error"])} if answer.get("error") else {}),
+            **({} if retry_in is None else {"retry_in": retry_in}),
+        }
+        self._journal.note(
+            "attempt_ended", node=node.id, attempt=attempt, state=state.value, seconds=round(seconds, 6), **more
+        )
 
     def _result(self) -> Any:
         return self.outputs.result(self.program, self.parameters)
@@ -423,10 +442,6 @@ class Execution:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-
-    def _note(self, event: str, **more: Json) -> None:
-        line = json.dumps({"time": round(time.time(), 6), "event": event, **more}, separators=(",", ":"))
-        os.write(self._journal, line.encode("ascii") + b"\n")
 
     def _tell(self, event: Event) -> None:
         if self._listener is not None:
@@ -454,6 +469,8 @@ def _summary(run: Run) -> Json:
                 "state": node.state.value,
                 "attempts": node.attempts,
                 "seconds": round(node.seconds, 6),
+                "cpu_seconds": node.cpu_seconds,
+                "peak_memory": node.peak_memory,
                 "metrics": _wires(node.metrics),
                 "error": node.error,
                 "gates": list(node.gates),

@@ -25,6 +25,7 @@ from penstock import harness
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, located, publish
 from penstock_backends.local.plan import Place, PlannedNode
+from penstock_backends.local.usage import Meter
 from penstock_backends.lowering import step_part
 
 Line = list[tuple[Place, PlannedNode]]
@@ -68,10 +69,10 @@ def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFo
     if execution.found(node, key):
         return
     while execution.is_open(node):
-        began = time.monotonic()
+        began, meter = time.monotonic(), Meter()
         folder.make()
         answer = _attempt(execution, node, execution.started(node), folder)
-        answer["seconds"] = time.monotonic() - began
+        answer.update(seconds=time.monotonic() - began, usage=meter.usage())
         if "outputs" in answer:
             execution.store.add_result(key, answer)
         if "error" not in answer:

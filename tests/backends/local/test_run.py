@@ -214,7 +214,7 @@ def test_events_tell_a_run_in_order(inline):
     assert events[0].nodes == ("measured",)
     assert repr(events[2].node.metrics) == "{'value': 3, 'half': 1.5, 'none': nan}" == repr(run["measured"].metrics)
     written = [json.loads(line)["event"] for line in (run.folder / "events.jsonl").read_text().splitlines()]
-    assert written == ["run_started", "attempt_started", "node_ended", "run_ended"]
+    assert written == ["run_started", "attempt_started", "attempt_ended", "node_ended", "run_ended"]
     assert json.loads((run.folder / "run.json").read_text())["nodes"]["measured"]["state"] == "succeeded"
 
 
