@@ -1,9 +1,14 @@
-"""A pipeline's graph as Mermaid, which GitHub, many wikis and the emitted documentation show as a picture."""
+"""A pipeline's graph: what waits for what, and the same as Mermaid.
+
+GitHub, many wikis and the emitted documentation show Mermaid as a picture.
+"""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from penstock.spec import (
     Branch,
@@ -21,6 +26,19 @@ from penstock.spec import (
 )
 
 
+@dataclass(frozen=True)
+class Arrow:
+    """That one node (its full id) waits for another: for what it gives (``data``), or for its end alone (``after``).
+
+    From a branch to the first nodes of an arm (``arm``), ``label`` says which: ``yes`` or ``no``.
+    """
+
+    source: str
+    target: str
+    kind: Literal["data", "after", "arm"] = "data"
+    label: str = ""
+
+
 def mermaid(pipeline: PipelineSpec) -> str:
     """A flowchart: parameters are not drawn, data flows along full arrows, ``after`` along dotted ones.
 
@@ -28,8 +46,13 @@ def mermaid(pipeline: PipelineSpec) -> str:
     they hold, gates hexagons.
     """
     marks = {node.id: f"n{number}" for number, node in enumerate(walk(pipeline.body))}
-    lines = ["flowchart TD", *_nodes(pipeline.body, marks, "    "), *_edges(pipeline.body, marks, frozenset())]
+    drawn = (f"    {marks[each.source]} {_line(each)} {marks[each.target]}" for each in arrows(pipeline.body))
+    lines = ["flowchart TD", *_nodes(pipeline.body, marks, "    "), *drawn]
     return "\n".join(lines) + "\n"
+
+
+def _line(arrow: Arrow) -> str:
+    return f"-- {arrow.label} -->" if arrow.label else "-.->" if arrow.kind == "after" else "-->"
 
 
 def _nodes(body: tuple[Node, ...], marks: dict[str, str], indent: str) -> Iterator[str]:
@@ -50,17 +73,18 @@ def _nodes(body: tuple[Node, ...], marks: dict[str, str], indent: str) -> Iterat
             yield f'{indent}{mark}["{html.escape(node.id.rpartition(".")[2])}"]'
 
 
-def _edges(body: tuple[Node, ...], marks: dict[str, str], around: frozenset[str]) -> Iterator[str]:
+def arrows(body: tuple[Node, ...], around: frozenset[str] = frozenset()) -> Iterator[Arrow]:
+    """What the nodes of a body wait for, at any depth, apart from the loops ``around`` them."""
     for node in body:
         sources = dict.fromkeys(source for source in _sources(node) if source not in around)
-        yield from (f"    {marks[source]} --> {marks[node.id]}" for source in sources)
-        yield from (f"    {marks[other]} -.-> {marks[node.id]}" for other in node.after if other not in sources)
+        yield from (Arrow(source, node.id) for source in sources)
+        yield from (Arrow(other, node.id, "after") for other in node.after if other not in sources)
         if isinstance(node, Branch):
-            yield from _arm(node, node.then, "yes", marks)
-            yield from _arm(node, node.otherwise, "no", marks)
+            yield from _arm(node, node.then, "yes")
+            yield from _arm(node, node.otherwise, "no")
         inside = around | {node.id} if isinstance(node, Loop) else around
         for inner in bodies(node):
-            yield from _edges(inner, marks, inside)
+            yield from arrows(inner, inside)
 
 
 def _sources(node: Node) -> Iterator[str]:
@@ -70,9 +94,9 @@ def _sources(node: Node) -> Iterator[str]:
         yield from (each.node for each in within(binding) if isinstance(each, OutputBinding) and each.node not in loops)
 
 
-def _arm(branch: Branch, body: Iterable[Node], label: str, marks: dict[str, str]) -> Iterator[str]:
+def _arm(branch: Branch, body: Iterable[Node], label: str) -> Iterator[Arrow]:
     """An arrow to each node of an arm that waits for no other one of it."""
     inside = {each.id for each in walk(tuple(body))}
     for node in body:
         if not inside.intersection((*_sources(node), *node.after)):
-            yield f"    {marks[branch.id]} -- {label} --> {marks[node.id]}"
+            yield Arrow(branch.id, node.id, "arm", label)
