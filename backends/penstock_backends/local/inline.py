@@ -8,20 +8,18 @@ suspends timeouts.
 
 from __future__ import annotations
 
-import bdb
 import heapq
 import math
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from penstock import harness
+from penstock_backends.local.deadline import TimeIsUpError, deadline
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, located, publish
 from penstock_backends.local.plan import Place, PlannedNode
@@ -100,10 +98,10 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
         job = {**step_part(node.step), **given}
         function = execution.definition.functions.get(node.step.id) or harness.find_type(node.step.id)
-        with _surroundings(folder.work, settings.env), execution.names.canonical(), _deadline(bound):
+        with _surroundings(folder.work, settings.env), execution.names.canonical(), deadline(bound):
             result = harness.perform(job, function, inputs, folder.outputs, number)
         return {**result, "outputs": _published(result["outputs"], folder, objects)}
-    except _TimeIsUpError:
+    except TimeIsUpError:
         _end_processes_since(others)
         if bound == left:
             return {"error": harness.RUN_OUT_OF_TIME, "final": True}
@@ -133,40 +131,11 @@ def _surroundings(folder: Path, env: tuple[tuple[str, str], ...]) -> Iterator[No
         os.chdir(home)
 
 
-class _TimeIsUpError(BaseException):
-    """Raised in the author's code, past its `except Exception`, when its time is up."""
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Ends its body after some seconds. Signals reach only the main thread: in another one nothing does."""
-    if seconds == math.inf or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        if not _is_debugging():
-            raise _TimeIsUpError
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))  # 0 would mean never
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def _end_processes_since(before: set[int]) -> None:
     """Kills what the step started and left; what else this process has started stays."""
     for pid in harness.descendants([os.getpid()]) - before:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-
-
-def _is_debugging() -> bool:
-    trace = sys.gettrace()
-    return isinstance(getattr(trace, "__self__", None), bdb.Bdb) or "pydevd" in type(trace).__module__
 
 
 def _users_part(error: BaseException) -> TracebackType | None:
