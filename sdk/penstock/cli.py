@@ -9,10 +9,8 @@ import difflib
 import errno
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +19,11 @@ from rich.markup import escape
 
 from penstock import __version__, compiler, parameters, terminal
 from penstock.backend import Definition, Files
-from penstock.console import Target, err, errors, interrupts, out, pairs, print_problems
+from penstock.console import Target, err, errors, out, pairs, print_problems
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
 from penstock.graph import mermaid
 from penstock.loading import load_definition
-from penstock.results import Event, Run, State
+from penstock.running import run_and_exit
 from penstock.spec import PipelineSpec, tasks
 from penstock.support import portability
 
@@ -73,39 +71,14 @@ def run(
     gpu: Annotated[int | None, typer.Option(help="Likewise their GPUs.")] = None,
 ) -> None:
     """Run a pipeline on this machine."""
-    progress = terminal.Progress()
 
-    def show(event: Event) -> None:
-        with suppress(OSError):  # a terminal that is gone: the run goes on, or is about to be stopped in order
-            for line in progress.lines(event):
-                out.print(line)
-
-    with errors(), interrupts() as received:
+    def prepare() -> tuple[Definition, dict[str, Any]]:
         definition = load_definition(target)
-        given = parameters.encode_parameters(
-            definition, parameters.parse_parameters(definition, pairs(parameter or [], "-p"))
-        )
-        budget = {"cpu": cpu, "memory": memory, "gpu": gpu}
-        finished = compiler.run_definition(
-            definition, given, store=store, inline=inline or None, max_workers=workers, on_event=show, **budget
-        )
-    for line in terminal.failures(finished):
-        err.print(line)
-    if definition.spec.returns.kind != "none" and finished.state.is_good:
-        for line in _result(finished):
-            out.print(line)
-    out.print(terminal.ending(finished))
-    if finished.state is State.CANCELLED:
-        raise typer.Exit(128 + (received[0] if received else signal.SIGINT))
-    raise typer.Exit(0 if finished.state.is_good else 1)
+        values = parameters.parse_parameters(definition, pairs(parameter or [], "-p"))
+        return definition, parameters.encode_parameters(definition, values)
 
-
-def _result(finished: Run) -> Iterator[str]:
-    try:
-        value = finished.outputs
-    except Exception as error:  # noqa: BLE001  # reading it may run the author's code, which may raise anything
-        return terminal.kept(finished, error)
-    return terminal.result(value)
+    budget = {"cpu": cpu, "memory": memory, "gpu": gpu}
+    run_and_exit(prepare, store=store, inline=inline or None, max_workers=workers, **budget)
 
 
 @app.command(name="compile")
