@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import zlib
 from collections import Counter
@@ -99,6 +100,7 @@ class Plan:
             yield f"comp-{loop.name}", _loop_component(loop, self.dag(scope))
 
 
+@functools.lru_cache(maxsize=1)  # the same one is asked for its limits, then emitted
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     """All tasks, in the author's order; those whose containers and components are equal share an executor."""
     program = program_of(pipeline)
@@ -288,7 +290,7 @@ class _Planner:
         """The outputs of a unit's task."""
         step.leaving += [self.outputs[unit.id, output.name] for output in unit.outputs]
         has_gates = unit.step.id == CHECK or bool(unit.task.checks)
-        if has_gates or any(map(_logs_metrics, step.slices)):
+        if has_gates or any(_logs_metrics(part.text) for part in step.slices):
             taken = {channel.key for channel in step.leaving}
             metrics = Channel(next(key for key in ("metrics", "logged_metrics") if key not in taken), METRICS)
             step.job["metrics"] = metrics.key
@@ -393,8 +395,9 @@ def _label(unit: Unit) -> str:
     return f"{unit.id}: {text}".replace("{{", "{ {").replace("}}", "} }") if text else unit.id
 
 
-def _logs_metrics(part: Slice) -> bool:
-    mentioned = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(part.text)))
+@functools.lru_cache
+def _logs_metrics(source: str) -> bool:
+    mentioned = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(source)))
     return "log_metric" in mentioned
 
 

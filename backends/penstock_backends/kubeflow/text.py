@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+_ANCHOR = "id001"  # what PyYAML calls the first text that is shared
+
 
 class Shared(str):
     """A text that is written where it first occurs, and referred to (``*harness``) everywhere else."""
@@ -14,18 +16,15 @@ class Shared(str):
     __slots__ = ()
 
 
-class _Dumper(yaml.SafeDumper):
-    """Block style, texts of several lines as literal blocks. PyYAML's own: the C one names anchors by number."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # which of them, mypy can't tell
+    """Block style, texts of several lines as literal blocks; by libyaml where it is there, which is fast."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return not isinstance(data, Shared)
 
-    def generate_anchor(self, _: yaml.Node) -> str:
-        return "harness"
-
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|" if "\n" in text else None)
 
 
 _Dumper.add_representer(str, _represent_text)
@@ -35,5 +34,18 @@ _Dumper.add_representer(Shared, _represent_text)
 def documents(comments: Iterable[str], values: Iterable[Any]) -> str:
     """YAML documents below comment lines; keys keep their order."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comments)
-    body = (yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000) for value in values)
-    return head + "---\n".join(body)
+    return head + "---\n".join(map(_document, values))
+
+
+def _document(value: Any) -> str:
+    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    is_elsewhere = text.count(_ANCHOR) != _times_shared(value)
+    return text if is_elsewhere else text.replace(_ANCHOR, "harness")
+
+
+def _times_shared(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_times_shared, value.values()))
+    if isinstance(value, list):
+        return sum(map(_times_shared, value))
+    return int(isinstance(value, Shared))
