@@ -189,9 +189,9 @@ class _Binder:
             arms = {each.branch: each.holds for each in self.scope if isinstance(each, Arm)}
             if traced.either is not None and traced.either.branch in arms:
                 return self.bind(traced.either.then if arms[traced.either.branch] else traced.either.otherwise)
-            if traced.is_current is not None and not traced.is_current():
+            if traced.is_current is not None and not traced.is_current(self.scope):
                 raise Unbindable(
-                    f"a branch decided on {traced.said}, and what it may stand for was changed since then",
+                    f"{traced.said} may stand for what was changed since the branch that decides on it",
                     "make the change before the branch, or on a copy: `list(xs)`, `dict(d)`",
                 )
             waits = (traced.node,) if traced.type.kind is TypeKind.NONE and traced.node else ()

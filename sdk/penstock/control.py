@@ -7,9 +7,12 @@ known only when the pipeline runs, becomes a branch, a loop, a gate or an operat
 from __future__ import annotations
 
 import builtins
-import dataclasses
+import contextlib
+import functools
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from penstock.assignability import without_none
@@ -18,7 +21,9 @@ from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.harness import OPERATORS
 from penstock.lists import BuiltList, Missing, Scope, Turn
+from penstock.managers import Managed, may_swallow
 from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
+from penstock.snapshots import Snapshot, is_same, reached, same_all
 from penstock.sources import operation_site
 from penstock.spec import (
     Arm,
@@ -40,6 +45,9 @@ if TYPE_CHECKING:
 _CONTAINERS = (list, dict, set, bytearray, deque)
 Thunk = Callable[[], object]
 State = Mapping[str, object]
+Outside = Callable[[], Mapping[str, object]]
+Check = Callable[[Scope], bool]
+_INSTEAD_OF_CHANGES = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
 
 
 def is_deferred(value: object) -> bool:
@@ -50,9 +58,10 @@ def is_deferred(value: object) -> bool:
 class Control:
     """The control flow of one pipeline function in a trace."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, function: FunctionType | None = None) -> None:
         self._trace = trace
         self._failed: set[Scope] = set()
+        self._outside: Outside = _outside_of(function) if function is not None else dict
 
     # --- statements ---------------------------------------------------------------------------------------------------
 
@@ -62,7 +71,8 @@ class Control:
             test.refuse()
         if not is_deferred(test):
             return Branching(bool(test))
-        return _DeferredBranching(self._trace, self._trace.deferred(test), names, state, self._failed)
+        watch = _Watch(state, self._outside)
+        return _DeferredBranching(self._trace, self._trace.deferred(test), names, state, watch, self._failed)
 
     def loop(self, iterable: Any, names: tuple[str, ...], state: State) -> Looping:
         """A ``for``: ``names`` are those that its body may bind, the target's included."""
@@ -73,7 +83,7 @@ class Control:
         items = self._trace.deferred(iterable)
         if _has_fixed_items(items):
             return Looping(items)
-        return _DeferredLooping(self._trace, items, names, state)
+        return _DeferredLooping(self._trace, items, names, state, _Watch(state, self._outside))
 
     def plain(self, value: object, construct: str) -> object:
         """The value, which must not be deferred, of a ``while`` or a ``match``."""
@@ -108,10 +118,36 @@ class Control:
         return self._trace.count
 
     def attempted(self, mark: int) -> None:
-        """Stands after what a ``try`` protects, which must not be steps: they run later."""
+        """Stands after what a ``try`` protects, which must not be steps: they run later. Also where it caught."""
+        self._note_swallowed(sys.exc_info()[1])
         if self._trace.count > mark:
             message = "`try` catches nothing of the steps in it, which run later"
-            _refuse("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
+            self._note("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
+
+    def managed(self, manager: Any) -> Any:
+        """The context manager of a ``with``; what may swallow exceptions must not stand around steps."""
+        if not hasattr(type(manager), "__enter__") or not hasattr(type(manager), "__exit__"):
+            return manager
+        mark, is_swallowing = self._trace.count, may_swallow(manager)
+
+        def ended(error: BaseException | None) -> None:
+            self._note_swallowed(error)
+            if self._trace.count > mark and is_swallowing:
+                message = f"`with {type(manager).__qualname__}` catches nothing of the steps in it, which run later"
+                fix = "catch it inside the step; against failures that pass, give the step `retry=`"
+                self._note("P309", message, fix)
+
+        return Managed(manager, ended)
+
+    def _note_swallowed(self, error: BaseException | None) -> None:
+        """Keeps what was wrong with the definition, though the author's code goes on as if it had not been raised."""
+        self._trace.problems.extend(getattr(error, "diagnostics", ()) if isinstance(error, DefinitionError) else ())
+        for each in getattr(error, "exceptions", ()):
+            self._note_swallowed(each)
+
+    def _note(self, code: str, message: str, fix: str) -> None:
+        """Refuses what is written, and goes on: an exception might be caught here."""
+        self._trace.problems.append(Diagnostic(code, message, operation_site()[0], fix))
 
     def finished(self, before: int, after: int) -> None:
         """Stands at the end of a ``finally``: steps in it would not wait for those that it comes after."""
@@ -123,16 +159,20 @@ class Control:
     def changes(self, thing: Any, is_own: bool, how: str = "") -> Any:
         """An object of which an item or attribute is about to be set or deleted.
 
-        ``how`` says how else it would be changed, if it is one of Python's containers.
+        ``how`` says how else it would be changed, if it is one of Python's containers or, for ``next``, an iterator.
         """
-        is_changed = not how or isinstance(thing, _CONTAINERS)
+        is_changed = not how or isinstance(thing, Iterator if how == "next" else _CONTAINERS)
         if self._trace.scope and is_changed and not is_own and not isinstance(thing, (Placeholder, BuiltList)):
             message = (
                 f"{with_article(type(thing).__qualname__)} is changed in a branch or loop that is decided when the"
             )
-            fix = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
-            _refuse("P315", f"{message} pipeline runs: it would be changed in any case", fix)
+            _refuse("P315", f"{message} pipeline runs: it would be changed in any case", _INSTEAD_OF_CHANGES)
         return thing
+
+    def binds_outside(self, name: str) -> None:
+        """Stands before what binds a name that is not the function's own: ``global`` or ``nonlocal``."""
+        if self._trace.scope:
+            _refuse_binding(name)
 
     def new_list(self, items: Any) -> Any:
         """A list that may grow in branches and loops; what is no list stays as it is."""
@@ -181,11 +221,13 @@ class Control:
             return then() if test else otherwise()
         condition = self._trace.deferred(test)
         branch = self._trace.open_branch(condition, within=True)
-        values = [self._in_arm(branch, condition, holds, thunk) for holds, thunk in ((True, then), (False, otherwise))]
+        values = [
+            self._in_arm(branch, condition, holds, each, each) for holds, each in ((True, then), (False, otherwise))
+        ]
         if any(branch.arms.values()):
             return _merged(self._trace, branch.id, values[0], values[1], "a conditional expression")
         self._trace.discard(branch)
-        is_current = _decided(self._trace, *values)
+        is_current = _decided(*values)
         type_ = merged_type(self._trace.operand(value).type for value in values)
         made = operation(Operator.IF, type_, condition, *values).__penstock__
         return Placeholder(made.binding, made.type, "a conditional expression", is_current=is_current)
@@ -234,20 +276,30 @@ class Control:
         if not is_deferred(first):
             return first if bool(first) is (operator is Operator.OR) else self._logical(operator, rest[0](), rest[1:])
         value = self._trace.deferred(first)
+        if isinstance(first, BuiltList):
+            traced = value.__penstock__
+            value = Placeholder(traced.binding, traced.type, traced.said, is_current=_current(first))
         branch = self._trace.open_branch(value, within=True)
         goes_on = operator is Operator.AND
-        other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]))
+        other = self._in_arm(branch, value, goes_on, lambda: self._logical(operator, rest[0](), rest[1:]), *rest)
         if branch.arms[goes_on]:
             then, otherwise = (other, value) if goes_on else (_where_true(value), other)
             return _merged(self._trace, branch.id, then, otherwise, f"`{operator.value}`")
         self._trace.discard(branch)
         first_type = value.__penstock__.type if goes_on else without_none(value.__penstock__.type)
-        return operation(operator, merged_type([first_type, self._trace.operand(other).type]), value, other)
+        type_ = merged_type([first_type, self._trace.operand(other).type])
+        made = operation(operator, type_, value, other).__penstock__
+        return Placeholder(made.binding, made.type, made.said, is_current=_current(value, other))
 
-    def _in_arm(self, branch: OpenBranch, condition: Placeholder, holds: bool, thunk: Thunk) -> object:
+    def _in_arm(self, branch: OpenBranch, condition: Placeholder, holds: bool, thunk: Thunk, *written: Thunk) -> object:
+        """What an arm within an expression gives; ``written`` are the thunks in it that stand in the author's code."""
+        asked = [self._outside, *(_outside_of(each) for each in written if isinstance(each, FunctionType))]
+        watch = _Watch({}, lambda: {name: value for outside in asked for name, value in outside().items()})
         _enter_arm(self._trace, branch, condition.__penstock__.binding, holds=holds)
         try:
-            return self._trace.narrowed(thunk())
+            value = thunk()
+            watch.refuse_changes()
+            return self._trace.narrowed(value)
         finally:
             self._trace.leave()
 
@@ -257,31 +309,51 @@ class Control:
         return operation(Operator.FORMAT, STR, value, conversion, specification)
 
 
-def _all_marks(state: State) -> State:
-    return {name: _marks(value) for name, value in state.items() if not name.startswith(FLAG)}
+class _Watch:
+    """Ordinary objects, and names from outside of a function, before a block that is traced whether or not it runs."""
 
+    def __init__(self, named: State, outside: Outside) -> None:
+        self._outside, self._before = outside, outside()
+        own = {name: value for name, value in named.items() if not name.startswith(FLAG)}
+        self._snapshot = Snapshot({**own, **self._before})
 
-def _refuse_changed(marks: State, before: State, now: State) -> None:
-    """Refuses a block that changed an ordinary object from before it; what a name is bound to anew is another one."""
-    for name, mark in marks.items():
-        if mark is not None and now.get(name) is before[name] and mark != _marks(now[name]):
+    def refuse_changes(self) -> None:
+        """Refuses the block if it changed an object from before it, or bound a name that is not the function's own."""
+        name = self._snapshot.changed
+        if name is not None:
             message = f"what `{name}` stands for is changed in a branch or loop that is decided when the pipeline runs"
-            fix = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
-            _refuse("P315", f"{message}: it would be changed in any case", fix)
+            _refuse("P315", f"{message}: it would be changed in any case", _INSTEAD_OF_CHANGES)
+        now = self._outside()
+        bound = [name for name in now if not is_same(now[name], self._before.get(name, self))]
+        if bound:
+            _refuse_binding(bound[0])
 
 
-def _marks(value: object, depth: int = 3) -> object:
-    """What tells whether an object that the pipeline function holds was changed; None for what is not looked into."""
-    if isinstance(value, (Placeholder, BuiltList, Missing)) or depth == 0:
-        return None
-    if type(value) in (list, set, deque):
-        items = list(value)  # type: ignore[call-overload]  # one of these
-        return (id(value), [(id(each), _marks(each, depth - 1)) for each in items])
-    if type(value) is dict:
-        return (id(value), [(key, id(each), _marks(each, depth - 1)) for key, each in value.items()])
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return (id(value), [(name, id(each), _marks(each, depth - 1)) for name, each in vars(value).items()])
-    return None
+def _refuse_binding(name: str) -> NoReturn:
+    message = f"`{name}`, from outside of the function, is bound in a branch or loop that is decided when the pipeline"
+    fix = f"bind a name of the function's own, which `global {name}` and `nonlocal {name}` are not"
+    _refuse("P315", f"{message} runs: it would be bound in any case", fix)
+
+
+def _outside_of(function: FunctionType) -> Outside:
+    """The names of its module, and of the functions around it, that a function mentions, as they are when asked."""
+    names = [name for name in _mentioned(function.__code__) if not name.startswith("__")]
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+    def found() -> dict[str, object]:
+        known = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        for name, cell in cells.items():
+            with contextlib.suppress(ValueError):  # not bound yet
+                known[name] = cell.cell_contents
+        return {name: value for name, value in known.items() if not name.startswith(FLAG)}
+
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _mentioned(code: CodeType) -> tuple[str, ...]:
+    inner = (name for each in code.co_consts if isinstance(each, CodeType) for name in _mentioned(each))
+    return tuple(dict.fromkeys((*code.co_names, *inner)))
 
 
 class Branching:
@@ -310,21 +382,27 @@ class _DeferredBranching(Branching):
     is_deferred = True
 
     def __init__(
-        self, trace: Trace, test: Placeholder, names: tuple[str, ...], state: State, failed: Collection[Scope]
+        self,
+        trace: Trace,
+        test: Placeholder,
+        names: tuple[str, ...],
+        state: State,
+        watch: _Watch,
+        failed: Collection[Scope],
     ) -> None:
         self._trace, self._names, self._before, self._failed = trace, names, dict(state), failed
+        self._watch = watch
         self._condition = test.__penstock__.binding
         resumed = _resumed(trace, self._condition)
         self._branch, self._sense = resumed or (trace.open_branch(test), True)
         self._then: State = {}
-        self._marks = _all_marks(state)
 
     def then(self) -> bool:
         self._enter(holds=True)
         return True
 
     def between(self, state: State) -> list[object]:
-        _refuse_changed(self._marks, self._before, state)
+        self._watch.refuse_changes()
         self._then = self._narrowed(state)
         self._trace.leave()
         return [self._before.get(name, _unbound(name)) for name in self._names]
@@ -334,7 +412,7 @@ class _DeferredBranching(Branching):
         return True
 
     def after(self, state: State) -> list[object]:
-        _refuse_changed(self._marks, self._before, state)
+        self._watch.refuse_changes()
         state = self._narrowed(state)
         self._trace.leave()
         return [self._merge(name, state) for name in self._names]
@@ -404,12 +482,11 @@ class _DeferredLooping(Looping):
 
     is_deferred = True
 
-    def __init__(self, trace: Trace, items: Placeholder, names: tuple[str, ...], state: State) -> None:
-        self._trace, self._names, self._before = trace, names, dict(state)
+    def __init__(self, trace: Trace, items: Placeholder, names: tuple[str, ...], state: State, watch: _Watch) -> None:
+        self._trace, self._names, self._before, self._watch = trace, names, dict(state), watch
         self._said = items.__penstock__.said
         self._type = item_type(items)
         self._loop = trace.open_loop(items, self._type)
-        self._marks = _all_marks(state)
 
     def __iter__(self) -> Iterator[Placeholder]:
         self._trace.enter(self._loop.body, Turn(self._loop.id))
@@ -421,7 +498,7 @@ class _DeferredLooping(Looping):
         return [self._carried(name) for name in free]
 
     def after(self, state: State) -> list[object]:
-        _refuse_changed(self._marks, self._before, state)
+        self._watch.refuse_changes()
         for name in self._names:
             if name.startswith(FLAG) and state.get(name) is not self._before.get(name):
                 self._refuse_jump(name)
@@ -461,27 +538,46 @@ def _merged(trace: Trace, branch: str, then: object, otherwise: object, said: st
     except DefinitionError as error:
         (problem, *_) = error.diagnostics
         return Missing(f"{said} differs between the arms of a branch: {problem.message}", problem.fix)
-    is_current = _decided(trace, then, otherwise)
+    is_current = _decided(then, otherwise)
     binding = ChoiceBinding(branch=branch, then=operands[0].binding, otherwise=operands[1].binding)
     type_ = merged_type(each.type for each in operands)
     return Placeholder(binding, type_, said, either=Either(branch, then, otherwise), is_current=is_current)
 
 
-def _decided(trace: Trace, *values: object) -> Callable[[], bool] | None:
-    """What tells whether objects between which a branch decides are as they are now, which another name may change."""
-    checks = []
-    for value in values:
-        if isinstance(value, BuiltList):
-            value.is_merged = True
-        elif _marks(value) is not None:
-            checks.append(trace.unchanged(value))
-    return (lambda: all(check() for check in checks)) if checks else None
+def _decided(*values: object) -> Check | None:
+    """What tells whether values between which a branch decides are as they are now: another name may change them.
+
+    Lists that the trace follows may not grow any more, because a name may stand for either.
+    """
+    for each in (each for value in values for each in reached(value) if isinstance(each, BuiltList)):
+        each.is_merged = True
+    return _current(*values)
+
+
+def _current(*values: object) -> Check | None:
+    """What tells, for the loops and arms around a place, whether values read there are as they are now."""
+    parts = [each for value in values for each in reached(value)]
+    lists = [(each, tuple(list.__iter__(each))) for each in parts if isinstance(each, BuiltList)]
+    inner = [each.__penstock__.is_current for each in parts if isinstance(each, Placeholder)]
+    checks = [check for check in inner if check is not None]
+    snapshot = Snapshot(dict(enumerate(values)))
+    if snapshot.is_empty and not lists and not checks:
+        return None
+
+    def is_current(scope: Scope) -> bool:
+        for each, _ in lists:
+            each.note_reading(scope)
+        are_same = all(same_all(tuple(list.__iter__(each)), before) for each, before in lists)
+        return are_same and snapshot.changed is None and all(check(scope) for check in checks)
+
+    return is_current
 
 
 def _where_true(value: Placeholder) -> Placeholder:
     """A value where it is true, and so not None."""
     traced = value.__penstock__
-    return Placeholder(traced.binding, without_none(traced.type), traced.said, traced.node, traced.either)
+    type_ = without_none(traced.type)
+    return Placeholder(traced.binding, type_, traced.said, traced.node, traced.either, is_current=traced.is_current)
 
 
 def _unbound(name: str) -> Missing:

@@ -132,10 +132,7 @@ class BuiltList(list[Any]):
         if self.read_in.intersection(scope):
             message = "the list is read in the loop that adds to it, whose items run independently of each other"
             raise DefinitionError(Diagnostic("P313", message, operation_site()[0], "read it after the loop"))
-        if self.is_merged:
-            message = "a list grows after a branch has decided between it and another one, by a name of both"
-            fix = "keep the two apart: begin a new list for what is added here"
-            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
+        self._refuse_second_name()
         value = self._place.narrowed(item)
         super().append(Added(value, scope, spread) if spread or scope != self.made_in else value)
 
@@ -157,7 +154,14 @@ class BuiltList(list[Any]):
             self._refuse(what)
         self.note_reading(self._place.scope)
 
+    def _refuse_second_name(self) -> None:
+        if self.is_merged:
+            message = "a list grows after a branch has decided between it and another one, by a name of both"
+            fix = "keep the two apart: begin a new list for what is added here"
+            raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
+
     def _refuse_change(self, what: str) -> None:
+        self._refuse_second_name()
         if self.is_deferred or self._place.scope != self.made_in:
             self._refuse(what)
 

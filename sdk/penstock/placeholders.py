@@ -52,8 +52,8 @@ class Traced:
 
     ``node`` is the node to wait for where that is more than those the binding refers to: a nested pipeline, or a step
     that returns nothing. ``either`` is what it was merged from, ``parallelism`` how many of its items may be under way
-    at a time where it is gone through. ``is_current`` says whether the objects between which a branch decided are still
-    as they were then.
+    at a time where it is gone through. ``is_current`` says, for the loops and arms around a place, whether the objects
+    that it may stand for are still as they were when it was decided which.
     """
 
     binding: Binding
@@ -62,7 +62,7 @@ class Traced:
     node: str = ""
     either: Either | None = None
     parallelism: int | None = None
-    is_current: Callable[[], bool] | None = field(default=None, compare=False)
+    is_current: Callable[[Any], bool] | None = field(default=None, compare=False)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class Placeholder:
         node: str = "",
         either: Either | None = None,
         parallelism: int | None = None,
-        is_current: Callable[[], bool] | None = None,
+        is_current: Callable[[Any], bool] | None = None,
     ) -> None:
         traced = Traced(binding, type_, said, node, either, parallelism, is_current)
         object.__setattr__(self, "__penstock__", traced)

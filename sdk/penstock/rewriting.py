@@ -244,7 +244,9 @@ class _Rewriting(ast.NodeTransformer):
         for each in statements:
             names, made = bound(each), set(_made(each))
             outer, self.hoisted = self.hoisted, []
+            outside = self._bound_outside(each)
             lines = self._try(each) if is_try(each) else self.statements.get(type(each), self._simple)(each)
+            lines[:0] = [placed(ast.Expr(ask("binds_outside", [ast.Constant(name)], each)), each) for name in outside]
             written += [*self.hoisted, *lines]
             self.hoisted = outer
             self.made = (self.made - names) | made
@@ -279,6 +281,11 @@ class _Rewriting(ast.NodeTransformer):
         written = self.body(statements)
         self.made, self.may_be_deferred = outer
         return written
+
+    def _bound_outside(self, node: ast.stmt) -> list[str]:
+        """The names of others that a simple statement binds in a block that may run for none or many times."""
+        is_simple = self.may_be_deferred and not (hasattr(node, "body") or hasattr(node, "cases"))
+        return sorted(bound(node) & self.outside) if is_simple else []
 
     def _as_it_is(self, node: ast.stmt) -> list[ast.stmt]:
         return [node]
@@ -325,6 +332,7 @@ class _Rewriting(ast.NodeTransformer):
     def _with(self, node: ast.With) -> list[ast.stmt]:
         for item in node.items:
             self.generic_visit(item)
+            item.context_expr = ask("managed", [item.context_expr], item.context_expr)
         node.body = self.body(node.body)
         return [node]
 
@@ -342,7 +350,8 @@ class _Rewriting(ast.NodeTransformer):
             end = placed(ast.Expr(ask("attempted", [load(mark)], where)), where)
             node.body = [assign(mark, ask("attempt", (), where), where), *node.body, end]
         for handler in node.handlers:
-            handler.body = self.body(handler.body)
+            caught = placed(ast.Expr(ask("attempted", [load(mark)], handler.body[0])), handler.body[0])
+            handler.body = [caught, *self.body(handler.body)]
         node.orelse, node.finalbody = self.body(node.orelse), self.body(node.finalbody)
         if not node.finalbody:
             return [node]
@@ -452,6 +461,9 @@ class _Rewriting(ast.NodeTransformer):
             node.args[1:] = [self._value(each) for each in node.args[1:]]
             return node
         self.generic_visit(node)
+        is_next = name == "next" and bool(node.args) and isinstance(node.args[0], (ast.Name, ast.Attribute))
+        if is_next and self.may_be_deferred:
+            node.args[0] = self._changed(node.args[0], name, node.args[0])
         called = node.func
         if self.may_be_deferred and isinstance(called, ast.Attribute) and called.attr in _CHANGING:
             own = isinstance(called.value, ast.Name) and called.value.id.startswith(FLAG)

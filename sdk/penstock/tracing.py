@@ -209,7 +209,9 @@ class Trace:
         from penstock.rewriting import rewrite  # noqa: PLC0415  # of no use before there is a pipeline
 
         make = rewrite(function) if isinstance(function, FunctionType) else None
-        return (make(Control(self)) if make else function)(**given)
+        if make is not None and isinstance(function, FunctionType):
+            function = make(Control(self, function))
+        return function(**given)
 
     def _returned(self, pipeline: Authored, declaration: Declaration, returned: object) -> Binding | None:
         location = definition_location(pipeline.function)
@@ -344,16 +346,6 @@ class Trace:
             message = f"{value!r:.60} cannot be written into a pipeline: {error}"
             raise DefinitionError(Diagnostic("P203", message, location, error.fix)) from None
         return Operand(made.binding, made.type, made.said)
-
-    def unchanged(self, value: object) -> Callable[[], bool]:
-        """Tells later whether an object is still what it is now."""
-        scope, known = self.scope, self._known
-
-        def bind() -> Binding:
-            return bound(value, ANY, self.names, scope, known)[0].binding
-
-        before = bind()
-        return lambda: bind() == before
 
     def deferred(self, value: object) -> Placeholder:
         """A value that holds placeholders, as one placeholder."""

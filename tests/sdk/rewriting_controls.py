@@ -82,6 +82,9 @@ class Control:
         self.note("attempt")
         return len(self.said)
 
+    def managed(self, manager: Any) -> Any:
+        return manager
+
     def attempted(self, mark: int) -> None:
         self.note("attempted", mark)
 
