@@ -100,7 +100,6 @@ class Plan:
             yield f"comp-{loop.name}", _loop_component(loop, self.dag(scope))
 
 
-@functools.lru_cache(maxsize=1)  # the same one is asked for its limits, then emitted
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     """All tasks, in the author's order; those whose containers and components are equal share an executor."""
     program = program_of(pipeline)
