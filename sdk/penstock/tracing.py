@@ -184,6 +184,7 @@ class Trace:
         self._prefix = ""
         self._ids: set[str] = set()
         self._numbers: dict[str, int] = {}
+        self._files: dict[str, str] = {}
         self._scopes: dict[str, Scope] = {}
         self._gates: tuple[str, ...] = ()
         self._known: tuple[Binding, ...] = ()
@@ -605,11 +606,11 @@ class Trace:
     def _span(self, site: CallSite) -> Span:
         return self._span_at(site.location())
 
-    @staticmethod
-    def _span_at(location: Location) -> Span:
-        if cells.is_shown(location.path):
-            return _span(location, cells.FILE)
-        _, file, _ = canonical_module("", location.path)
+    def _span_at(self, location: Location) -> Span:
+        file = self._files.get(location.path)
+        if file is None:
+            is_cell = cells.is_shown(location.path)
+            file = self._files[location.path] = cells.FILE if is_cell else canonical_module("", location.path)[1]
         return _span(location, file)
 
 
