@@ -21,6 +21,7 @@ from penstock import __version__, compiler, parameters, terminal
 from penstock.backend import Definition, Files
 from penstock.console import Target, err, errors, out, pairs, print_problems
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
+from penstock.event_log import event_schema
 from penstock.graph import mermaid
 from penstock.loading import load_definition
 from penstock.running import run_and_exit
@@ -223,9 +224,12 @@ def spec(target: Target) -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    events: Annotated[bool, typer.Option("--events", help="The one of a line of a run's events.jsonl.")] = False,
+) -> None:
     """Print the JSON Schema of specs."""
-    sys.stdout.write(json.dumps(PipelineSpec.model_json_schema(), indent=2) + "\n")
+    found = event_schema() if events else PipelineSpec.model_json_schema()
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 @app.command()

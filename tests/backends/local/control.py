@@ -197,3 +197,19 @@ def never() -> int:
 @pipeline(timeout=1.0)
 def overdue_between_attempts() -> int:
     return double(never())
+
+
+@step(retry=1)
+def burns() -> int:
+    memory = bytearray(100_000_000)
+    began = time.process_time()
+    while time.process_time() - began < 0.05:
+        memory[::4096] = bytes(len(memory[::4096]))
+    if current_attempt() == 1:
+        raise ValueError("once more")
+    return len(memory)
+
+
+@pipeline
+def burning() -> int:
+    return burns()
