@@ -572,7 +572,7 @@ class Trace:
     ) -> list[tuple[ParameterSpec, object]]:
         """The arguments of a call by parameter; what does not fit the signature is reported and left out."""
         try:
-            given = inspect.signature(callee.function).bind(*args, **kwargs).arguments
+            given = callee.signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             shown = ", ".join(_shown(each) for each in declaration.parameters)
             unknown = [f"`{name}`" for name in kwargs if name not in {each.name for each in declaration.parameters}]
