@@ -6,6 +6,7 @@ that it is given, and, where these may be objects of any class, the definitions 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,11 @@ class Authored:
     function: Callable[..., Any]
     name: str
     namespace: Mapping[str, object] = field(default_factory=dict)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """How it can be called."""
+        return inspect.signature(self.function)
 
 
 @dataclass
