@@ -40,10 +40,14 @@ class Names:
     """The canonical names of the classes that a pipeline's types mention, and the way back from a name to the class."""
 
     types: dict[str, type] = field(default_factory=dict)
+    _known: dict[int, tuple[object, str]] = field(default_factory=dict)
 
     def of(self, thing: Any) -> str:
         """The `canonical_name` of a class or function; a class is remembered."""
+        if id(thing) in self._known:
+            return self._known[id(thing)][1]
         name = canonical_name(thing)
+        self._known[id(thing)] = (thing, name)
         if isinstance(thing, type):
             self.types[name] = thing
         return name
