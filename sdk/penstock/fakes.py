@@ -14,7 +14,7 @@ from penstock.backend import Definition
 from penstock.declarations import Names
 from penstock.diagnostics import ConfigurationError, Diagnostic, did_you_mean
 from penstock.harness import StepError, divide, parts_of
-from penstock.spec import Loop, Node, PipelineSpec, Task, bodies
+from penstock.spec import GIVE, Loop, Node, PipelineSpec, Task, bodies
 
 AnyStep: TypeAlias = Step[..., Any]
 Fakes: TypeAlias = Mapping[Any, object]  # mypy takes a dictionary of steps and names for one of any objects
@@ -195,9 +195,9 @@ class _Places:
         self.pipeline = definition.spec
         self.functions = definition.functions
         found = list(_surveyed(definition.spec))
-        self.tasks = {node.id: node for node, _ in found if isinstance(node, Task)}
+        self.tasks = {node.id: node for node, _ in found if isinstance(node, Task) and node.step != GIVE}
         self.loops = {node.id: loops for node, loops in found}
-        self.others = {node.id: node for node, _ in found if not isinstance(node, Task)}
+        self.others = {node.id: node for node, _ in found if node.id not in self.tasks}
 
     def of_step(self, step: object) -> tuple[list[str], Diagnostic | None]:
         """The nodes that call a step, or what is wrong with it."""
@@ -256,7 +256,7 @@ def _misfit(name: str, behaviour: Behaviour, given: list[str]) -> Diagnostic:
 
 
 def _said(node: Node) -> str:
-    return "nested pipeline" if node.kind == "group" else node.kind
+    return {"group": "nested pipeline", "task": "computed result"}.get(node.kind, node.kind)
 
 
 def _split(name: str) -> tuple[str, tuple[int, ...]]:

@@ -32,11 +32,9 @@ import math
 import operator
 import os
 import pickle
-import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import types
@@ -988,7 +986,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
 }
 
 
-# --- steps of the harness's own: what decides branches, lists the items of loops, and passes gates --------------------
+# --- steps of the harness's own: for branches, loops, gates, and the pipeline's result --------------------------------
 
 
 def decide(condition: object) -> bool:
@@ -1004,6 +1002,11 @@ def items(items: typing.Iterable[object]) -> list[object]:
 def check(condition: object, text: str, shown: Mapping[str, object], message: object) -> None:
     """Passes a gate, or not: see `perform` for what becomes of the verdict."""
     _ATTEMPTS[-1].gates.append(_verdict(text, bool(condition), shown, message))
+
+
+def give(result: object) -> object:
+    """What a pipeline returns, as far as that has to be computed."""
+    return result
 
 
 def _verdict(text: str, passed: bool, values: Mapping[str, object], message: object) -> Json:
@@ -1182,6 +1185,8 @@ def run_job(
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
     home = Path.cwd()
+    import tempfile  # noqa: PLC0415  # it loads `random`, whose hook on forks takes 0.3 ms of every process
+
     lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
     with tempfile.TemporaryDirectory(prefix="step-", **lenient) as work:
         os.chdir(work)
@@ -1231,6 +1236,8 @@ def retry_delay(retry: Json, attempt: int) -> float:
     delay = retry.get("delay", 0.0) * retry.get("backoff", 1.0) ** (attempt - 1)
     if retry.get("max_delay") is not None:
         delay = min(delay, retry["max_delay"])
+    import random  # noqa: PLC0415  # as `tempfile` in `run_job`
+
     return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
 
 
@@ -1280,6 +1287,8 @@ def say(message: str) -> None:
 
 
 def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
+    import tempfile  # noqa: PLC0415  # as in `run_job`
+
     with tempfile.TemporaryDirectory(prefix="attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()

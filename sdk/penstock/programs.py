@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
@@ -24,6 +24,7 @@ from penstock.serializers import requirements_of
 from penstock.spec import (
     CHECK,
     DECIDE,
+    GIVE,
     ITEMS,
     Binding,
     ItemBinding,
@@ -109,6 +110,15 @@ class Programs:
             function = getattr(harness, step.partition(":")[2])
             self.steps[step] = CalledStep(function, None, _OWN[step], needs_requirements=True)
         return self.steps[step]
+
+    def giving(self, types: tuple[TypeSpec, ...], serializers: tuple[Callable[..., object], ...]) -> CalledStep:
+        """The harness's own step that computes parts of a pipeline's result, of these types."""
+        names = ("output",) if len(types) == 1 else tuple(f"output_{number}" for number in range(len(types)))
+        outputs = tuple(OutputSpec(name=name, type=type_) for name, type_ in zip(names, types, strict=True))
+        returns = Returns(kind="value" if len(types) == 1 else "tuple")
+        declaration = replace(_own(outputs, "result"), returns=returns, serializers=serializers)
+        self.steps[GIVE] = CalledStep(harness.give, None, declaration, needs_requirements=True)
+        return self.steps[GIVE]
 
     def take(self, called: CalledStep, made: Bound) -> None:
         """Notes what a step is given, so that its program holds what reading that needs."""

@@ -548,8 +548,9 @@ class Gate(SpecModel):
 
 Node = Annotated[Task | Group | Branch | Loop | Gate, Field(discriminator="kind")]
 
-# The steps that decide branches, list the items of loops and pass gates, all of them the harness's own: `StepSpec.id`.
-DECIDE, ITEMS, CHECK = "penstock:decide", "penstock:items", "penstock:check"
+# The steps that decide branches, list the items of loops, pass gates, and compute what a pipeline returns, all of them
+# the harness's own: `StepSpec.id`.
+DECIDE, ITEMS, CHECK, GIVE = "penstock:decide", "penstock:items", "penstock:check", "penstock:give"
 
 
 class ScheduleSpec(SpecModel):
@@ -562,7 +563,8 @@ class ScheduleSpec(SpecModel):
 class PipelineSpec(SpecModel):
     """A pipeline, whole: everything that a backend may read.
 
-    ``result`` is what the pipeline returns; ``returns`` how that divides into outputs. ``on_failure`` runs once a run
+    ``result`` is what the pipeline returns, of which all that has to be computed is an output of a node that calls
+    `GIVE` (see `is_computed`); ``returns`` how that divides into outputs. ``on_failure`` runs once a run
     has failed, ``on_exit`` at the end of every run, each after what stands before it. ``timeout`` is in seconds and
     bounds the run, apart from these.
     """
@@ -635,6 +637,11 @@ def within(binding: Binding) -> Iterator[Binding]:
 def references(binding: Binding) -> Iterator[ParameterBinding | OutputBinding]:
     """Every reference in a binding to a parameter or to a task's output, at any depth."""
     return (each for each in within(binding) if isinstance(each, (ParameterBinding, OutputBinding)))
+
+
+def is_computed(binding: Binding) -> bool:
+    """Whether making a value takes more than putting whole outputs, parameters and constants together: it may fail."""
+    return any(isinstance(each, OperationBinding) or getattr(each, "path", ()) for each in within(binding))
 
 
 def structures(binding: Binding) -> Iterator[str]:

@@ -23,6 +23,7 @@ from penstock.control import Control
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.functions import definition_of, plain_function
+from penstock.giving import computed_parts, with_references
 from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.modules import canonical_module
 from penstock.openings import OpenBranch, OpenLoop, OpenNode, frozen
@@ -33,6 +34,7 @@ from penstock.sources import CallSite, call_site, location_of, operation_site
 from penstock.spec import (
     CHECK,
     DECIDE,
+    GIVE,
     ITEMS,
     Arm,
     Binding,
@@ -227,8 +229,27 @@ class Trace:
             message = f"pipeline `{pipeline.name}` is annotated `-> {wanted}`, but it returns {value.said}: {reason}"
             fix = f"annotate it `-> {value.type.text}`, or return {with_article(wanted)}"
             self.problems.append(Diagnostic("P208", message, location, fix))
-        self._refuse_escape(value.binding, "the result", _last_return(pipeline.function))
-        return value.binding
+            return None
+        last = _last_return(pipeline.function)
+        self._refuse_escape(value.binding, "the result", last)
+        return self._given(value, declaration, last)
+
+    def _given(self, value: Bound, declaration: Declaration, location: Location) -> Binding:
+        """A result, of which a node gives what has to be computed: where that fails, the run does."""
+        parts = tuple(computed_parts(value.binding, declaration.type))
+        if not parts:
+            return value.binding
+        called = self.programs.giving(tuple(type_ for _, type_ in parts), declaration.serializers)
+        bindings = tuple(binding for binding, _ in parts)
+        for binding, type_ in parts:
+            self.programs.take(called, Bound(binding, type_, "the result"))
+        id_ = self._node_id("return", None, chosen=False)
+        self._place(id_, GIVE)
+        taken = bindings[0] if len(bindings) == 1 else SequenceBinding(kind="tuple", items=bindings)
+        inputs, span = (("result", taken),), self._span_at(location)
+        self.body.append(Task(id=id_, step=GIVE, inputs=inputs, after=self._gates, span=span))
+        outputs = (OutputBinding(node=id_, output=each.name) for each in called.declaration.outputs)
+        return with_references(value.binding, declaration.type, outputs)
 
     def call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Placeholder:
         """Records a call of a step."""

@@ -18,7 +18,7 @@ from penstock.diagnostics import ConfigurationError, did_you_mean
 from penstock.fakes import AnyStep, Call, Fake, why_not_returned
 from penstock.harness import HIDDEN_FILES, parts_of
 from penstock.results import AttemptFailed, AttemptStarted, Event, NodeEnded, NodeRun, Run, State
-from penstock.spec import CHECK, DECIDE, ITEMS
+from penstock.spec import CHECK, DECIDE, GIVE, ITEMS
 
 _SHOWN_NODES = 40
 _SHOWN_LINES = 20
@@ -63,7 +63,7 @@ class Recorder:
     def functions(self) -> dict[str, Callable[..., object]]:
         """The functions of the pipeline's steps, the author's so that calling them passes here."""
         return {
-            id_: function if id_ in (CHECK, DECIDE, ITEMS) else self._recorded(id_, function)
+            id_: function if id_ in (CHECK, DECIDE, ITEMS, GIVE) else self._recorded(id_, function)
             for id_, function in self.definition.functions.items()
         }
 

@@ -11,6 +11,7 @@ from penstock.diagnostics import Diagnostic
 from penstock.spec import (
     CHECK,
     DECIDE,
+    GIVE,
     ITEMS,
     Binding,
     Branch,
@@ -29,6 +30,7 @@ from penstock.spec import (
     Task,
     bindings_of,
     bodies,
+    is_computed,
     location_of,
     parts,
     tasks,
@@ -73,6 +75,9 @@ def verify(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         yield from known.of_node(task, frozenset(), at_the_end=True)
     if pipeline.result is not None:
         yield from known.of_binding(pipeline.result, "the pipeline's result", pipeline.span, frozenset())
+        if is_computed(pipeline.result):
+            message = f"the pipeline's result is computed by no node: what has to be is an output of one of `{GIVE}`"
+            yield _problem("P410", message, pipeline.span)
     yield from _misfits(pipeline, steps)
     yield from _cycles(pipeline)
 

@@ -73,7 +73,8 @@ def _result(case: Case, parameters: dict[str, Any], seen: Observed) -> Any:
     kinds = {each.name: each.type.model_dump(mode="json", exclude_defaults=True) for each in spec.parameters}
     wires, place = case.pipeline.encode_parameters(parameters), Place(states=seen.nodes)
     inputs = Inputs(wires, kinds, seen.outputs, definition.find, _loops(spec), place)
-    return None if spec.result is None else inputs.resolve(spec.result.model_dump(mode="json"))
+    binding = None if spec.result is None else spec.result.model_dump(mode="json")
+    return None if binding is None or inputs.state(binding) else inputs.resolve(binding)
 
 
 def _loops(spec: PipelineSpec) -> dict[str, Any]:

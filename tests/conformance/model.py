@@ -136,7 +136,8 @@ class _Model:
         for task in self.spec.on_exit:
             self._end(task, _Place())
         succeeded = not any(each.state == "failed" for each in self.ended.values())
-        result = self._value(self.spec.result, {}) if succeeded and self.spec.result else None
+        bound = self.spec.result
+        result = None if not succeeded or bound is None or self._lacks(bound, {}) else self._value(bound, {})
         return Prediction({_name(*key): each for key, each in self.ended.items()}, result)
 
     def _survey(self, body: Sequence[Node], around: tuple[str, ...]) -> None:

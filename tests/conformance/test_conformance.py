@@ -24,6 +24,7 @@ from tests.conformance.cases import (
     gates,
     graphs,
     loops,
+    results,
     sources,
     values,
 )
@@ -31,7 +32,7 @@ from tests.conformance.engine import Engine
 from tests.conformance.engines import ENGINES
 from tests.conformance.meaning import assert_same_meaning, assert_the_model_agrees
 
-MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, found)
+MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, results, found)
 CASES = [case for module in MODULES for case in module.CASES]
 
 

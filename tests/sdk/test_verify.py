@@ -85,6 +85,7 @@ CHANGES = {
     "dangling output": ("P404", lambda d: d["body"][2]["inputs"][0][1].update(output="gone")),
     "dangling parameter": ("P404", lambda d: d["body"][0]["inputs"][0][1].update(name="gone")),
     "dangling after": ("P404", lambda d: d["body"][2].update(after=["gone"])),
+    "computed result": ("P410", lambda d: d["result"].update(path=[{"kind": "item", "key": 0}])),
     "dangling result": ("P404", lambda d: d["result"].update(node="gone")),
     "unknown step": ("P405", lambda d: d["body"][0].update(step="m:gone")),
     "missing input": ("P406", lambda d: d["body"][0].update(inputs=[])),

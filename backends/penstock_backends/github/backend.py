@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from penstock.backend import Backend, Files, Options, Support, emulated, native
 from penstock.diagnostics import Diagnostic
 from penstock.settings import size_text
-from penstock.spec import Feature, Loop, PipelineSpec, Task, location_of
+from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
@@ -217,6 +217,7 @@ def _program(program: Program, options: GithubOptions) -> str:
         steps={step.id: step_part(step) for step in pipeline.steps},
         jobs={job_id(unit.id): _entry(program, unit) for unit in every_unit(program)},
         pipeline=pipeline.name,
+        returns=next((unit.id for unit in program.units if unit.step.id == GIVE), ""),
         timeout=pipeline.timeout,
         harness=embedded_harness(),
     )

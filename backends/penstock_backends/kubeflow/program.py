@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from penstock import harness
-from penstock.spec import CHECK, DECIDE, ITEMS, ModuleSource, Statement
+from penstock.spec import CHECK, DECIDE, GIVE, ITEMS, ModuleSource, Statement
 from penstock_backends.kubeflow import entry, steered
 
 # kfp.local runs a command only if this name stands in it.
@@ -136,7 +136,7 @@ def _program(is_steered: bool) -> str:
     start, rest = last.split("\n", 1)
     own = re.sub(r"\n{2,}", "\n\n", f'{body}\n{rest}\nif __name__ == "__main__":\n{start}\n').lstrip("\n")
     used = {node.id for node in ast.walk(ast.parse(own)) if isinstance(node, ast.Name)}
-    called = {name.partition(":")[2] for name in (DECIDE, ITEMS, CHECK)} if is_steered else set[str]()
+    called = {name.partition(":")[2] for name in (GIVE, *[DECIDE, ITEMS, CHECK] * is_steered)}
     return _reached(_small(inspect.getsource(harness)), used | called | set(harness.RUNTIME_NAMES)) + "\n" + own
 
 

@@ -25,7 +25,6 @@ from penstock_backends.lowering import (
 from penstock_backends.rendering import embedded_harness, header, python_template
 
 Json = Any
-_COMPUTED = ("choice", "collect", "operation")
 
 
 def standalone_files(pipeline: PipelineSpec) -> Files:
@@ -49,7 +48,7 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         loops={unit.id: unit.node.parallelism for unit in program.units if isinstance(unit.node, Loop)},
         timeout=pipeline.timeout,
         pipeline=pipeline.name,
-        is_computed=pipeline.result is not None and any(each.kind in _COMPUTED for each in within(pipeline.result)),
+        collects=pipeline.result is not None and any(each.kind == "collect" for each in within(pipeline.result)),
         result=None if pipeline.result is None else wire_of(pipeline.result),
         harness=embedded_harness(),
         graph="" if is_plain else inspect.getsource(Graph),
