@@ -28,6 +28,8 @@ from penstock.verify import verify
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from penstock.history import History
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -91,6 +93,12 @@ def run_definition(
         **{key: value for key, value in given.items() if value is not None},
     }
     return runner().run(definition, parameters, checked_run_options(chosen), on_event)
+
+
+def history(folder: Path | None, store: str | Path | None = None) -> History:
+    """The runs of a store; by default of the one that a pipeline whose source is in ``folder`` runs in."""
+    configured = run_configuration(folder).get("store")
+    return runner().history(configured if store is None else store)
 
 
 def run_configuration(folder: Path | None) -> dict[str, Any]:

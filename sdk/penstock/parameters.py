@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from penstock.declarations import Names
 from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, plain_reason, with_article
 from penstock.harness import StepError
 from penstock.spec import ParameterSpec, PipelineSpec, TypeKind, TypeSpec
-from penstock.values import Json, coerce, encode, parse
+from penstock.values import Json, coerce, decode, encode, parse
 
 _SAID: Mapping[TypeKind, str] = {
     TypeKind.INT: "a whole number: -p {}=3",
@@ -89,6 +90,35 @@ def encode_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[
     if problems:
         raise ParameterError(problems)
     return wires
+
+
+def encoded_again(definition: Definition, wires: Mapping[str, Json], run: str) -> dict[str, Json]:
+    """The parameters of an earlier run as those of a pipeline that may have changed since.
+
+    Args:
+        definition: the pipeline.
+        wires: what the earlier run was given, encoded.
+        run: its id, for messages.
+
+    Raises:
+        ParameterError: naming each that the pipeline has not any more, lacks, or takes as another type.
+    """
+    values: dict[str, Any] = {}
+    problems: list[Diagnostic] = []
+    for name, wire in wires.items():
+        try:
+            values[name] = decode(wire, definition.find)
+        except Exception as error:  # noqa: BLE001  # the author's class may have changed in any way
+            problems.append(Diagnostic("P603", f"parameter `{name}`: {error}"))
+    try:
+        if not problems:
+            return encode_parameters(definition, values)
+    except ParameterError as error:
+        problems.extend(error.diagnostics)
+    fix = "run the pipeline anew, or what it was then: `penstock runs resume --as-it-was`"
+    raise ParameterError(
+        [replace(each, message=f"run {run} does not fit: {each.message}", fix=fix) for each in problems]
+    )
 
 
 def _how_to_write(name: str, kind: TypeSpec) -> str:

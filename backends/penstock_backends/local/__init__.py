@@ -15,6 +15,7 @@ from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.plan import Budget, machine
+from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
@@ -87,7 +88,8 @@ class LocalBackend(Backend):
         budget = _budget(options)
         _raise(ConfigurationError, _senseless(definition, options))
         _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
-        execution = Execution(definition, parameters, Store(options.store), on_event)
+        store = Store(options.store)
+        execution = Execution(definition, parameters, store, on_event, _resumption(definition, store, options.resumes))
         try:
             if options.inline:
                 run_inline(execution)
@@ -106,6 +108,10 @@ def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnosti
     problems = list(found)
     if problems:
         raise error(problems)
+
+
+def _resumption(definition: Definition, store: Store, resumes: str) -> Resumption:
+    return resumption_of(StoredHistory(store), resumes, definition.spec.name) if resumes else ANEW
 
 
 def _budget(options: RunOptions) -> Budget:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import socket
 import time
 from collections import Counter, deque
@@ -33,11 +34,12 @@ from penstock.spec import Loop
 from penstock_backends.local.cache import Keys
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.journal import Journal
-from penstock_backends.local.layout import PARAMETERS, SPEC, SUMMARY, log_of
+from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC, SUMMARY, log_of
 from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import Outputs
 from penstock_backends.local.plan import PlannedNode, node_of, plan_of
+from penstock_backends.local.resuming import ANEW, Resumption
 from penstock_backends.local.settling import Settling
 from penstock_backends.local.store import Store
 from penstock_backends.local.usage import together
@@ -50,11 +52,16 @@ class Execution:
     """A run under way.
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
-    add more.
+    add more. ``resumption`` says which earlier runs it goes on with.
     """
 
     def __init__(
-        self, definition: Definition, parameters: Mapping[str, Json], store: Store, listener: Listener | None
+        self,
+        definition: Definition,
+        parameters: Mapping[str, Json],
+        store: Store,
+        listener: Listener | None,
+        resumption: Resumption = ANEW,
     ) -> None:
         self.definition = definition
         self.spec = definition.spec
@@ -82,6 +89,10 @@ class Execution:
         self._used: dict[str, Json] = {}
         self._failures: dict[str, int] = {}
         self._asked: dict[str, int] = {}
+        self._resumption = resumption
+        self._taken_over: set[str] = set()
+        self._works: dict[str, str] = {}
+        self._checkpoints = (resumption.folder or self.folder) / CHECKPOINTS
         self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
         self._journal = Journal(self.folder)
@@ -102,12 +113,13 @@ class Execution:
     def key(self, node: PlannedNode) -> str:
         """The cache key of a node whose inputs are all there; to be asked for once.
 
-        A node that is not to be cached has a key that nothing else has. Two equal calls in one run are two
-        computations, as in plain Python: the second one has a key of its own.
+        A node that is not to be cached has a key that nothing else has, but for the runs that go on with this one. Two
+        equal calls in one run are two computations, as in plain Python: the second one has a key of its own.
         """
         key = self._keys.key(node.step, node.settings, self.job_for(node), self.parameters, self.outputs.wires)
+        self._works[node.id] = key
         if not node.is_cached:
-            return self._keys.variant(key, self.id, node.id)
+            return self._key_of_one_run(node, key)
         times = self._asked[key] = self._asked.get(key, 0) + 1
         return key if times == 1 else self._keys.variant(key, times)
 
@@ -138,11 +150,17 @@ class Execution:
             return math.inf
         return self._began + self.spec.timeout - time.monotonic()
 
+    def checkpoints_of(self, node: PlannedNode) -> Path:
+        """Where a node that has a key keeps what it goes on from: by its inputs, its code and its place."""
+        return self._checkpoints / self._keys.variant(self._works[node.id], node.id)
+
     def found(self, node: PlannedNode, key: str) -> bool:
         """Ends a node by an earlier result, if there is one."""
-        record = self.store.result(key) if node.is_cached else None
-        if record is None or "error" in record or "undone" in record:
+        record = self._usable(key) if node.is_cached or self._resumption.runs else None
+        if record is None:
             return False
+        if self._resumption.has_done(node.id, key):
+            self._taken_over.add(node.id)
         self._good(node, State.CACHED, key, record, attempts=0)
         return True
 
@@ -157,6 +175,8 @@ class Execution:
     def succeeded(self, node: PlannedNode, key: str, record: Json) -> None:
         """Ends a node by what its attempt returned."""
         self._attempt_ended(node, self.attempts_of(node) + 1, State.SUCCEEDED, record)
+        if self._checkpoints.is_dir():
+            shutil.rmtree(self.checkpoints_of(node), ignore_errors=True)
         self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
 
     def failed(self, node: PlannedNode, key: str, answer: Json) -> float | None:
@@ -218,8 +238,22 @@ class Execution:
         draft = self.folder / f"{SUMMARY}.draft"
         draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
         draft.replace(self.folder / SUMMARY)
+        if state.is_good:
+            shutil.rmtree(self._checkpoints, ignore_errors=True)
         self._tell(RunEnded(run))
         return run
+
+    # --- what is there already
+
+    def _key_of_one_run(self, node: PlannedNode, key: str) -> str:
+        """The key of what is not to be cached: for this run alone, or that of a run that it goes on with."""
+        earlier = (self._keys.variant(key, run, node.id) for run in self._resumption.runs if node.role == "main")
+        return next(filter(self._usable, earlier), None) or self._keys.variant(key, self.id, node.id)
+
+    def _usable(self, key: str) -> Json:
+        """The result of a key, where it may stand in; None where it is missing, a failure, or was undone."""
+        record = self.store.result(key)
+        return None if record is None or "error" in record or "undone" in record else record
 
     # --- what is next
 
@@ -315,7 +349,7 @@ class Execution:
             return State.SKIPPED, ""
         if node.role == "rollback":
             undone = instance(node.unit.node.id, node.index)
-            if self._state_of(undone) != State.SUCCEEDED.value:
+            if self._state_of(undone) != State.SUCCEEDED.value and undone not in self._taken_over:
                 return State.SKIPPED, ""
             self._forget(self._results[undone])
         used = self.program.data(node.unit)
@@ -441,6 +475,7 @@ class Execution:
             "directory": str(here),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            **({"resumes": self._resumption.runs[0]} if self._resumption.runs else {}),
         }
 
     def _tell(self, event: Event) -> None:

@@ -59,9 +59,13 @@ class StoredHistory:
             raise ConfigurationError(self._unclear(text, found))
         return found[0]
 
+    def has(self, run_id: str) -> bool:
+        """Whether the run of an id is kept."""
+        return past_run(self._store.runs / run_id) is not None
+
     def nodes(self, run: PastRun) -> Mapping[str, PastNode]:
         """A run's nodes by their ids, in the author's order; those in a loop by its items."""
-        nodes = _nodes_of(run)
+        nodes = nodes_of(run)
         try:
             units = program_of(self.spec(run)).by_id
         except ConfigurationError:  # what was written down of it is told all the same
@@ -240,7 +244,8 @@ class _Node:
         attempt.update({name: event[name] for name in ("cpu_seconds", "peak_memory", "error") if name in event})
 
 
-def _nodes_of(run: PastRun) -> dict[str, PastNode]:
+def nodes_of(run: PastRun) -> dict[str, PastNode]:
+    """A run's nodes by their ids, in the order in which they were first heard of."""
     found: dict[str, _Node] = {}
     for event in read_journal(run.folder / JOURNAL):
         if "node" in event:

@@ -10,6 +10,7 @@ SPEC = "spec.json"
 PARAMETERS = "parameters.json"
 SUMMARY = "run.json"
 LOGS = "logs"
+CHECKPOINTS = "checkpoints"
 
 
 def log_of(folder: Path, node: str, attempt: int) -> Path:

@@ -20,6 +20,8 @@ class RunOptions(BaseModel):
         cpu: the cores that all attempts together may ask for; by default those that this process may use.
         memory: likewise the memory, in bytes or as a text such as ``"16Gi"``; by default what the machine has.
         gpu: likewise the GPUs; by default those that the machine has.
+        resumes: the id of an earlier run of the pipeline to go on with: what it completed is taken over (see
+            `Pipeline.resume`, which gives its parameters, too).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +32,7 @@ class RunOptions(BaseModel):
     cpu: float | None = Field(None, gt=0)
     memory: int | None = None
     gpu: int | None = Field(None, ge=0)
+    resumes: str = ""
 
     @field_validator("memory", mode="before")
     @classmethod
