@@ -27,6 +27,7 @@ from penstock.spec import (
     within,
 )
 from penstock.spec import Loop as LoopNode
+from penstock_backends.keeping import last_kept
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import (
     ARTIFACT,
@@ -100,6 +101,7 @@ class Plan:
             yield f"comp-{loop.name}", _loop_component(loop, self.dag(scope))
 
 
+@last_kept
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     """All tasks, in the author's order; those whose containers and components are equal share an executor."""
     program = program_of(pipeline)
