@@ -40,6 +40,7 @@ from penstock.spec import (
     structures,
     within,
 )
+from penstock_backends.keeping import last_kept
 
 Role = Literal["main", "rollback", "on_failure", "on_exit"]
 
@@ -158,6 +159,7 @@ def _strict(binding: Binding) -> Iterator[str]:
             yield from _strict(part)
 
 
+@last_kept
 def program_of(pipeline: PipelineSpec) -> Program:
     """The units of a pipeline."""
     return _Lowering(pipeline).program()
