@@ -20,6 +20,7 @@ from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
     from penstock.history import History
+    from penstock.upkeep import Upkeep
 from penstock.results import Listener, Run
 
 Files: TypeAlias = dict[str, str]
@@ -150,3 +151,6 @@ class Runner(Protocol):
 
     def history(self, store: str | Path | None = None) -> History:
         """The runs that a store holds, by default the one that `run` uses by default."""
+
+    def upkeep(self, options: Any) -> Upkeep:
+        """What can be done for the store that a run with these ``run_options`` would use."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock import __version__, compiler, parameters, terminal
+from penstock import __version__, cli_store, compiler, parameters, terminal
 from penstock.backend import Definition, Files
 from penstock.console import Target, err, errors, out, pairs, print_problems
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
@@ -35,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_store.app)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from penstock.history import History
+    from penstock.upkeep import Upkeep
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -104,6 +105,12 @@ def history(folder: Path | None, store: str | Path | None = None) -> History:
 def run_configuration(folder: Path | None) -> dict[str, Any]:
     """``[tool.penstock.run]`` of the nearest pyproject.toml at or above a folder, by default the current one."""
     return configuration(folder or Path.cwd(), RUN)
+
+
+def upkeep(store: str | Path | None = None) -> Upkeep:
+    """What can be done for a store, by default the one that runs started in the current directory use."""
+    chosen = {"store": store} if store else {}
+    return runner().upkeep(checked_run_options({**run_configuration(None), **chosen}))
 
 
 def checked_run_options(options: Mapping[str, Any]) -> BaseModel:

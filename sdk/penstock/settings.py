@@ -170,13 +170,16 @@ def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def bytes_of(size: int | str) -> int:
-    """A size in bytes; a text may have a unit, such as ``512Mi`` or ``16GB``. Raises `ValueError` for what is none."""
+def bytes_of(size: int | str, what: str = "memory") -> int:
+    """A size in bytes; a text may have a unit, such as ``512Mi`` or ``16GB``.
+
+    Raises `ValueError`, which names ``what`` it is, for what is no size.
+    """
     if not isinstance(size, str):
         return size
     match = _SIZE.fullmatch(size)
     if match is None:
-        raise ValueError(f"memory {size!r} is not a size; write for instance '512Mi' or '16GB'")
+        raise ValueError(f"{what} {size!r} is not a size; write for instance '512Mi' or '16GB'")
     unit = "k" if match[2] == "K" else match[2]
     return int(float(match[1]) * _UNITS[unit])
 

@@ -19,6 +19,7 @@ from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
+from penstock_backends.local.upkeep import LocalUpkeep
 from penstock_backends.lowering import program_of
 
 FEATURES: Mapping[Feature, Support] = {
@@ -95,13 +96,20 @@ class LocalBackend(Backend):
                 run_inline(execution)
             else:
                 run_in_workers(execution, budget, options.max_workers or max(1, int(budget.cpu)))
-            return execution.end()
+            run = execution.end()
+            if options.store_limit is not None:
+                LocalUpkeep(store).keep_within(options.store_limit)
+            return run
         finally:
             execution.close()
 
     def history(self, store: str | Path | None = None) -> StoredHistory:
         """The runs that a store holds, by default the one that `run` uses by default."""
         return StoredHistory(Store(store))
+
+    def upkeep(self, options: RunOptions) -> LocalUpkeep:
+        """What can be done for the store that a run with these options would use."""
+        return LocalUpkeep(Store(options.store))
 
 
 def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnostic]) -> None:

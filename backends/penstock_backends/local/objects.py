@@ -26,6 +26,7 @@ from typing import IO, Any
 
 Json = Any
 BLOCK = 1 << 20
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # The harness's own formats, read by content alone; any other reader may look at a file's name, or write beside it.
 READ_IN_PLACE = ("json", "pickle", "npy", "parquet")
 
@@ -74,11 +75,12 @@ class AttemptFolder:
 
 
 class CorruptedError(Exception):
-    """A stored object is gone, or is not what was stored. ``digest`` says which."""
+    """A stored object is gone, or is not what was stored. ``digest`` says which, ``why`` what is wrong with it."""
 
     def __init__(self, digest: str, why: str) -> None:
         super().__init__(f"stored object {digest[:12]} {why}; run again, and what made it is computed anew")
         self.digest = digest
+        self.why = why
 
 
 class Objects:
@@ -109,8 +111,13 @@ class Objects:
     def add_bytes(self, content: bytes) -> str:
         """Stores bytes, and returns their digest."""
         draft = self.draft()
-        draft.write_bytes(content)
-        return self.add_file(draft)
+        try:
+            draft.write_bytes(content)
+            return self.add_file(draft)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
 
     def add_folder(self, folder: Path) -> str:
         """Moves a folder's files in, and returns the digest of its manifest.
@@ -133,7 +140,10 @@ class Objects:
         """The path of an object that is what it was when it was stored. Raises `CorruptedError` where it is not."""
         path = self.path(digest)
         try:
-            seal = seal_of(path)
+            found = path.stat()
+            if not is_own(found):
+                raise CorruptedError(digest, "may have been written by another user")
+            seal = seal_of(found)
             if self.seals.get(digest) != seal and digest_of(path) != digest:
                 raise CorruptedError(digest, "is not what was stored: its bytes have changed")
         except OSError as error:
@@ -181,12 +191,16 @@ class Objects:
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
-        self.seals[digest] = seal_of(target)
+        self.seals[digest] = seal_of(target.stat())
 
 
-def seal_of(path: Path) -> str:
+def is_own(found: os.stat_result) -> bool:
+    """Whether only this user, or the administrator, can have written a file: what others write is never unpickled."""
+    return found.st_uid in (os.geteuid(), 0) and not found.st_mode & OTHERS_WRITE
+
+
+def seal_of(found: os.stat_result) -> str:
     """What changes when a file's bytes do, short of the bytes."""
-    found = path.stat()
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
 
 
@@ -308,11 +322,19 @@ def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
 
 
 def read_record(file: Path) -> Json:
-    """The JSON that `write_record` wrote, or None where it is not there, or not whole."""
+    """The JSON that `write_record` wrote, or None where it is not there, not whole, or not this user's."""
     try:
-        content = file.read_bytes()
+        with file.open("rb", buffering=0) as stream:
+            if not is_own(os.fstat(stream.fileno())):
+                return None
+            content = stream.readall()
     except OSError:
         return None
+    return parsed_record(content)
+
+
+def parsed_record(content: bytes) -> Json:
+    """The JSON in the bytes of a record, or None where they are not whole."""
     digest, _, text = content.partition(b"\n")
     if hashlib.sha256(text.rstrip(b"\n")).hexdigest().encode("ascii") != digest:
         return None

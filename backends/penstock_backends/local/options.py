@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from penstock.settings import bytes_of
 
@@ -15,6 +15,8 @@ class RunOptions(BaseModel):
     Attributes:
         store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else ``.penstock`` in
             the current directory.
+        store_limit: how much the store may take up, in bytes or as a text such as ``"20Gi"``: after a run, results that
+            were not used for the longest time go until it fits. No limit by default.
         inline: run each step in this process and thread, one after another (see `inline`).
         max_workers: how many attempts may run at once; by default one per core of ``cpu``.
         cpu: the cores that all attempts together may ask for; by default those that this process may use.
@@ -27,6 +29,7 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str | Path | None = None
+    store_limit: int | None = None
     inline: bool = False
     max_workers: int | None = Field(None, ge=1)
     cpu: float | None = Field(None, gt=0)
@@ -34,7 +37,7 @@ class RunOptions(BaseModel):
     gpu: int | None = Field(None, ge=0)
     resumes: str = ""
 
-    @field_validator("memory", mode="before")
+    @field_validator("memory", "store_limit", mode="before")
     @classmethod
-    def _in_bytes(cls, given: object) -> object:
-        return bytes_of(given) if isinstance(given, (int, str)) else given
+    def _in_bytes(cls, given: object, about: ValidationInfo) -> object:
+        return bytes_of(given, about.field_name or "") if isinstance(given, (int, str)) else given

@@ -5,7 +5,7 @@
     .penstock/
       format.json              what this folder is, and the version of its layout
       objects/SHA256           files by the SHA-256 of their bytes (see `objects`)
-      results/KEY              what a step returned, by cache key: wires that refer to objects
+      results/KEY              what a step returned, by cache key: wires that refer to objects; its time is its last use
       runs/ID/                 spec.json, parameters.json, events.jsonl, run.json, logs/NODE.ATTEMPT.log, outputs/
       drafts/                  what is being written, and the working folders of attempts under way
 
@@ -18,10 +18,20 @@ import datetime as dt
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
-from penstock_backends.local.objects import CorruptedError, Json, Objects, artifacts_in, read_record, write_record
+from penstock_backends.local.objects import (
+    OTHERS_WRITE,
+    CorruptedError,
+    Json,
+    Objects,
+    artifacts_in,
+    is_own,
+    read_record,
+    write_record,
+)
 
 FORMAT = "penstock-store"
 VERSION = 1
@@ -38,7 +48,8 @@ class Store:
             directory.
 
     Raises:
-        ConfigurationError: it is a URL, cannot be written, holds something else, or is of a later version.
+        ConfigurationError: it is a URL, cannot be written, may be written to by others, holds something else, or is
+            of a later version.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -46,6 +57,7 @@ class Store:
         self.results = self.folder / "results"
         self.runs = self.folder / "runs"
         self.drafts = self.folder / "drafts"
+        self.lock = self.folder / "upkeep.lock"
         self.objects = Objects(self.folder / "objects", self.drafts)
         _prepare(self.folder)
         self.drafts.mkdir(exist_ok=True)
@@ -56,7 +68,10 @@ class Store:
 
     def result(self, key: str) -> Json:
         """What was stored under a cache key, all of it checked; None where it is missing, or no longer whole."""
-        record = read_record(self.result_file(key))
+        file = self.result_file(key)
+        with suppress(OSError):  # noted before it is read, so that whoever clears the store meanwhile leaves it
+            os.utime(file)
+        record = read_record(file)
         if record is None:
             return None
         try:
@@ -98,6 +113,7 @@ def _prepare(folder: Path) -> None:
     try:
         if not marker.exists():
             _create(folder, marker)
+        _check_owner(folder)
         found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
@@ -114,11 +130,30 @@ def _create(folder: Path, marker: Path) -> None:
     if folder.is_dir() and any(not each.name.startswith(_OURS) for each in folder.iterdir()):
         message = f"the folder {folder} holds something else, so it cannot become a store"
         raise ConfigurationError(Diagnostic("P724", message, fix="give an empty folder, or one that does not exist"))
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and folder.stat().st_uid == os.geteuid():
+        folder.chmod(folder.stat().st_mode & ~OTHERS_WRITE)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     draft = folder / f"format.json.{secrets.token_hex(4)}"
     draft.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n", encoding="utf-8")
     draft.replace(marker)
 
 
-_OURS = (".gitignore", "drafts", "format.json", "objects", "results", "runs")
+def _check_owner(folder: Path) -> None:
+    """Refuses a store that another user could have put something into: what is read from it may run code (pickle)."""
+    for place in (folder, folder / "objects", folder / "results"):
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            continue
+        if is_own(found):
+            continue
+        if found.st_uid in (os.geteuid(), 0):
+            said, fix = "may be written to by other users", f"take that right from them: `chmod -R go-w {folder}`"
+        else:
+            said, fix = f"belongs to another user (uid {found.st_uid})", "use a store of your own: `store=...`"
+        message = f"the store {place} {said}; what they leave there could run as you when it is read"
+        raise ConfigurationError(Diagnostic("P727", message, fix=f"{fix}; to share one, give its URL (docs/local.md)"))
+
+
+_OURS = (".gitignore", "drafts", "format.json", "objects", "results", "runs", "upkeep.lock")
