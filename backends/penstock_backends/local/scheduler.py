@@ -213,7 +213,6 @@ class Scheduler:
             "env": dict(node.settings.env),
             "timeout": node.settings.timeout,
             "log": str(execution.log_file(node, attempt)),
-            "result": str(execution.store.result_file(ready.key)),
         }
         self._workers.start(node.id, ready.kind, request)
 
@@ -221,14 +220,18 @@ class Scheduler:
         asked = ready.node.settings.resources or NOTHING
         self._free = self._free.plus(asked)
         self._slots += 1
+        self._execution.store.objects.seals.update(answer.pop("seals", {}))
+        if "outputs" in answer:  # as it has, too, where only a gate was not passed
+            try:
+                self._execution.store.add_result(ready.key, answer)
+            except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
+                answer = {**_spent(answer), "error": f"what the step returned cannot be stored: {error}"}
         if "error" in answer:
             self._take_failure(ready, answer)
-            return
-        self._execution.store.objects.seals.update(answer.pop("seals"))
-        self._execution.succeeded(ready.node, ready.key, answer)
+        else:
+            self._execution.succeeded(ready.node, ready.key, answer)
 
     def _take_failure(self, ready: _Ready, answer: Json) -> None:
-        self._execution.store.objects.seals.update(answer.pop("seals", {}))
         delay = self._execution.failed(ready.node, ready.key, answer)
         if delay is not None:
             heapq.heappush(self._waiting, (time.monotonic() + delay, ready.node.place, ready))
@@ -242,6 +245,11 @@ class Scheduler:
         due = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
         soonest = min(due, self._execution.seconds_left())
         return None if soonest == math.inf else soonest
+
+
+def _spent(answer: Json) -> Json:
+    """The part of an answer that says what the attempt took."""
+    return {name: answer[name] for name in ("seconds", "usage") if name in answer}
 
 
 @contextmanager

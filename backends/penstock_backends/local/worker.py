@@ -7,8 +7,10 @@ author's libraries loaded; it forks a *slot* each time it is sent one end of a c
 a time, in an *attempt* process that it has forked beforehand: so the author's code meets a fresh process each time
 without waiting for one, and whatever that process starts and leaves behind is found below its slot, and ended.
 
-A slot says ``{"ready": true}`` when it can take a request, and answers each with the step's result or its error. It
-may answer a little before it is ready again: what is left of an attempt ends while the next one runs elsewhere.
+A slot sends the runner ``ready`` with a line to the attempt process that waits. On that line the runner sends the
+request, and is told the result: the slot looks at neither, and runs again only when the attempt has ended. Then it
+ends what is left of it, and sends the runner ``ended`` where there is more to say: that it died, that its time was
+up, or what it has left to be published, its artifacts. All messages are JSON, after their length.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import importlib
 import importlib.util
 import io
 import json
+import math
 import os
 import resource
 import select
@@ -83,10 +86,10 @@ def _received(connection: socket.socket, count: int) -> bytes:
     return bytes(found)
 
 
-def send(connection: socket.socket, message: Json) -> None:
-    """Sends a message whole."""
+def framed(message: Json) -> bytes:
+    """A message as it is sent."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
-    connection.sendall(LENGTH.pack(len(body)) + body)
+    return LENGTH.pack(len(body)) + body
 
 
 class Bell:
@@ -99,12 +102,12 @@ class Bell:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def wait(self, connections: typing.Sequence[socket.socket], seconds: float | None) -> list[socket.socket]:
+    def wait(self, connections: typing.Sequence[socket.socket], seconds: float = math.inf) -> list[socket.socket]:
         """Waits for a child's end, a message, or so many seconds; the connections that have something to say."""
         poll = select.poll()
         for each in (*connections, self._reader):
             poll.register(each, select.POLLIN)
-        found = dict(poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1))
+        found = dict(poll.poll(None if seconds == math.inf else max(0.0, seconds) * 1000 + 1))
         if self._reader.fileno() in found:
             with contextlib.suppress(BlockingIOError):
                 while self._reader.recv(4096):
@@ -134,26 +137,28 @@ def nursery(control: socket.socket, setup: Json) -> None:
     bell = Bell()
     slots: set[int] = set()
     while True:
-        messages = bell.wait([control], None)
+        messages = bell.wait([control])
         _bury(slots)
         if messages:
-            _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            _, descriptors, _, _ = socket.recv_fds(control, 1, 2)
             if not descriptors:
                 return _leave(slots)
-            slots.add(_new_slot(descriptors[0], control, bell, setup))
+            slots.add(_new_slot([socket.socket(fileno=each) for each in descriptors], control, bell, setup))
 
 
-def _new_slot(descriptor: int, control: socket.socket, bell: Bell, setup: Json) -> int:
+def _new_slot(lines: list[socket.socket], control: socket.socket, bell: Bell, setup: Json) -> int:
     parent = os.getpid()
     child = os.fork()
     if child:
-        os.close(descriptor)
+        for each in lines:
+            each.close()
         return child
     bell.mute()
     control.close()
     _end_with(parent, signal.SIGTERM)
     with contextlib.suppress(GoneError, ConnectionError):
-        Slot(socket.socket(fileno=descriptor), setup).serve()
+        connection, first = lines
+        Slot(connection, setup).serve(first)
     os._exit(0)
 
 
@@ -188,13 +193,6 @@ def _end_with(parent: int, number: int) -> None:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-class Spare(typing.NamedTuple):
-    """An attempt process that waits to be told what to run: its id, and the line to it."""
-
-    child: int
-    line: socket.socket
-
-
 class Slot:
     """Runs the attempts that it is asked for, one at a time."""
 
@@ -211,115 +209,98 @@ class Slot:
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
 
-    def serve(self) -> None:
-        """Answers requests. Raises `GoneError` when there will be no more."""
+    def serve(self, line: socket.socket) -> None:
+        """Has one spare wait after the other, and tells what became of each. Raises `GoneError` when no more may.
+
+        ``line`` is the first one's; of those after it, the runner is sent the other end.
+        """
         try:
+            self._fork(line)
             while True:
-                self.folder.make()
-                spare = self._new_spare()
                 try:
-                    send(self.connection, {"ready": True})
-                    self._answer(receive(self.connection), spare)
+                    ended = self._attended()
                 finally:
-                    spare.line.close()
-                    harness.end_processes(spare.child)
+                    harness.end_processes(self.child)
                     self.child = 0
+                if "error" in ended or "outputs" in ended:
+                    self.connection.sendall(framed({"ended": self._published(ended)}))
+                runners, ours = socket.socketpair()
+                self._fork(ours, runners)
+                with runners:
+                    ready = framed({"ready": True, "usage": ended["usage"]})
+                    socket.send_fds(self.connection, [ready], [runners.fileno()])
         finally:
             self.folder.remove()
 
-    def _take_back(self, log: Path) -> None:
-        """Takes a log that nothing was written to back, to be used again."""
-        with contextlib.suppress(OSError):
-            if log.stat().st_size == 0:
-                log.replace(self.folder.log)
-
-    def _answer(self, request: Json, spare: Spare) -> None:
-        """Has the spare run an attempt, stores what it returned, and tells that, or the error that it ended with."""
-        began = time.monotonic()
-        self.objects.seals.update(request["seals"])
-        with contextlib.suppress(ConnectionError):  # it died while it waited: the attempt's end says so
-            send(spare.line, request)
-        self._compile(request["step"])
-        answer = self._heard(spare, request["timeout"])
-        outputs = answer.get("outputs", {})
-        has_artifacts = any(map(stored.artifacts_in, outputs.values()))
-        if has_artifacts or "error" in answer:  # then nothing may be left that could still write
-            self._let_end(spare.child)
-            harness.end_processes(spare.child)
-        answer["seconds"] = time.monotonic() - began
-        try:
-            if "error" in answer:
-                _append(Path(request["log"]), answer.get("traceback") or f"error: {answer['error']}")
-            if "outputs" in answer:  # as it has, too, where only a gate was not passed
-                for name, wire in outputs.items():
-                    outputs[name] = stored.publish(wire, self.folder.outputs, self.objects)
-                stored.write_record(Path(request["result"]), answer, self.objects.draft())
-        except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
-            answer = {"error": f"what the step returned cannot be stored: {error}", "seconds": answer["seconds"]}
-        self._take_back(Path(request["log"]))
-        given = [each["digest"] for wire in answer.get("outputs", {}).values() for each in stored.artifacts_in(wire)]
-        send(self.connection, {**answer, "seals": {digest: self.objects.seals[digest] for digest in given}})
-        self._let_end(spare.child)
-
-    def _heard(self, spare: Spare, timeout: float | None) -> Json:
-        """What the attempt says, or what there is to say of it."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        said = bytearray()
-        lines = [self.connection, spare.line]
+    def _attended(self) -> Json:
+        """Waits until an attempt has ended, or is to be; what it used, and what is to be said of it besides that."""
+        limit, deadline = None, math.inf
         while True:
-            ended = _ended(spare.child)
-            is_quiet = not _read_on(spare.line, said)
-            if len(said) >= LENGTH.size and len(said) - LENGTH.size >= LENGTH.unpack_from(said)[0]:
-                with contextlib.suppress(ValueError):
-                    return json.loads(said[LENGTH.size :])
+            ended = _ended(self.child)
             if ended is not None:
-                status, usage = ended
-                with contextlib.suppress(OSError, ValueError):
-                    return json.loads((self.folder.answer).read_bytes())
-                return {"error": harness.how_it_died(status), "usage": usage}
-            if is_quiet:
-                lines = [self.connection]
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return {"error": harness.out_of_time(timeout), "usage": _usage_so_far(spare.child)}
-            if self.connection in self.bell.wait(lines, left):
-                raise GoneError
+                return self._left(*ended)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                said = {"error": harness.out_of_time(limit), "is_late": True}
+                return {**said, "usage": _usage_so_far(self.child)}
+            if self.connection in self.bell.wait([self.connection], left):
+                note = receive(self.connection)
+                self._compile(note["step"])
+                if note["timeout"] is not None:
+                    limit, deadline = note["timeout"], time.monotonic() + note["timeout"]
 
-    def _let_end(self, child: int) -> None:
-        """Gives an attempt that has said its last word the moment that it takes to exit by itself."""
-        deadline = time.monotonic() + 0.1
-        while _ended(child) is None and time.monotonic() < deadline:
-            self.bell.wait([], deadline - time.monotonic())
+    def _left(self, status: int, usage: Json) -> Json:
+        """What an attempt that has ended has left here, where it has not told the runner everything."""
+        with contextlib.suppress(OSError, ValueError):
+            return {"usage": usage, **json.loads(self.folder.answer.read_bytes())}
+        return {"error": harness.how_it_died(status), "usage": usage} if status else {"usage": usage}
+
+    def _published(self, answer: Json) -> Json:
+        """An answer with its artifacts moved into the store, when nothing is left that could still write to them."""
+        try:
+            outputs = {
+                name: stored.publish(wire, self.folder.outputs, self.objects)
+                for name, wire in answer.get("outputs", {}).items()
+            }
+        except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
+            return {"error": f"what the step returned cannot be stored: {error}", "usage": answer["usage"]}
+        digests = [each["digest"] for wire in outputs.values() for each in stored.artifacts_in(wire)]
+        seals = {digest: self.objects.seals[digest] for digest in digests}
+        return {**answer, **({"outputs": outputs} if outputs else {}), "seals": seals}
 
     def _compile(self, step: str) -> None:
         """Has a step's code ready for the attempts to come."""
+        with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
+            program = self._program(step)
+            for name in program.modules:
+                program.compiled(name)
+
+    def _program(self, step: str) -> harness.Program:
         if step not in self.programs:
-            program = self.programs[step] = harness.Program(self.modules, self.steps[step]["reach"])
-            with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
-                for name in program.modules:
-                    program.compiled(name)
+            self.programs[step] = harness.Program(self.modules, self.steps[step]["reach"])
+        return self.programs[step]
 
     def _stop(self, number: int, frame: object) -> typing.NoReturn:
         if self.child:
             harness.end_processes(self.child)
         os._exit(128 + number)
 
-    def _new_spare(self) -> Spare:
-        ours, theirs = socket.socketpair()
+    def _fork(self, line: socket.socket, other_end: socket.socket | None = None) -> None:
+        """Forks a spare: an attempt process that waits for what it is to run on ``line``, of which it has one end."""
+        self.folder.make()
         parent = os.getpid()
-        child = os.fork()
-        if child:
-            theirs.close()
-            self.child = child
-            return Spare(child, ours)
-        ours.close()
-        return self._attend(theirs, parent)
+        self.child = os.fork()
+        if not self.child:
+            if other_end is not None:
+                other_end.close()
+            self._attend(line, parent)
+        line.close()
 
     # --- an attempt's own process
 
     def _attend(self, line: socket.socket, parent: int) -> typing.NoReturn:
         """Waits for a request and runs it, in the process that was forked for it."""
-        code = 0
+        log = ""
         try:
             os.setsid()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -331,26 +312,26 @@ class Slot:
             os.chdir(self.folder.work)
             _speak_to(self.folder.log)
             request = receive(line)
-            self.folder.log.rename(request["log"])
+            os.rename(self.folder.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
+            log = request["log"]
             answer = self._performed(request)
         except GoneError:
             os._exit(0)
         except stored.CorruptedError as error:
-            answer, code = {"error": str(error)}, 1
+            answer = {"error": str(error)}
         except BaseException as error:  # noqa: BLE001  # whatever it raises, SystemExit too, fails it
-            answer, code = harness.failure(error), 1
+            answer = harness.failure(error)
         with contextlib.suppress(Exception):  # the author may have closed them
             sys.stdout.flush()
             sys.stderr.flush()
+        self._take_back(log)
         answer["usage"] = _usage_of_this_process()
-        try:
-            send(line, answer)
-        except OSError:  # the author closed every descriptor
-            (self.folder.answer).write_text(harness.dumps(answer), encoding="ascii")
-        os._exit(code)
+        self._tell(line, answer)
+        os._exit(1 if "error" in answer else 0)
 
     def _performed(self, request: Json) -> Json:
         os.environ.update(request["env"])
+        self.objects.seals.update(request["seals"])
         outputs = {
             node: {
                 name: stored.located(wire, self.folder.inputs / node / name, self.objects)
@@ -358,13 +339,30 @@ class Slot:
             }
             for node, wires in request["outputs"].items()
         }
-        self._compile(request["step"])
-        self.programs[request["step"]].install()
         step = self.steps[request["step"]]
+        self._program(request["step"]).install()
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, **request["job"]}
         function = harness.find_type(step["function"])
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
+
+    def _take_back(self, log: str) -> None:
+        """Takes a log that nothing was written to back, to be used again."""
+        with contextlib.suppress(OSError):
+            if os.stat(log).st_size == 0:  # noqa: PTH116
+                os.rename(log, self.folder.log)  # noqa: PTH104
+
+    def _tell(self, line: socket.socket, answer: Json) -> None:
+        """Tells the runner; through the slot where that has artifacts to publish, or the author closed the line."""
+        if not any(map(stored.artifacts_in, answer.get("outputs", {}).values())):
+            with contextlib.suppress(OSError):
+                return line.sendall(framed(answer))
+        try:
+            self.folder.answer.write_text(harness.dumps(answer), encoding="ascii")
+        except OSError as error:
+            said = {"error": f"what the step returned cannot be stored: {error}", "usage": answer["usage"]}
+            with contextlib.suppress(OSError):
+                line.sendall(framed(said))
 
 
 def _ended(child: int) -> tuple[int, Json] | None:
@@ -400,34 +398,12 @@ def _usage_so_far(child: int) -> Json:
         return {}
 
 
-def _read_on(line: socket.socket, said: bytearray) -> bool:
-    """Adds what has come on a line; whether more may come."""
-    try:
-        while part := line.recv(1 << 20, socket.MSG_DONTWAIT):
-            said += part
-    except BlockingIOError:
-        return True
-    except ConnectionError:
-        return False
-    return False
-
-
 def _speak_to(log: Path) -> None:
-    """Has this process, and what it starts, print into a file.
-
-    Line by line, so that the last words of an attempt that is killed are there.
-    """
+    """Has this process, and what it starts, print into a file."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
-
-
-def _append(log: Path, text: str) -> None:
-    with contextlib.suppress(OSError), log.open("ab") as stream:
-        stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _seed_anew() -> None:
@@ -448,6 +424,8 @@ def main() -> None:
     sys.path[:] = setup["path"] or sys.path[1:]
     sys.argv = [""]
     warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # line by line: so the last words of what is killed are there
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     harness.HIDDEN_FILES.add(__file__)
     with contextlib.suppress(KeyboardInterrupt):
         nursery(socket.socket(fileno=int(setup["descriptor"])), setup)

@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from penstock import harness
 from penstock.backend import Definition
@@ -26,6 +27,7 @@ from penstock_backends.lowering import step_part
 
 Json = Any
 HERE = Path(__file__).parent
+CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 PATIENCE = 5.0  # seconds for worker processes to end what they do; each gives an attempt half a second before it kills
 
 
@@ -50,9 +52,23 @@ class _Nursery:
 
 @dataclass(eq=False)
 class _Slot:
+    """A slot with the line to its attempt process, where one is there, and what has come on both.
+
+    ``ticket`` stands for the attempt that it has, if it has one; ``answer`` is its error, held back until all that the
+    attempt has started is gone.
+    """
+
     connection: socket.socket
     kind: Kind
+    said: bytearray = field(default_factory=bytearray)
+    lines: list[int] = field(default_factory=list)
+    line: socket.socket | None = None
+    line_said: bytearray = field(default_factory=bytearray)
+    steps: set[str] = field(default_factory=set)
     ticket: str = ""
+    answer: Json = None
+    log: str = ""
+    began: float = 0.0
 
 
 class Workers:
@@ -79,25 +95,33 @@ class Workers:
     def start(self, ticket: str, kind: Kind, request: Json) -> None:
         """Has an attempt run; `wait` will give its answer under ``ticket``."""
         slot = self._slot(kind)
-        slot.ticket = ticket
+        slot.ticket, slot.answer, slot.log, slot.began = ticket, None, request["log"], time.monotonic()
+        with contextlib.suppress(OSError):  # it died while it waited: the slot will say so
+            cast("socket.socket", slot.line).sendall(_framed(request))
+        if request["timeout"] is None and request["step"] in slot.steps:
+            return
+        slot.steps.add(request["step"])
         try:
-            _send(slot.connection, request)
+            slot.connection.sendall(_framed({"step": request["step"], "timeout": request["timeout"]}))
         except OSError:
             self._lost.append(slot)
             self.wake()
 
     def wait(self, seconds: float | None) -> list[tuple[str, Json]]:
         """The answers that are there, or come within so many seconds, or until `wake`."""
-        answers = []
+        answers: list[tuple[str, Json]] = []
         for key, _ in self._selector.select(None if seconds is None else max(0.0, seconds)):
-            if key.data is None:
+            slot = key.data
+            if slot is None:
                 with contextlib.suppress(BlockingIOError):
                     while self._bell.recv(4096):
                         pass
-            elif key.data not in self._lost:
-                answers.extend(self._heard(key.data))
+            elif key.fileobj is slot.line:
+                self._hear(slot, answers)
+            elif key.fileobj is slot.connection and slot not in self._lost:
+                self._hear_of(slot, answers)
         for slot in self._lost:
-            answers.extend(self._bereaved(slot))
+            self._bereaved(slot, answers)
         self._lost.clear()
         return answers
 
@@ -123,36 +147,87 @@ class Workers:
                 nursery.process.wait()
         self._nurseries.clear()
 
-    def _heard(self, slot: _Slot) -> list[tuple[str, Json]]:
-        try:
-            message = _receive(slot.connection)
-        except OSError:
-            return self._bereaved(slot)
-        if "ready" in message:
-            if not slot.ticket:  # a new one has its first request before it can say so
-                self._nurseries[slot.kind].idle.append(slot)
-            return []
-        ticket, slot.ticket = slot.ticket, ""
-        return [(ticket, message)]
+    def _hear(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
+        """Reads what an attempt says. An error is held back until the slot has ended all that the attempt started."""
+        is_open = slot.line is not None and _read_on(slot.line, slot.line_said)
+        messages = _taken(slot.line_said) if slot.ticket else []
+        if messages or not is_open:
+            self._hang_up(slot)
+        if messages and "error" in messages[0]:
+            slot.answer = messages[0]
+        elif messages:
+            self._answer(slot, messages[0], answers)
 
-    def _bereaved(self, slot: _Slot) -> list[tuple[str, Json]]:
-        """Takes note that a slot is gone; the answer for the attempt that it had, if it had one."""
+    def _hear_of(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
+        """Reads what a slot says of its attempts."""
+        try:
+            said, lines, _, _ = socket.recv_fds(slot.connection, 1 << 16, 1, CLOSED_ON_EXEC)
+        except OSError:
+            said, lines = b"", []
+        slot.said += said
+        slot.lines += lines
+        if not said:
+            self._bereaved(slot, answers)
+            return
+        for message in _taken(slot.said):
+            ended = message.get("ended", {"error": harness.how_it_died(0), "usage": message.get("usage", {})})
+            if slot.ticket:
+                self._settle(slot, ended, answers)
+            if "ready" in message:
+                self._connect(slot)
+
+    def _settle(self, slot: _Slot, ended: Json, answers: list[tuple[str, Json]]) -> None:
+        """Takes the end of an attempt; its own words count for more, unless its time was up."""
+        self._hear(slot, answers)
+        if slot.ticket:
+            is_final = ended.pop("is_late", False) or "outputs" in ended or slot.answer is None
+            self._answer(slot, ended if is_final else slot.answer, answers)
+
+    def _connect(self, slot: _Slot) -> None:
+        """Takes the line to a slot's next attempt process, which waits for a request."""
+        self._hang_up(slot)
+        slot.line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, slot.lines.pop(0))
+        self._selector.register(slot.line, selectors.EVENT_READ, slot)
+        self._nurseries[slot.kind].idle.append(slot)
+
+    def _hang_up(self, slot: _Slot) -> None:
+        if slot.line is not None:
+            self._leave_idle(slot)
+            self._selector.unregister(slot.line)
+            slot.line.close()
+            slot.line = None
+            slot.line_said.clear()
+
+    def _leave_idle(self, slot: _Slot) -> None:
+        nursery = self._nurseries.get(slot.kind)
+        if nursery is not None and slot in nursery.idle:
+            nursery.idle.remove(slot)
+
+    def _answer(self, slot: _Slot, answer: Json, answers: list[tuple[str, Json]]) -> None:
+        answer["seconds"] = time.monotonic() - slot.began
+        if "error" in answer:
+            _append(slot.log, answer.get("traceback") or f"error: {answer['error']}")
+        answers.append((slot.ticket, answer))
+        slot.ticket, slot.answer = "", None
+
+    def _bereaved(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
+        """Takes note that a slot is gone, and answers for the attempt that it had, if it had one."""
+        self._hang_up(slot)
         self._selector.unregister(slot.connection)
         slot.connection.close()
         nursery = self._nurseries.get(slot.kind)
         reason = ""
         if nursery is not None:
             nursery.size -= 1
-            if slot in nursery.idle:
-                nursery.idle.remove(slot)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 nursery.process.wait(0.05)  # if it is gone as well, that shows in a moment
                 nursery.control.close()
                 del self._nurseries[slot.kind]
                 reason = self._last_words()
         hint = f" ({reason})" if reason else ""
-        error = {"error": f"the worker process of the attempt was ended from outside, or could not start{hint}"}
-        return [(slot.ticket, error)] if slot.ticket else []
+        if slot.ticket:
+            error = f"the worker process of the attempt was ended from outside, or could not start{hint}"
+            self._answer(slot, {"error": error}, answers)
 
     def _last_words(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
@@ -161,11 +236,12 @@ class Workers:
         nursery = self._nurseries.get(kind) or self._new_nursery(kind)
         if nursery.idle:
             return nursery.idle.popleft()
-        ours, theirs = socket.socketpair()
-        slot = _Slot(ours, kind)
-        with theirs, contextlib.suppress(OSError):  # a nursery that is gone shows when the request is sent
-            socket.send_fds(nursery.control, [b"s"], [theirs.fileno()])
+        (ours, theirs), (line, other_end) = socket.socketpair(), socket.socketpair()
+        slot = _Slot(ours, kind, line=line)
+        with theirs, other_end, contextlib.suppress(OSError):  # a nursery that is gone shows when the request is sent
+            socket.send_fds(nursery.control, [b"s"], [theirs.fileno(), other_end.fileno()])
         self._selector.register(ours, selectors.EVENT_READ, slot)
+        self._selector.register(line, selectors.EVENT_READ, slot)
         nursery.size += 1
         return slot
 
@@ -226,21 +302,35 @@ def program_of(definition: Definition) -> dict[str, Json]:
     return program
 
 
-def _send(connection: socket.socket, message: Json) -> None:
+def _framed(message: Json) -> bytes:
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
-    connection.sendall(len(body).to_bytes(8, "big") + body)
+    return len(body).to_bytes(8, "big") + body
 
 
-def _receive(connection: socket.socket) -> Json:
-    length = int.from_bytes(_received(connection, 8), "big")
-    return json.loads(_received(connection, length))
+def _taken(said: bytearray) -> list[Json]:
+    """Takes the messages that are whole from what was said; what is none came from the author's code, and is none."""
+    found = []
+    while len(said) >= 8 and len(said) - 8 >= (length := int.from_bytes(said[:8], "big")):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(said[8 : 8 + length]))
+        del said[: 8 + length]
+    return [each for each in found if isinstance(each, dict)]
 
 
-def _received(connection: socket.socket, count: int) -> bytes:
-    found = bytearray()
-    while len(found) < count:
-        part = connection.recv(min(count - len(found), 1 << 20))
-        if not part:
-            raise ConnectionResetError
-        found += part
-    return bytes(found)
+def _read_on(line: socket.socket, said: bytearray) -> bool:
+    """Adds what has come on a line; whether more may come."""
+    try:
+        while part := line.recv(1 << 20, socket.MSG_DONTWAIT):
+            said += part
+            if len(part) < 1 << 16:
+                return True
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    return False
+
+
+def _append(log: str, text: str) -> None:
+    with contextlib.suppress(OSError), Path(log).open("ab") as stream:
+        stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
