@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,13 @@ from penstock.backend import Definition, Files
 from penstock.console import Target, err, errors, out, pairs, print_problems
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
 from penstock.event_log import event_schema
+from penstock.figure import figure_of
 from penstock.graph import mermaid
 from penstock.loading import load_definition
 from penstock.running import run_and_exit
 from penstock.spec import PipelineSpec, tasks
 from penstock.support import portability
+from penstock.svg import picture
 
 app = typer.Typer(
     name="penstock",
@@ -233,9 +236,21 @@ def schema(
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
+class GraphFormat(str, Enum):
+    """How a graph is printed."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+
+
 @app.command()
-def graph(target: Target) -> None:
-    """Print a pipeline's graph as Mermaid."""
+def graph(
+    target: Target,
+    format_: Annotated[
+        GraphFormat, typer.Option("--format", help="As a Mermaid flowchart, or as a picture.")
+    ] = GraphFormat.MERMAID,
+) -> None:
+    """Print a pipeline's graph."""
     with errors():
         found = load_definition(target).spec
-    sys.stdout.write(mermaid(found))
+    sys.stdout.write(mermaid(found) if format_ is GraphFormat.MERMAID else picture(figure_of(found), title=found.name))

@@ -12,8 +12,8 @@ from penstock.layers import ranks_of
 from penstock.spec import Branch, Gate, Group, Loop, Node, PipelineSpec, bodies
 
 Kind = Literal["task", "branch", "gate", "loop", "group", "bundle"]
-MOST_SHAPES = 150
-_FEWEST_IN_BUNDLE = 3
+MOST_SHAPES = 100
+_FEWEST_IN_BUNDLE, _MANY_TWINS = 3, 13
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,17 @@ class Figure:
 def figure_of(pipeline: PipelineSpec, most: int = MOST_SHAPES) -> Figure:
     """The figure of a pipeline.
 
-    Where it has more than ``most`` shapes, calls of one step between the same neighbours become bundles, then boxes are
-    closed, then what follows one upon another, and last what stands side by side, become bundles.
+    Many calls of one step between the same neighbours are a bundle. Where there are more than ``most`` shapes, so are
+    few of them, then boxes are closed, then what follows one upon another, and last what stands side by side, become
+    bundles.
     """
     own = tuple(_flat((pipeline.body,)))
     all_arrows = tuple(arrows(pipeline.body))
-    figure = Figure(own, all_arrows)
+    figure = _bundle_twins(Figure(own, all_arrows), most, _MANY_TWINS)
     for simpler in (_bundle_twins, _close_boxes, _bundle_twins, _bundle_chains, _bundle_layers, _bundle_chains):
         if sum(1 for _ in leaves(figure.shapes)) <= most:
             break
-        figure = simpler(figure, most)
+        figure = _bundle_twins(simpler(figure, most), most, _MANY_TWINS)
     shapes = (*figure.shapes, *_endings(pipeline))
     return Figure(shapes, _between_neighbours(shapes, all_arrows))
 
@@ -146,32 +147,33 @@ def _everywhere(
     return Figure(changed(figure.shapes), figure.arrows)
 
 
-def _merged(shapes: tuple[Shape, ...], key: Callable[[Shape], Hashable | None]) -> tuple[Shape, ...]:
-    """Leaves with the same key as bundles, where there are enough of them; a key of None keeps a shape as it is."""
-    keys = {shape.id: None if shape.inside else key(shape) for shape in shapes}
+def _merged(
+    shapes: tuple[Shape, ...], key: Callable[[Shape], Hashable], fewest: int = _FEWEST_IN_BUNDLE
+) -> tuple[Shape, ...]:
+    """Leaves with the same key as bundles, where there are enough of them."""
+    keys = {shape.id: key(shape) for shape in shapes if not shape.inside}
     sizes = Counter(keys.values())
     together: dict[Hashable, list[Shape]] = {}
     for shape in shapes:
-        mark = keys[shape.id]
-        is_one = mark is None or sizes[mark] < _FEWEST_IN_BUNDLE
-        together.setdefault(("one", shape.id) if is_one else ("many", mark), []).append(shape)
+        is_one = shape.inside or sizes[keys[shape.id]] < fewest
+        together.setdefault(("one", shape.id) if is_one else ("many", keys[shape.id]), []).append(shape)
     return tuple(_bundle(each) if len(each) > 1 else each[0] for each in together.values())
 
 
 def _bundle(shapes: Sequence[Shape]) -> Shape:
     nodes = tuple(node for shape in shapes for node in shape.nodes)
-    names = list(dict.fromkeys(_step_name(shape.label) for shape in shapes))
+    names = list(dict.fromkeys(step_name(shape.label) for shape in shapes))
     label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
     return Shape(shapes[0].id, "bundle", label, nodes)
 
 
-def _step_name(label: str) -> str:
-    """A task's name without the number that tells it from other calls of its step."""
+def step_name(label: str) -> str:
+    """The name of a node without the number that tells it from other calls of its step or pipeline."""
     name, _, number = label.rpartition("_")
     return name if name and number.isdigit() else label
 
 
-def _bundle_twins(figure: Figure, _most: int) -> Figure:
+def _bundle_twins(figure: Figure, _most: int, fewest: int = _FEWEST_IN_BUNDLE) -> Figure:
     def change(shapes: tuple[Shape, ...], follow: Mapping[str, set[str]]) -> tuple[Shape, ...]:
         before: dict[str, set[str]] = defaultdict(set)
         for source in [each.id for each in shapes]:
@@ -181,25 +183,31 @@ def _bundle_twins(figure: Figure, _most: int) -> Figure:
             shapes,
             lambda shape: (
                 shape.kind,
-                _step_name(shape.label),
+                step_name(shape.label),
                 frozenset(before[shape.id]),
                 frozenset(follow.get(shape.id, ())),
             ),
+            fewest,
         )
 
     return _everywhere(figure, change)
 
 
 def _close_boxes(figure: Figure, most: int) -> Figure:
-    """Closes boxes, the fullest first, those inside others before these, until few enough shapes are left."""
-    boxes = sorted(_innermost(figure.shapes), key=lambda shape: -len(shape.inside))
+    """Closes boxes, those with most in them first, inner before outer ones, until few enough shapes are left.
+
+    Those of one name are all closed, or none.
+    """
+    alike: dict[str, list[Shape]] = defaultdict(list)
+    for box in _innermost(figure.shapes):
+        alike[step_name(box.label)].append(box)
     left = sum(1 for _ in leaves(figure.shapes))
     closed: set[str] = set()
-    for box in boxes:
+    for boxes in sorted(alike.values(), key=lambda boxes: -sum(len(box.inside) for box in boxes)):
         if left <= most:
             break
-        closed.add(box.id)
-        left -= len(box.inside) - 1
+        closed.update(box.id for box in boxes)
+        left -= sum(len(box.inside) - 1 for box in boxes)
     if not closed:
         return figure
     return _close_boxes(Figure(tuple(_with_closed(shape, closed) for shape in figure.shapes), figure.arrows), most)

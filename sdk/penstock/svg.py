@@ -14,7 +14,7 @@ from penstock.graph import Arrow
 from penstock.layers import Placement, Point, Spacing, place
 
 Direction = Literal["right", "down"]
-STATES = ("succeeded", "cached", "failed", "skipped", "upstream_failed", "cancelled", "running")
+STATES = ("succeeded", "cached", "failed", "skipped", "upstream_failed", "cancelled", "running", "interrupted")
 _FONT, _LINE, _WIDEST = 13.0, 17.0, 240.0
 _PADDING, _HEAD, _ICON, _STACK = 14.0, 30.0, 22.0, 4.0
 _SCREEN = (1060.0, 640.0)
@@ -118,8 +118,8 @@ class _Drawing:
         if shape.inside:
             placed = self._placements[shape.id] = self._lay_out(shape.inside)
             width, height = self._turned(placed.size)
-            title = text_width(shape.label) + 2 * _PADDING + _ICON
-            self._sizes[shape.id] = (max(width + 2 * _PADDING, min(title, _WIDEST)), height + _PADDING + _HEAD)
+            title = min(text_width(shape.label), _WIDEST) + text_width(look.note, _FONT - 2) + 3 * _PADDING + _ICON
+            self._sizes[shape.id] = (max(width + 2 * _PADDING, title), height + _PADDING + _HEAD)
             return self._sizes[shape.id]
         lines = max(text_width(shape.label), text_width(look.note, _FONT - 2))
         slanted = 20.0 if shape.kind in ("branch", "gate") else 0.0
@@ -238,7 +238,7 @@ def _polygon(x: float, y: float, width: float, height: float, cut: float, share:
 
 
 def _icon(state: str, x: float, y: float) -> str:
-    return f'<g class="icon" transform="translate({x:.1f} {y:.1f})"><circle r="8"/><path d="{_ICONS[state]}"/></g>'
+    return f'<g class="icon" transform="translate({x:.1f} {y:.1f})"><circle r="8"/><path d="{ICONS[state]}"/></g>'
 
 
 def _bar(counts: Mapping[str, int], x: float, y: float, width: float) -> Iterator[str]:
@@ -251,7 +251,7 @@ def _bar(counts: Mapping[str, int], x: float, y: float, width: float) -> Iterato
         x += share
 
 
-_ICONS: Mapping[str, str] = {
+ICONS: Mapping[str, str] = {
     "succeeded": "M-3.6 0.2 L-1.2 2.8 L3.8 -2.8",
     "cached": "M-3.4 -1.6 H3.4 M-3.4 1.8 H3.4",
     "failed": "M-2.8 -2.8 L2.8 2.8 M2.8 -2.8 L-2.8 2.8",
@@ -259,6 +259,7 @@ _ICONS: Mapping[str, str] = {
     "upstream_failed": "M0 3.6 V-3 M-3 -0.4 L0 -3.4 L3 -0.4",
     "cancelled": "M0 -4 V1.2 M0 3.4 V3.9",
     "running": "M-1.8 -3.4 L3.2 0 L-1.8 3.4 Z",
+    "interrupted": "M-1.8 -3 V3 M1.8 -3 V3",
 }
 
 STYLE = """
@@ -291,10 +292,12 @@ STYLE = """
 
 LIGHT = """--paper: #ffffff; --card: #ffffff; --box: #f6f7f9; --ink: #1b2129; --quiet: #5d6875; --line: #c6ccd4;
 --faint: #e6e9ed; --arrow: #8b95a1; --accent: #2257c9; --on-state: #ffffff; --succeeded: #1d7f43; --cached: #0d7490;
---failed: #c2281d; --skipped: #75808c; --upstream_failed: #9a6108; --cancelled: #8a4bb0; --running: #2257c9;"""
+--failed: #c2281d; --skipped: #75808c; --upstream_failed: #9a6108; --cancelled: #8a4bb0; --running: #2257c9;
+--interrupted: #8a4bb0;"""
 DARK = """--paper: #12161c; --card: #1b2129; --box: #171c23; --ink: #e7ebf0; --quiet: #a0abb8; --line: #3a4452;
 --faint: #262e38; --arrow: #728091; --accent: #86adff; --on-state: #12161c; --succeeded: #5ac47e; --cached: #4fc0d9;
---failed: #ff7b70; --skipped: #8d99a6; --upstream_failed: #e0a548; --cancelled: #c893e6; --running: #86adff;"""
+--failed: #ff7b70; --skipped: #8d99a6; --upstream_failed: #e0a548; --cancelled: #c893e6; --running: #86adff;
+--interrupted: #c893e6;"""
 _ALONE = f"""
 .figure {{ {LIGHT} background: var(--paper); }}
 @media (prefers-color-scheme: dark) {{ .figure {{ {DARK} }} }}

@@ -67,7 +67,7 @@ def test_arrows_that_need_not_cross_do_not():
 @pytest.mark.parametrize("body", [chain(1000), fan(1000), [each for n in range(300) for each in (call(f"t{n}"),)]])
 def test_a_large_graph_is_drawn_with_few_shapes_that_stand_for_all_nodes(body):
     figure = figure_of(pipeline(*body))
-    assert len(list(leaves(figure.shapes))) <= 150
+    assert len(list(leaves(figure.shapes))) <= 100
     assert sorted(node for shape in figure.shapes for node in shape.nodes) == sorted(each.id for each in body)
 
 
@@ -88,7 +88,7 @@ def test_boxes_are_closed_only_where_there_is_too_much_to_see():
     ]
     few, many = figure_of(pipeline(*groups[:3])), figure_of(pipeline(*groups))
     assert [len(shape.inside) for shape in few.shapes] == [5, 5, 5]
-    assert len(list(leaves(many.shapes))) <= 150
+    assert len(list(leaves(many.shapes))) <= 100
     assert sum(len(shape.nodes) for shape in many.shapes) == 200
 
 
