@@ -1045,25 +1045,40 @@ def _checked(job: Json, values: Mapping[str, object], metrics: Mapping[str, floa
         bounds = [inputs.resolve(bound) for bound in each["bounds"]]
         text = f"{name} {sign} {' and '.join(map(_short, bounds))}".rstrip()
         try:
-            value = metrics[name] if name in metrics else _reached(name, values)
+            value = metrics[name] if name in metrics else _reached(name, values, metrics)
             found.append(_verdict(text, bool(_COMPARISONS[sign](value, *bounds)), {name: value}, each["message"]))
         except Exception as error:  # noqa: BLE001  # whatever comparing raises, the gate is not passed
-            said = f"{type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
             found.append(_verdict(text, False, {}, f"{each['message']} ({said})" if each["message"] else said))
     return found
 
 
-def _reached(name: str, values: Mapping[str, typing.Any]) -> object:
+def _reached(name: str, values: Mapping[str, typing.Any], metrics: Mapping[str, float]) -> object:
     """A part of the outputs by its dotted name; that of a single unnamed output may be left out."""
     path = name.split(".")
-    if path[0] not in values and list(values) == ["output"]:
-        path.insert(0, "output")
-    if path[0] not in values:
-        raise LookupError(f"the step gave no metric and no output `{name}`")
-    value: typing.Any = values[path[0]]
-    for part in path[1:]:
+    is_short = path[0] not in values and list(values) == ["output"]
+    value: typing.Any = values["output"] if is_short else values
+    for number, part in enumerate(path):
+        if not (part in value if isinstance(value, dict) else hasattr(value, part)):
+            raise StepError(_no_such_name(name, [*_parts(value, path[:number]), *values, *metrics]))
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
+
+
+def _parts(value: typing.Any, path: Sequence[str]) -> list[str]:
+    """The names of the parts of a value that ``path`` leads to, as far as the value tells."""
+    found = value if isinstance(value, dict) else getattr(value, "_fields", getattr(value, "__dict__", ()))
+    return [".".join((*path, str(each))) for each in found if not str(each).startswith("_")]
+
+
+def _no_such_name(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415  # for this alone
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, 1)
+    listed = ", ".join(f"`{each}`" for each in names[:20]) + (" and others" if len(names) > 20 else "")
+    said = f"there is no metric and no output `{name}`, but {listed or 'nothing'}"
+    return said + (f"; did you mean `{near[0]}`?" if near else "")
 
 
 # --- performing a job -------------------------------------------------------------------------------------------------

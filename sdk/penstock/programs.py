@@ -18,6 +18,7 @@ from penstock import capture, harness
 from penstock.bindings import Bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.metrics import may_log_metrics
 from penstock.placeholders import BOOL, list_of
 from penstock.requirements import needs_distribution, requirements_for
 from penstock.serializers import requirements_of
@@ -86,6 +87,8 @@ class Programs:
         self.outputs: dict[tuple[str, str], TypeSpec] = {}
         self.items: dict[str, TypeSpec] = {}
         self.callers: dict[str, str] = {}
+        self.doubtful: list[tuple[CalledStep, Diagnostic]] = []
+        """What is wrong with gates if their steps log no metrics."""
         self._serializers: dict[str, Callable[..., object]] = {}
 
     def step(self, step: Authored) -> CalledStep:
@@ -156,6 +159,10 @@ class Programs:
                 captured[id_] = self._captured(step)
             except DefinitionError as error:
                 self.problems.extend(error.diagnostics)
+        for step, problem in self.doubtful:
+            program = next((each for id_, each in captured.items() if self.steps[id_] is step), None)
+            if program is not None and step.needs_requirements and not may_log_metrics(program):
+                self.problems.append(problem)
         for id_, more in self._handed_on(captured).items():
             captured[id_] = self._captured(self.steps[id_], more)
         specs = tuple(self._step_spec(id_, self.steps[id_], each) for id_, each in captured.items())

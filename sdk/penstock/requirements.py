@@ -81,6 +81,16 @@ def pinned(distribution: str) -> str:
     return f"{name}=={version.partition('+')[0]}"
 
 
+def needs(distribution: str, other: str) -> bool:
+    """Whether a distribution says that it needs another one; True where it is not installed, and so cannot say."""
+    metadata = _metadata()
+    try:
+        needed = metadata.requires(distribution) or ()
+    except metadata.PackageNotFoundError:
+        return True
+    return any(re.match(rf"{re.escape(other)}\b", each) for each in needed)
+
+
 def _metadata() -> Any:
     """`importlib.metadata`, imported where it is used: it takes as long as a tenth of importing Penstock."""
     return importlib.import_module("importlib.metadata")

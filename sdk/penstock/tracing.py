@@ -25,6 +25,7 @@ from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_
 from penstock.functions import definition_of, plain_function
 from penstock.giving import computed_parts, with_references
 from penstock.lists import BuiltList, Missing, Scope, Turn
+from penstock.metrics import other_names
 from penstock.modules import canonical_module
 from penstock.openings import OpenBranch, OpenLoop, OpenNode, frozen
 from penstock.placeholders import BOOL, OPERANDS, Operand, Placeholder, Traced
@@ -286,6 +287,11 @@ class Trace:
         self._scopes[id_] = self.scope
 
     def _check(self, called: CalledStep, gate: StepGate, site: CallSite) -> CheckSpec:
+        others = other_names(gate.value, called.declaration.outputs, self.names.types.get)
+        if others is not None:
+            message = f"a gate asks for `{gate.value}`, which `{called.function.__name__}` neither returns nor logs"
+            fix = did_you_mean(gate.value, others, otherwise="it returns: {}")
+            self.programs.doubtful.append((called, Diagnostic("P218", message, site.location(), fix)))
         bounds: list[Binding] = []
         for each in gate.bounds:
             try:

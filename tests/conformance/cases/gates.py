@@ -157,6 +157,7 @@ def half_measured() -> Scores:
 
 @step(gates=[Gate("acuracy", ">", 0.1)])
 def misspelt() -> Trained:
+    log_metric("loss", 0.2)
     return Trained(0.9, "x")
 
 
