@@ -35,7 +35,7 @@ def bare_environment(**extra: str) -> dict[str, str]:
     """This process's environment without what could let an engine see Penstock or another Python's packages."""
     hidden = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PENSTOCK", "PYTEST", "COV_", "GITHUB_", "ACTIONS_", "RUNNER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **extra}
+    return {**kept, **extra}
 
 
 def run(command: Sequence[str | Path], cwd: Path, environ: Mapping[str, str], seconds: float) -> Ended:
