@@ -36,6 +36,8 @@ class RunStarted(_Event):
     """The version of the journal's format."""
     version: str
     """The version of Penstock."""
+    python: str = ""
+    """The interpreter and its version, such as ``cpython-3.12``."""
     target: str
     """What was run, as ``FILE:NAME`` relative to ``directory``; empty where that is not known."""
     directory: str

@@ -69,7 +69,8 @@ class PastRun:
 
     ``state`` is a `penstock.State`'s value, ``running`` while its process lives, or ``interrupted`` where that is gone
     without an end. ``target`` is what was run, as ``FILE:NAME`` relative to ``directory``, where that is known;
-    ``resumes`` the id of the run that this one went on with.
+    ``resumes`` the id of the run that this one went on with. ``python`` is the interpreter's version
+    (``cpython-3.12``), ``digest`` the SHA-256 of its spec, ``counts`` how many nodes came to each state.
     """
 
     id: str
@@ -81,6 +82,8 @@ class PastRun:
     target: str = ""
     directory: str = ""
     resumes: str = ""
+    python: str = ""
+    digest: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -104,6 +107,12 @@ class History(Protocol):
 
     def parameters(self, run: PastRun) -> Mapping[str, Any]:
         """The parameters that it was given, as JSON (encoded)."""
+
+    def explain(self, run: PastRun) -> Mapping[str, str]:
+        """Why each node of the pipeline ran, or that an earlier result stood in, by the node's id.
+
+        Nodes that did not run for want of their inputs, and what runs at the end of a run, are left out.
+        """
 
     def remove(self, run: PastRun) -> None:
         """Forgets a run that is not under way: its folder, not what other runs may use of it."""

@@ -22,6 +22,7 @@ from penstock_backends.lowering import requirements_of
 Json = Any
 Outputs = Mapping[str, Mapping[str, Json]]
 KEY_VERSION = 1
+PYTHON = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class Keys:
@@ -44,9 +45,9 @@ class Keys:
             parameters: the pipeline's parameters, as wires.
             outputs: the published wires of the instances before it.
         """
-        inputs = {name: _content(binding, parameters, outputs) for name, binding in job["arguments"].items()}
+        inputs = {name: content_of(binding, parameters, outputs) for name, binding in job["arguments"].items()}
         gates = [
-            [check["value"], check["operator"], [_content(bound, parameters, outputs) for bound in check["bounds"]]]
+            [check["value"], check["operator"], [content_of(bound, parameters, outputs) for bound in check["bounds"]]]
             for check in job.get("checks", ())
         ]
         return _digest([self._fixed_part(step, settings), inputs, *([gates] if gates else [])])
@@ -61,7 +62,7 @@ class Keys:
             known = _digest(
                 [
                     KEY_VERSION,
-                    f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}",
+                    PYTHON,
                     step.id,
                     [[reach.module, self._code(self._modules[reach.module], set(reach.names))] for reach in step.reach],
                     step.returns.model_dump(mode="json"),
@@ -84,7 +85,7 @@ class Keys:
         return [ast.dump(trimmed(each, names)) for each in self._parsed[module.name] if belongs(each, names)]
 
 
-def _content(binding: Json, parameters: Mapping[str, Json], outputs: Outputs) -> Json:
+def content_of(binding: Json, parameters: Mapping[str, Json], outputs: Outputs) -> Json:
     """What a settled binding resolves to, as far as it can be told without decoding."""
     kind, path = binding["kind"], binding.get("path", ())
     if kind == "literal":
@@ -93,12 +94,12 @@ def _content(binding: Json, parameters: Mapping[str, Json], outputs: Outputs) ->
         wire = parameters[binding["name"]] if kind == "parameter" else outputs[binding["node"]][binding["output"]]
         return _part(_without_place(wire), path)
     if kind in ("list", "tuple"):
-        whole = [kind, [_content(item, parameters, outputs) for item in binding["items"]]]
+        whole = [kind, [content_of(item, parameters, outputs) for item in binding["items"]]]
     elif kind == "operation":
-        whole = [kind, binding["operator"], [_content(item, parameters, outputs) for item in binding["operands"]]]
+        whole = [kind, binding["operator"], [content_of(item, parameters, outputs) for item in binding["operands"]]]
     else:
         items = binding["items"] if kind == "dict" else binding["fields"]
-        whole = [kind, binding.get("type", ""), [[name, _content(item, parameters, outputs)] for name, item in items]]
+        whole = [kind, binding.get("type", ""), [[name, content_of(item, parameters, outputs)] for name, item in items]]
     return ["part", whole, _accesses(path)] if path else whole
 
 

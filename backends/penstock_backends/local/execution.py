@@ -31,7 +31,7 @@ from penstock.results import (
     State,
 )
 from penstock.spec import Loop
-from penstock_backends.local.cache import Keys
+from penstock_backends.local.cache import PYTHON, Keys
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.journal import Journal
 from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC, SUMMARY, log_of
@@ -40,7 +40,7 @@ from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import Outputs
 from penstock_backends.local.plan import PlannedNode, node_of, plan_of
 from penstock_backends.local.resuming import ANEW, Resumption
-from penstock_backends.local.settling import Settling
+from penstock_backends.local.settling import settled_job
 from penstock_backends.local.store import Store
 from penstock_backends.local.usage import together
 from penstock_backends.lowering import program_of
@@ -125,15 +125,7 @@ class Execution:
 
     def job_for(self, node: PlannedNode) -> Json:
         """What of a node's job differs from call to call, its bindings settled (see `settling`)."""
-        job = node.planned.job
-        given = {"outputs": job["outputs"]} if isinstance(node.unit.node, Loop) else {}
-        checks = job.get("checks", ())
-        if node.planned.is_plain:
-            return {"arguments": job["arguments"], **given, **({"checks": checks} if checks else {})}
-        settled = Settling(self.outputs.wires, job, self._place(node)).settled
-        arguments = {name: settled(binding) for name, binding in job["arguments"].items()}
-        gates = [{**check, "bounds": [settled(bound) for bound in check["bounds"]]} for check in checks]
-        return {"arguments": arguments, **given, **({"checks": gates} if gates else {})}
+        return settled_job(node, self.outputs.wires, self._status)
 
     def attempts_of(self, node: PlannedNode) -> int:
         """How many attempts of a node have failed."""
@@ -309,10 +301,6 @@ class Execution:
     def _state_of(self, name: str) -> str:
         return self._ended[name][1].state.value
 
-    def _place(self, node: PlannedNode) -> Place:
-        """Where a node stands; all that it reads of others is in `outputs`, what is not there was skipped."""
-        return Place(node.index, {}, self._status)
-
     # --- the end of a run
 
     def _begin_endings(self) -> None:
@@ -471,6 +459,7 @@ class Execution:
             "pipeline": self.spec.name,
             "format": RUN_VERSION,
             "version": version("penstock"),
+            "python": PYTHON,
             "target": _relative(self.definition.target, here),
             "directory": str(here),
             "host": socket.gethostname(),

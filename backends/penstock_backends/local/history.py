@@ -21,6 +21,7 @@ from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock.harness import decode, parts_of
 from penstock.history import PastAttempt, PastNode, PastRun, Usage
 from penstock.spec import PipelineSpec
+from penstock_backends.local.explaining import explained
 from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, log_of
 from penstock_backends.local.objects import Json
 from penstock_backends.local.store import Store
@@ -88,6 +89,10 @@ class StoredHistory:
         except (OSError, ValueError) as error:
             raise ConfigurationError(_unreadable(run, PARAMETERS, error)) from None
         return found
+
+    def explain(self, run: PastRun) -> dict[str, str]:
+        """Why each node of the pipeline ran, or that an earlier result stood in, by the node's id."""
+        return explained(self, self._store, run)
 
     def remove(self, run: PastRun) -> None:
         """Forgets a run that is not under way: its folder, not what other runs may use of it."""
@@ -169,6 +174,8 @@ def past_run(folder: Path) -> PastRun | None:
         first.get("target", ""),
         first.get("directory", ""),
         first.get("resumes", ""),
+        first.get("python", ""),
+        first.get("spec", ""),
         counts,
     )
 

@@ -33,10 +33,7 @@ class Outputs:
 
     def add(self, node: PlannedNode, wires: Mapping[str, Json]) -> None:
         """Takes what a node gave."""
-        self.wires[node.id] = dict(wires)
-        if isinstance(node.unit.node, Loop):
-            for number, wire in enumerate(wires["items"]):
-                self.wires[instance(node.unit.id, (*node.index, number))] = {ITEM: wire}
+        self.wires.update(instances_of(node, wires))
 
     def taken_by(self, job: Json) -> dict[str, dict[str, Json]]:
         """Those that a settled job takes."""
@@ -71,6 +68,14 @@ class Outputs:
         with self._names.canonical():
             inputs = Inputs(parameters, kinds, _Located(self), self._names.find, job=job)
             return None if inputs.state(binding) else inputs.resolve(binding)
+
+
+def instances_of(node: PlannedNode, wires: Mapping[str, Json]) -> Iterator[tuple[str, dict[str, Json]]]:
+    """What a node gave by its name and, where it is a loop, each of its items by a name of its own."""
+    yield node.id, dict(wires)
+    if isinstance(node.unit.node, Loop):
+        for number, wire in enumerate(wires["items"]):
+            yield instance(node.unit.id, (*node.index, number)), {ITEM: wire}
 
 
 class _Located(Mapping[str, Mapping[str, Json]]):

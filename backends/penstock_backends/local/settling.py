@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.harness import Inputs, Place, instance
+from penstock.spec import Loop
+from penstock_backends.local.plan import PlannedNode
 
 Json = Any
 ITEM = "item"  # the output under which an item of a loop is found, its number added to the loop's own index
@@ -70,6 +72,22 @@ def _joined(added: list[tuple[bool, Json]]) -> Json:
 def _with_path(settled: Json, binding: Json) -> Json:
     path = [*settled.get("path", ()), *binding.get("path", ())]
     return {**settled, "path": path} if path else settled
+
+
+def settled_job(node: PlannedNode, outputs: Mapping[str, Mapping[str, Json]], status: Json = None) -> Json:
+    """What of a node's job differs from call to call, its bindings settled.
+
+    All that it reads of others is in ``outputs``; what is not there was skipped. ``status`` is a `RunStatus` as JSON.
+    """
+    job = node.planned.job
+    given = {"outputs": job["outputs"]} if isinstance(node.unit.node, Loop) else {}
+    checks = job.get("checks", ())
+    if node.planned.is_plain:
+        return {"arguments": job["arguments"], **given, **({"checks": checks} if checks else {})}
+    settled = Settling(outputs, job, Place(node.index, {}, status)).settled
+    arguments = {name: settled(binding) for name, binding in job["arguments"].items()}
+    gates = [{**check, "bounds": [settled(bound) for bound in check["bounds"]]} for check in checks]
+    return {"arguments": arguments, **given, **({"checks": gates} if gates else {})}
 
 
 def used_by(bindings: Iterable[Json]) -> Iterator[tuple[str, str]]:

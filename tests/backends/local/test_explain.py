@@ -1,0 +1,165 @@
+"""Why a node ran, or did not: what has changed is named, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock import compiler
+from penstock.loading import load_pipeline
+
+FILES = {
+    "explained.py": """
+from penstock import Gate, pipeline, step
+from near import offset
+
+FACTOR = 2
+
+@step
+def load(value: int) -> int:
+    return value + offset()
+
+@step
+def double(value: int, by: int = 0) -> int:
+    return value * FACTOR + by
+
+@step(cache=False)
+def stamp(value: int) -> int:
+    return value
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+@pipeline
+def work(value: int = 1, sizes: list[int] = [1, 2]) -> int:
+    loaded = load(value)
+    stamp(loaded)
+    return total([double(size, by=loaded) for size in sizes])
+""",
+    "near.py": """
+from far import unit, other
+
+def offset():
+    return unit() * 10
+
+def unused():
+    return other()
+""",
+    "far.py": """
+def unit():
+    return 1
+
+def other():
+    return 2
+""",
+}
+SAME = "the same code and inputs as in run "
+
+
+class Author:
+    """Writes the modules with changes, runs the pipeline, and says why its nodes ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *changes, **parameters):
+        """Each change is a file, what stands there, and what shall stand there instead."""
+        files = dict(FILES)
+        for name, before, after in changes:
+            assert before in files[name]
+            files[name] = files[name].replace(before, after)
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+            sys.modules.pop(name.removesuffix(".py"), None)
+        return load_pipeline(str(self.folder / "explained.py")).run(inline=True, **parameters)
+
+    def why(self, *changes, **parameters):
+        """Why the nodes ran that did not find a result."""
+        run = self.run(*changes, **parameters)
+        history = compiler.history(None)
+        said = history.explain(history.find(run.id))
+        assert {name for name, reason in said.items() if reason.startswith(SAME)} == {
+            node.id for node in run.nodes.values() if node.state.value == "cached"
+        }
+        return {name: reason for name, reason in said.items() if not reason.startswith(SAME) and name != "stamp"}
+
+
+@pytest.fixture
+def author(tmp_path, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield Author(tmp_path)
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_what_never_ran_ran_for_that(author):
+    first = "no earlier run has it"
+    assert author.why() == {"load": first, "double[0]": first, "double[1]": first, "total": first}
+
+
+def test_what_hits_names_the_run_that_computed_it(author):
+    first = author.run()
+    author.run()
+    run = author.run()
+    history = compiler.history(None)
+    said = history.explain(history.find(run.id))
+    assert said == {
+        "load": SAME + first.id,
+        "stamp": "it is not cached (`cache=False`)",
+        "double[0]": SAME + first.id,
+        "double[1]": SAME + first.id,
+        "total": SAME + first.id,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("far.py", "return 1", "return 2 - 1"), {"load": "`far.unit` changed"}),
+        (("far.py", "return 2", "return 3"), {}),
+        (("near.py", "return other()", "return 0"), {}),
+        (("near.py", "unit() * 10", "10"), {"load": "`near.offset` changed"}),
+        (("explained.py", "return value + offset()", "return offset() + value"), {"load": "step `load` changed"}),
+        (
+            ("explained.py", "FACTOR = 2", "FACTOR = 1 + 1"),
+            {"double[0]": "`explained.FACTOR` changed", "double[1]": "`explained.FACTOR` changed"},
+        ),
+        (
+            ("explained.py", "@step\ndef total", "@step(cache_version='2')\ndef total"),
+            {"total": "`cache_version` changed"},
+        ),
+        (("explained.py", "@step\ndef total", "@step(env={'A': 'b'})\ndef total"), {"total": "`env` changed"}),
+        (("explained.py", "return sum(values)", "return sum(values)  # all"), {}),
+    ],
+)
+def test_a_change_is_named_and_touches_what_reaches_it_alone(author, change, expected):
+    author.run()
+    assert author.why(change) == expected
+
+
+def test_an_input_that_differs_is_traced_to_where_it_comes_from(author):
+    author.run()
+    assert author.why(sizes=[1, 3]) == {
+        "double[1]": "input `value` differs (from `for[1]`)",
+        "total": "input `values` differs (from `double[1]`)",
+    }
+    said = author.why(value=2)
+    assert said["load"] == "input `value` differs (from parameter `value`)"
+    assert said["double[0]"] == "input `by` differs (from `load`)"
+
+
+def test_a_result_that_is_gone_or_was_never_there_is_told(author):
+    first = author.run()
+    shutil.rmtree(author.folder / "store" / "results")
+    gone = f"what it gave in run {first.id} was rolled back, or is no longer in the store, or is damaged there"
+    assert author.why()["load"] == gone
+    failing = ("explained.py", "return sum(values)", "raise ValueError")
+    assert author.why(failing) == {"total": "step `total` changed"}
+    failed = compiler.history(None).find("latest")
+    assert author.why(failing) == {"total": f"in run {failed.id} it failed"}
