@@ -105,7 +105,11 @@ class LocalBackend(Backend):
 
     def history(self, store: str | Path | None = None) -> StoredHistory:
         """The runs that a store holds, by default the one that `run` uses by default."""
-        return StoredHistory(Store(store))
+        return StoredHistory(Store(store, makes=False))
+
+    def report(self, history: History, run: PastRun) -> str:
+        """One of these runs as a page of HTML, which one file holds."""
+        return report_of(history, run)
 
     def upkeep(self, options: RunOptions) -> LocalUpkeep:
         """What can be done for the store that a run with these options would use."""

@@ -44,23 +44,24 @@ class Store:
 
     Args:
         folder: where; by default what the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the
-        current
-            directory.
+            current directory.
+        makes: whether it is made where it is missing; what is only to be read may as well be missing.
 
     Raises:
         ConfigurationError: it is a URL, cannot be written, may be written to by others, holds something else, or is
             of a later version.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None, *, makes: bool = True) -> None:
         self.folder = _checked_folder(folder or os.environ.get(VARIABLE) or DEFAULT)
         self.results = self.folder / "results"
         self.runs = self.folder / "runs"
         self.drafts = self.folder / "drafts"
         self.lock = self.folder / "upkeep.lock"
         self.objects = Objects(self.folder / "objects", self.drafts)
-        _prepare(self.folder)
-        self.drafts.mkdir(exist_ok=True)
+        if makes or self.folder.exists():
+            _prepare(self.folder)
+            self.drafts.mkdir(exist_ok=True)
 
     def result_file(self, key: str) -> Path:
         """Where the result of a cache key is, if it is."""
