@@ -107,10 +107,6 @@ class LocalBackend(Backend):
         """The runs that a store holds, by default the one that `run` uses by default."""
         return StoredHistory(Store(store, makes=False))
 
-    def report(self, history: History, run: PastRun) -> str:
-        """One of these runs as a page of HTML, which one file holds."""
-        return report_of(history, run)
-
     def upkeep(self, options: RunOptions) -> LocalUpkeep:
         """What can be done for the store that a run with these options would use."""
         return LocalUpkeep(Store(options.store))
