@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
+from html import escape as escaped
 from typing import Literal
 
 from penstock.figure import Figure, Shape
 from penstock.graph import Arrow
 from penstock.layers import Placement, Point, Spacing, place
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 Direction = Literal["right", "down"]
 STATES = ("succeeded", "cached", "failed", "skipped", "upstream_failed", "cancelled", "running", "interrupted")
 _FONT, _LINE, _WIDEST = 13.0, 17.0, 240.0
@@ -69,6 +71,11 @@ def fitting(text: str, width: float, size: float = _FONT) -> str:
     while half > 1 and text_width(f"{text[:half]}…{text[-half:]}", size) > width:
         half -= 1
     return f"{text[:half]}…{text[-half:]}"
+
+
+def escape(text: str) -> str:
+    """A text as XML can hold it: controls, which it can't, are marked."""
+    return escaped(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 class _Drawing:

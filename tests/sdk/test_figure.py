@@ -102,7 +102,9 @@ def test_a_picture_is_xml_that_refers_to_nothing_and_shows_what_an_author_wrote_
     items = ParameterBinding(name="xs")
     item = TypeSpec(kind=TypeKind.INT, text="int")
     loop = Loop(id="for", items=items, item=item, text='xs["</svg><script>"]', body=(call("train"),))
-    drawn = picture(figure_of(pipeline(loop, *chain(3))), lambda shape: Look("failed", "1 s", 'a "title"', "#n1"))
+    drawn = picture(
+        figure_of(pipeline(loop, *chain(3))), lambda shape: Look("failed", "1 s", 'a "title" \x1b[0m', "#n1")
+    )
     root = ET.fromstring(drawn)
     assert "<script>" not in drawn
     assert {each.get("href") for each in root.iter() if each.get("href")} == {"#n1"}
