@@ -19,7 +19,7 @@ from penstock.harness import find_type
 from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
-    from penstock.history import History
+    from penstock.history import History, PastRun
     from penstock.upkeep import Upkeep
 from penstock.results import Listener, Run
 
@@ -151,6 +151,9 @@ class Runner(Protocol):
 
     def history(self, store: str | Path | None = None) -> History:
         """The runs that a store holds, by default the one that `run` uses by default."""
+
+    def report(self, history: History, run: PastRun) -> str:
+        """One of these runs as a page of HTML, which one file holds."""
 
     def upkeep(self, options: Any) -> Upkeep:
         """What can be done for the store that a run with these ``run_options`` would use."""
