@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
+from penstock.history import History, PastRun
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock_backends.local.execution import Execution
@@ -15,6 +16,7 @@ from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.plan import Budget, machine
+from penstock_backends.local.report import report_of
 from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.standalone import standalone_files
@@ -106,6 +108,10 @@ class LocalBackend(Backend):
     def history(self, store: str | Path | None = None) -> StoredHistory:
         """The runs that a store holds, by default the one that `run` uses by default."""
         return StoredHistory(Store(store, makes=False))
+
+    def report(self, history: History, run: PastRun) -> str:
+        """One of these runs as a page of HTML, which one file holds."""
+        return report_of(history, run)
 
     def upkeep(self, options: RunOptions) -> LocalUpkeep:
         """What can be done for the store that a run with these options would use."""
