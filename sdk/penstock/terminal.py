@@ -15,13 +15,15 @@ from penstock.harness import verdict_text
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Run, RunStarted, State
 from penstock.support import WORDS, Portability
 
-_MARKS: Mapping[State, tuple[str, str]] = {
+MARKS: Mapping[str, tuple[str, str]] = {
     State.SUCCEEDED: ("green", "✓"),
     State.CACHED: ("cyan", "="),
     State.FAILED: ("red", "✗"),
     State.SKIPPED: ("dim", "-"),
     State.UPSTREAM_FAILED: ("dim", "-"),
     State.CANCELLED: ("yellow", "!"),
+    "interrupted": ("yellow", "!"),
+    "running": ("blue", "…"),
 }
 _RESULT_LINES = 12
 _WIDEST = 60
@@ -49,7 +51,7 @@ class Progress:
         return escape(node.ljust(self._width))
 
     def _ended(self, node: NodeRun) -> str:
-        colour, mark = _MARKS[node.state]
+        colour, mark = MARKS[node.state]
         facts = [f"{node.seconds:6.2f} s" if node.attempts else node.state.value.replace("_", " ")]
         if node.state is State.CACHED:
             facts = ["cached"]
@@ -128,7 +130,7 @@ def _shown(value: Any) -> str:
 
 def ending(run: Run) -> str:
     """The last line of a run: how it ended, after how long, where it is kept."""
-    colour, _ = _MARKS[run.state]
+    colour, _ = MARKS[run.state]
     where = f", kept in [dim]{escape(shown_path(str(run.folder)))}[/]" if run.folder else ""
     return f"[{colour}]{run.state.value}[/] in {run.seconds:.2f} s{where}"
 
