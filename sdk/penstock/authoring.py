@@ -17,7 +17,7 @@ from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
-from penstock.settings import Gate, Resources, Retry, Schedule, schedule_of, seconds_of, settings_of
+from penstock.settings import Gate, Resources, Retry, Schedule, gates_of, schedule_of, seconds_of, settings_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
 from penstock.values import Json
@@ -72,7 +72,7 @@ class Step(Generic[P, R_co]):
         image: str | None = None,
         cache: bool | None = None,
         cache_version: str | None = None,
-        gates: Sequence[Gate] | None = None,
+        gates: Gate | Sequence[Gate] | None = None,
         rollback: Step[..., Any] | None = None,
     ) -> Step[P, R_co]:
         """The same step, to be called in another way.
@@ -100,7 +100,7 @@ class Step(Generic[P, R_co]):
                 settings=settings,
                 name=name if name is not None else self._call.name,
                 after=(*self._call.after, *_several(after)),
-                gates=tuple(gates) if gates is not None else self._call.gates,
+                gates=_checked_gates(self._call.step, gates) if gates is not None else self._call.gates,
                 undo=_call_of(rollback) if rollback is not None else self._call.undo,
             )
         )
@@ -286,7 +286,7 @@ def step(
     image: str | None = ...,
     cache: bool | None = ...,
     cache_version: str | None = ...,
-    gates: Sequence[Gate] = ...,
+    gates: Gate | Sequence[Gate] = ...,
     rollback: Step[..., Any] | None = ...,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
@@ -302,7 +302,7 @@ def step(
     image: str | None = None,
     cache: bool | None = None,
     cache_version: str | None = None,
-    gates: Sequence[Gate] = (),
+    gates: Gate | Sequence[Gate] = (),
     rollback: Step[..., Any] | None = None,
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Makes a typed function a step.
@@ -321,7 +321,7 @@ def step(
         image: the container image it runs in, where the engine runs containers.
         cache: whether an earlier result for the same code and inputs may be used again; True by default.
         cache_version: a text that makes earlier results unusable when it changes.
-        gates: what its metrics and outputs must satisfy, or it fails (see `Gate`).
+        gates: what its metrics and outputs must satisfy, or it fails (see `Gate`); one, or several.
         rollback: a step that undoes it, run where it completed and the run fails. Its parameters take the inputs and
             the outputs of the same names; a single parameter left over takes the unnamed output.
 
@@ -345,7 +345,7 @@ def step(
             cache_version=cache_version,
         )
         undo = _call_of(rollback) if rollback is not None else None
-        return Step(tracing.Call(authored, settings, gates=tuple(gates), undo=undo))
+        return Step(tracing.Call(authored, settings, gates=_checked_gates(authored, gates), undo=undo))
 
     if function is None:
         return lambda function: make(function, 2)
@@ -379,9 +379,19 @@ def _checked_settings(authored: Authored, base: Settings, **options: Any) -> Set
     try:
         return settings_of(base, **options)
     except (ValueError, TypeError) as error:
-        said = "; ".join(_reasons(error))
-        message = f"the options of step `{authored.name}` make no sense: {said}"
-        raise DefinitionError(Diagnostic("P211", message, definition_location(authored.function))) from None
+        raise _senseless(authored, error) from None
+
+
+def _checked_gates(authored: Authored, gates: Gate | Sequence[Gate]) -> tuple[Gate, ...]:
+    try:
+        return gates_of(gates)
+    except ValueError as error:
+        raise _senseless(authored, error) from None
+
+
+def _senseless(authored: Authored, error: Exception) -> DefinitionError:
+    message = f"the options of step `{authored.name}` make no sense: {'; '.join(_reasons(error))}"
+    return DefinitionError(Diagnostic("P211", message, definition_location(authored.function)))
 
 
 def _reasons(error: Exception) -> list[str]:

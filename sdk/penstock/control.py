@@ -22,7 +22,7 @@ from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.harness import OPERATORS
 from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.managers import Managed, may_swallow
-from penstock.placeholders import BOOL, INT, STR, Either, Placeholder, list_of, operation
+from penstock.placeholders import BOOL, INT, OPERANDS, STR, Either, Placeholder, list_of, operation
 from penstock.snapshots import Snapshot, is_same, reached, same_all
 from penstock.sources import operation_site
 from penstock.spec import (
@@ -212,6 +212,18 @@ class Control:
         right = rest[1]()
         found = _compared(rest[0], first, right)
         return self.and_(found, lambda: self.compare(right, *rest[2:])) if len(rest) > 2 else found
+
+    def compared(self, left: object, operator: str, right: object) -> object:
+        """``left OPERATOR right``."""
+        return _compared(operator, left, right)
+
+    def reached(self, value: object) -> object:
+        """The value, which must not be deferred: what decides whether a ``:=`` is reached."""
+        if is_deferred(value):
+            message = f"whether, or how often, `:=` is reached depends on {_said(value)}, which is known only when the"
+            fix = "bind the name in a statement of its own: before this one, or in an `if` or `for` around it"
+            _refuse("P310", f"{message} pipeline runs", fix)
+        return value
 
     def choose(self, test: object, then: Thunk, otherwise: Thunk) -> object:
         """``then() if test else otherwise()``."""
@@ -630,14 +642,23 @@ def _compared(operator: str, left: Any, right: Any) -> object:
     if not holds_placeholder(left) and not holds_placeholder(right):
         return OPERATORS[operator](left, right)
     if operator in ("is", "is not") and left is not None and right is not None:
+        if _is_told_by_equality(left, right):
+            return OPERATORS["==" if operator == "is" else "!="](left, right)  # a placeholder's own
         said = _said(left if holds_placeholder(left) else right)
         message = f"`{operator}` asks whether {said} is one and the same object, which no engine can keep"
-        _refuse("P309", message, "compare with `==`; `is None` can be asked")
+        _refuse("P309", message, "compare with `==`; `is` can be asked of None, members of an enum and truth values")
     if operator in ("in", "not in", "is", "is not"):
         return operation(Operator(operator), BOOL, left, right)
     if isinstance(left, Placeholder) or isinstance(right, Placeholder):
         return OPERATORS[operator](left, right)  # a placeholder's own
     return operation(Operator(operator), BOOL, left, right)
+
+
+def _is_told_by_equality(*values: object) -> bool:
+    """Whether equal values are one and the same object: members of one enum, and truth values, are."""
+    one, other = (without_none(OPERANDS.get()(each).type) for each in values)
+    is_enum = one.kind is other.kind is TypeKind.ENUM and one.name == other.name
+    return is_enum or one.kind is other.kind is TypeKind.BOOL
 
 
 def _joined(parts: list[Any]) -> object:

@@ -10,14 +10,15 @@ from typing import Any
 
 from penstock import cells
 from penstock.assignability import accepts
-from penstock.diagnostics import Diagnostic, Location
+from penstock.diagnostics import Diagnostic, Location, with_article
+from penstock.harness import StepError, find_type
 from penstock.modules import canonical_module, is_author_file
 from penstock.placeholders import Placeholder
 from penstock.serializers import roots_of, serializer_problem
 from penstock.signatures import Signature, UnsupportedAnnotation, signature_of
 from penstock.spec import OutputSpec, ParameterSpec, Returns, TypeKind, TypeSpec
 from penstock.types import description_of, returns_of, serializers_in, type_of
-from penstock.values import encode
+from penstock.values import Json, coerce, encode
 
 ANY = TypeSpec(kind=TypeKind.ANY, text="Any")
 
@@ -130,6 +131,30 @@ class _Reader:
             return encode(default, self.names.of)
         except TypeError:
             return None
+
+
+def refused_defaults(function: Callable[..., object], declaration: Declaration, names: Names) -> Iterator[Diagnostic]:
+    """The defaults of a pipeline that are of their type to Python, and that engines refuse: ``True`` for an int."""
+
+    def find(name: str) -> Any:
+        return names.types.get(name) or find_type(name)
+
+    for each in declaration.parameters:
+        if each.default is not None and not is_taken(each.type, each.default, find):
+            message = f"the default of `{each.name}` of `{function.__qualname__}` is not {with_article(each.type.text)}"
+            fix = f"give a default of type {each.type.text}, or change the annotation"
+            yield Diagnostic("P202", message, definition_location(function), fix)
+
+
+def is_taken(kind: TypeSpec, wire: Json, find: Callable[[str], Any]) -> bool:
+    """Whether engines take a value, encoded, for a parameter: stricter than Python, where ``True`` is an int."""
+    try:
+        coerce(wire, kind.model_dump(mode="json", exclude_defaults=True), find)
+    except StepError:
+        return False
+    except (ImportError, AttributeError):  # a class that is not here to ask
+        return True
+    return True
 
 
 def _serializers(signature: Signature) -> Iterator[Callable[..., object]]:

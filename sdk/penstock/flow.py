@@ -163,8 +163,9 @@ def parallel(items: Iterable[T], limit: int) -> Iterable[T]:
 
     ``for x in parallel(xs, 4):``; in plain Python the items as they are.
     """
-    if limit < 1:
-        raise ValueError(f"a loop cannot have {limit} items under way at a time")
+    if type(limit) is not int or limit < 1:  # `True` is no number of items
+        message = f"a loop cannot have {limit!r:.60} items under way at a time"
+        _refuse(message, "give a whole number from 1 on: `flow.parallel(xs, 4)`")
     trace = current_trace()
     if trace is None:
         return items

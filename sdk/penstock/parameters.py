@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from penstock.assignability import accepts
 from penstock.backend import Definition
-from penstock.declarations import Names
+from penstock.declarations import Names, is_taken
 from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, plain_reason, with_article
 from penstock.harness import StepError
 from penstock.spec import ParameterSpec, PipelineSpec, TypeKind, TypeSpec
@@ -27,6 +28,20 @@ _SAID: Mapping[TypeKind, str] = {
     TypeKind.UUID: "a UUID: -p {}=123e4567-e89b-12d3-a456-426614174000",
     TypeKind.DECIMAL: "a decimal number: -p {}=0.10",
     TypeKind.NONE: "null: -p {}=null",
+}
+
+
+_EXAMPLES: Mapping[TypeKind, Json] = {
+    TypeKind.STR: "a",
+    TypeKind.INT: 3,
+    TypeKind.FLOAT: 0.5,
+    TypeKind.BOOL: True,
+    TypeKind.NONE: None,
+    TypeKind.DATE: "2026-01-31",
+    TypeKind.DATETIME: "2026-01-31T12:00:00",
+    TypeKind.TIME: "12:00:00",
+    TypeKind.UUID: "123e4567-e89b-12d3-a456-426614174000",
+    TypeKind.DECIMAL: "0.10",
 }
 
 
@@ -58,7 +73,7 @@ def parse_parameters(definition: Definition, texts: Mapping[str, str]) -> dict[s
             problems.append(_not_here(definition.spec, name, str(error)))
         except StepError as error:
             message = "".join([f"parameter `{name}`: {error}", *_validators_reasons(error)])
-            problems.append(Diagnostic("P603", message, fix=_how_to_write(name, parameters[name].type)))
+            problems.append(Diagnostic("P603", message, fix=_how_to_write(name, parameters[name].type, texts[name])))
     if problems:
         raise ParameterError(problems)
     return values
@@ -77,11 +92,12 @@ def encode_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[
         name = parameter.name
         if name in given:
             reason = accepts(parameter.type, given[name], names.of)
+            wires[name] = None if reason else encode(given[name], names.of)
+            if not reason and not is_taken(parameter.type, wires[name], definition.find):
+                reason = f"{given[name]!r:.60} is not {parameter.type.text}"
             if reason:
                 fix = f"give {with_article(parameter.type.text)}"
                 problems.append(Diagnostic("P603", f"parameter `{name}`: {reason}", fix=fix))
-            else:
-                wires[name] = encode(given[name], names.of)
         elif parameter.required:
             message = f"parameter `{name}` ({parameter.type.text}) of pipeline `{definition.spec.name}` is not given"
             problems.append(Diagnostic("P602", message, fix=f"give it: {name}=..., on the command line -p {name}=..."))
@@ -121,20 +137,34 @@ def encoded_again(definition: Definition, wires: Mapping[str, Json], run: str) -
     )
 
 
-def _how_to_write(name: str, kind: TypeSpec) -> str:
-    """What of a type fits on a command line."""
+def _how_to_write(name: str, kind: TypeSpec, text: str) -> str:
+    """What of a type fits on a command line; ``text`` is what was given."""
     choices = [each for each in kind.args if each.kind is not TypeKind.NONE]
     if kind.kind is TypeKind.UNION and len(choices) == 1:
-        return f"{_how_to_write(name, choices[0])}, or null"
+        return f"{_how_to_write(name, choices[0], text)}, or null"
     if kind.kind in _SAID:
         return f"give {_SAID[kind.kind].format(name)}"
     if kind.kind in (TypeKind.ENUM, TypeKind.LITERAL):
         texts = [each if isinstance(each, str) else json.dumps(each) for each in kind.values]
         return f"give one of: {', '.join(texts if kind.kind is TypeKind.LITERAL else _members(kind, texts))}"
+    is_list = kind.kind in (TypeKind.LIST, TypeKind.SET, TypeKind.FROZENSET) or kind.variadic
+    is_of_texts = is_list and [each.kind for each in kind.args] == [TypeKind.STR]
+    example = [each.strip() for each in text.split(",")] if is_of_texts and text[:1] not in "[{" else _example(kind)
+    return f"write it as JSON: -p {name}={shlex.quote(json.dumps(example))}"
+
+
+def _example(kind: TypeSpec) -> Json:
+    """A value of a type, as JSON."""
     if kind.fields:
-        fields = ", ".join(f'"{each.name}": ...' for each in kind.fields)
-        return f"write it as JSON: -p {name}='{{{fields}}}'"
-    return f"write it as JSON: -p {name}='...'"
+        return {each.name: _example(each.type) for each in kind.fields}
+    parts = [_example(each) for each in kind.args]
+    if kind.kind is TypeKind.DICT:
+        return {str(parts[0]): parts[1]} if parts else {}
+    if kind.kind is TypeKind.UNION:
+        return parts[0]
+    if kind.kind in (TypeKind.ENUM, TypeKind.LITERAL):
+        return _members(kind, list(map(str, kind.values)))[0] if kind.kind is TypeKind.ENUM else kind.values[0]
+    return _EXAMPLES.get(kind.kind, parts)
 
 
 def _members(kind: TypeSpec, texts: list[str]) -> list[str]:

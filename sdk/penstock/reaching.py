@@ -132,6 +132,9 @@ class Search:
         if not self.bind(module, path[0]):
             return False
         for unit in module.by_name.get(path[0], ()):
+            if path[1:2] == ("with_options",) and self._is_made(module, unit, "step"):
+                message = f"`{path[0]}.with_options` makes a step with options: a step can't call it"
+                self.problem("P110", message, place, f"call `{path[0]}(...)`: within a step it is the function")
             for imported in imports_in(unit):
                 if imported.binds == path[0]:
                     self._waiting.append(lambda i=imported: self.follow(module, i, path[1:], place))  # type: ignore[misc]
@@ -161,8 +164,8 @@ class Search:
                     if imported.binds == name:
                         self.load(module, imported, Place(module, unit.node), optional=False)
                 continue
-            if name in unit.bound and not unit.defines:
-                self._refuse_live(module, name, unit)
+            if name in unit.bound and not unit.defines and self._refuse_live(module, name, unit):
+                continue
             self.visit(module, unit)
 
     def visit(self, module: Module, unit: Unit) -> None:
@@ -171,7 +174,7 @@ class Search:
             return
         self._units.add(unit)
         self._changes.lists_subclasses |= lists_subclasses(unit)
-        if self._is_pipeline(module, unit):
+        if self._is_made(module, unit, "pipeline"):
             name = getattr(unit.node, "name", "")
             self.problem("P110", f"`{name}` is a pipeline: a step can't call it", *_inner(module, unit))
             return
@@ -421,7 +424,8 @@ class Search:
         same = absolute(getattr(loaded, "__file__", None) or "") == module.path
         return vars(loaded) if same else {}
 
-    def _refuse_live(self, module: Module, name: str, unit: Unit) -> None:
+    def _refuse_live(self, module: Module, name: str, unit: Unit) -> bool:
+        """Refuses a name that holds what can't be carried; whether that is a pipeline, or a step with options."""
         namespace = self._namespace_of(module)
         what = is_live(namespace[name]) if name in namespace else built_live(unit.node, name, module)
         if what == "pipeline":
@@ -431,11 +435,13 @@ class Search:
         elif what:
             message = f"`{name}` holds {what}: it can't be carried to where the step runs"
             self.problem("P106", message, Place(module, unit.node), "make it inside the step, and close it there")
+        return what == "pipeline"
 
     @staticmethod
-    def _is_pipeline(module: Module, unit: Unit) -> bool:
+    def _is_made(module: Module, unit: Unit, what: str) -> bool:
+        """Whether a statement defines a function that Penstock makes a step or a pipeline of."""
         decorators = unit.node.decorator_list if isinstance(unit.node, Function) else ()
-        return any(is_from_penstock(module, each, "pipeline") for each in decorators)
+        return any(is_from_penstock(module, each, what) for each in decorators)
 
 
 def _inner(module: Module, unit: Unit) -> tuple[Place, str]:

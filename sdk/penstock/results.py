@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from penstock.diagnostics import did_you_mean
+
 
 class State(str, Enum):
     """The end of a node, or of a run (`SUCCEEDED` or `FAILED`, or `CANCELLED` where it was stopped)."""
@@ -86,6 +88,11 @@ class Run:
         return self._load() if self._load is not None and self.state.is_good else None
 
     def __getitem__(self, node: str) -> NodeRun:
+        if node not in self.nodes:
+            instances = [each for each in self.nodes if each.startswith(f"{node}[")]
+            shown = ", ".join((*instances[:5], *(["..."] if instances[5:] else ())))
+            told = f"{node} stands in a loop, ask for one of its instances: {shown}"
+            raise KeyError(told if instances else f"no node {node}: {did_you_mean(node, self.nodes)}")
         return self.nodes[node]
 
 

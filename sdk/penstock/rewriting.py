@@ -14,8 +14,9 @@ values means what it says. For example::
                                         [best] = __penstock_1.after({**locals()})
 
 All that is made has the place of the author's syntax that it stands for: tracebacks, breakpoints and coverage point
-into the author's file. Bodies of nested functions, lambdas and classes stay as they are, and so do comprehensions,
-``and``, ``or`` and conditional expressions in which ``:=`` would bind a name in another scope. A generator expression
+into the author's file. Bodies of nested functions, lambdas and classes stay as they are. So do comprehensions,
+``and``, ``or`` and conditional expressions in which ``:=`` would bind a name in another scope: what decides whether it
+is reached must be known. A generator expression
 becomes a list, unless it is handed to ``next`` or ``iter``, and the values in an f-string are all made before the first
 one is formatted.
 """
@@ -27,6 +28,7 @@ import ast
 import functools
 import itertools
 import linecache
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import CellType, CodeType, FunctionType
 from typing import TypeAlias
@@ -207,6 +209,7 @@ class _Rewriting(ast.NodeTransformer):
         self.shared = {name for each in inner for name in each.names} & self.local
         stored = {each.id for each in own if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
         self.builtins = BUILTINS - self.local - self.outside - stored
+        self.mentions = Counter(each.id for each in ast.walk(node) if isinstance(each, ast.Name))
         self.growing = set(_growing(node.body))
         self.hoisted: list[ast.stmt] = []
         self.made: set[str] = set()
@@ -417,8 +420,11 @@ class _Rewriting(ast.NodeTransformer):
     def _and_or(self, node: ast.BoolOp) -> ast.expr:
         alone = _binds(*node.values[1:])
         node.values = [self._value(each) for each in node.values]
+        if alone:
+            node.values[:-1] = map(_reached, node.values[:-1])
+            return node
         method = "and_" if isinstance(node.op, ast.And) else "or_"
-        return node if alone else ask(method, [node.values[0], *map(_thunk, node.values[1:])], node)
+        return ask(method, [node.values[0], *map(_thunk, node.values[1:])], node)
 
     def _not(self, node: ast.UnaryOp) -> ast.expr:
         node.operand = self._value(node.operand)
@@ -428,16 +434,22 @@ class _Rewriting(ast.NodeTransformer):
         alone = _binds(*node.comparators)
         node.left = self._value(node.left)
         node.comparators = [self._value(each) for each in node.comparators]
-        if alone:
-            return node
         operators = [ast.Constant(_OPERATORS[type(each)]) for each in node.ops]
+        if alone and len(operators) == 1:
+            return ask("compared", [node.left, *operators, *node.comparators], node)
+        if alone:
+            node.left, node.comparators[:-1] = _reached(node.left), map(_reached, node.comparators[:-1])
+            return node
         pairs = zip(operators, map(_thunk, node.comparators), strict=True)
         return ask("compare", [node.left, *itertools.chain.from_iterable(pairs)], node)
 
     def _choose(self, node: ast.IfExp) -> ast.expr:
         alone = _binds(node.body, node.orelse)
         node.test, node.body, node.orelse = map(self._value, (node.test, node.body, node.orelse))
-        return node if alone else ask("choose", [node.test, _thunk(node.body), _thunk(node.orelse)], node)
+        if alone:
+            node.test = _reached(node.test)
+            return node
+        return ask("choose", [node.test, _thunk(node.body), _thunk(node.orelse)], node)
 
     def _text(self, node: ast.JoinedStr) -> ast.expr:
         return node if _is_constant(node) else ask("text", map(self._text_part, node.values), node)
@@ -480,7 +492,9 @@ class _Rewriting(ast.NodeTransformer):
 
     def _comprehension(self, node: _AnyComprehension) -> ast.expr:
         """A call of a function with the comprehension's loops, which is defined before the statement that holds it."""
-        if _binds(node):
+        if self._leaks(node):
+            for each in node.generators:
+                each.iter, each.ifs = _reached(each.iter), [_reached(test) for test in each.ifs]
             return node
         first = self._value(node.generators[0].iter)
         name, given, result = self._temporary(), self._temporary(), self._temporary()
@@ -494,6 +508,13 @@ class _Rewriting(ast.NodeTransformer):
         made = ast.copy_location(ast.Call(placed(load(name), node), [first], []), node)
         finish = "as_set" if isinstance(node, ast.SetComp) else "as_dict" if isinstance(node, ast.DictComp) else ""
         return ask(finish, [made], node) if finish else made
+
+    def _leaks(self, node: _AnyComprehension) -> bool:
+        """Whether ``:=`` in a comprehension binds a name that is mentioned outside of it."""
+        parts = list(ast.walk(node))
+        bound_here = {each.target.id for each in parts if isinstance(each, ast.NamedExpr)}
+        mentions = Counter(each.id for each in parts if isinstance(each, ast.Name))
+        return any(self.mentions[name] > mentions[name] for name in bound_here)
 
     def _isolated(self, statements: list[ast.stmt]) -> list[ast.stmt]:
         """A block in a scope of its own, which binds none of the function's names."""
@@ -540,6 +561,11 @@ def _binds(*nodes: ast.AST) -> bool:
 
 def _is_constant(node: ast.JoinedStr) -> bool:
     return all(isinstance(each, ast.Constant) for each in node.values)
+
+
+def _reached(node: ast.expr) -> ast.expr:
+    """What decides whether a ``:=`` is reached: it binds a name in the scope that a thunk would not share."""
+    return ask("reached", [node], node)
 
 
 def _thunk(node: ast.expr) -> ast.expr:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -115,12 +116,12 @@ def settings_of(
     """``base`` with what is given changed; ``env`` adds to it. Raises `ValueError` for what makes no sense."""
     changes: dict[str, Any] = {}
     if retry is not None:
-        changes["retry"] = RetrySpec(**asdict(Retry(retry) if isinstance(retry, int) else retry))
+        changes["retry"] = RetrySpec(**_finite(Retry(retry) if isinstance(retry, int) else retry))
     if timeout is not None:
         changes["timeout"] = seconds_of(timeout)
     if resources is not None:
         memory = None if resources.memory is None else bytes_of(resources.memory)
-        changes["resources"] = ResourcesSpec(**{**asdict(resources), "memory": memory})
+        changes["resources"] = ResourcesSpec(**{**_finite(resources), "memory": memory})
     if env is not None:
         changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
     if packages is not None:
@@ -130,10 +131,32 @@ def settings_of(
     return Settings.model_validate({**dict(base), **changes}, strict=True)
 
 
+def _finite(options: Retry | Resources) -> dict[str, Any]:
+    """What was given, by name. Raises `ValueError` for a number that no clock and no machine has."""
+    given = asdict(options)
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{name}` must be a finite number, not {value}")
+    return given
+
+
+def gates_of(given: Any) -> tuple[Gate, ...]:
+    """The gates of a step, of which one may be given by itself. Raises `ValueError` for what is no `Gate`."""
+    gates = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for each in gates:
+        if not isinstance(each, Gate):
+            message = f"`gates` takes `Gate`s, such as Gate('accuracy', '>=', 0.8), not {each!r:.60}"
+            raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
+    return gates
+
+
 def seconds_of(time: Any) -> float | None:
     """A span of time, a number or a timedelta, in seconds. Raises `ValueError` where it is not longer than nothing."""
     seconds = time.total_seconds() if isinstance(time, dt.timedelta) else time
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0):
+    if seconds is None:
+        return None
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds < math.inf:
         raise ValueError(f"a timeout is a number of seconds greater than 0, not {time!r}")
     return seconds
 

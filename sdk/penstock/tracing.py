@@ -20,7 +20,7 @@ from penstock.assignability import known_values, why_not, without_none
 from penstock.backend import Definition
 from penstock.bindings import Bound, Unbindable, bound
 from penstock.control import Control
-from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
+from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location, refused_defaults
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.functions import definition_of, plain_function
 from penstock.giving import computed_parts, with_references
@@ -111,6 +111,8 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     programs = trace.programs
     declaration = declaration_of(pipeline.function, trace.names, pipeline.namespace)
     trace.problems.extend(declaration.problems)
+    _refuse_unnamed(pipeline, trace.problems)
+    trace.problems.extend(refused_defaults(pipeline.function, declaration, trace.names))
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
     programs.parameters = {each.name: each.type for each in declaration.parameters}
     result = trace.result(pipeline, declaration, inputs)
@@ -185,6 +187,7 @@ class Trace:
         self.scope: Scope = ()
         self.programs = Programs(self.names, self.problems)
         self._prefix = ""
+        self._inside: list[Callable[..., Any]] = []
         self._ids: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._files: dict[str, str] = {}
@@ -306,6 +309,7 @@ class Trace:
 
     def _undoing(self, undo: Call, task: Task, done: Declaration, site: CallSite) -> Task:
         """The task that undoes another: parameters take the other's inputs and outputs of the same names."""
+        self.problems.extend(_lost_at_the_end(undo, f"undoes `{task.id}`", site.location()))
         called = self.programs.step(undo.step)
         called.needs_requirements |= undo.settings.packages is None
         types = {each.name: each.type for each in done.parameters}
@@ -326,6 +330,7 @@ class Trace:
 
     def ending(self, call: Call, pipeline: Declaration, location: Location) -> Task:
         """The task for a step that runs at the end of a run; its parameters take the pipeline's of the same names."""
+        self.problems.extend(_lost_at_the_end(call, "runs at the end of a run", location))
         called = self.programs.step(call.step)
         called.needs_requirements |= call.settings.packages is None
         known = {
@@ -531,6 +536,7 @@ class Trace:
         site = call_site(pipeline.function.__name__)
         declaration = declaration_of(pipeline.function, self.names, pipeline.namespace)
         self.problems.extend(declaration.problems)
+        _refuse_unnamed(pipeline, self.problems)
         self.problems.extend(_lost_when_nested(pipeline, heading, site))
         id_ = self._node_id(name or pipeline.name, site, chosen=bool(name))
         given: dict[str, object] = {}
@@ -541,7 +547,7 @@ class Trace:
             given[parameter.name] = value
         self._scopes[id_] = self.scope
         with self._group(id_) as body:
-            returned = self._called(pipeline.function, given)
+            returned = self._nested(pipeline, given, site)
         self.body.append(
             Group(
                 id=id_,
@@ -553,6 +559,20 @@ class Trace:
             )
         )
         return self._after_group(id_, returned)
+
+    def _nested(self, pipeline: Authored, given: Mapping[str, object], site: CallSite) -> object:
+        """What a nested pipeline's function returns. One that calls itself without an end is refused."""
+        self._inside.append(pipeline.function)
+        try:
+            return self._called(pipeline.function, given)
+        except RecursionError:
+            if self._inside.count(pipeline.function) == 1:
+                raise
+            message = f"pipeline `{pipeline.name}` calls itself without an end: all branches are followed here"
+            fix = "repeat inside a step, or loop over an ordinary iterable (`range(10)`) with an `if` in it"
+            raise DefinitionError(Diagnostic("P320", message, site.location(), fix)) from None
+        finally:
+            self._inside.pop()
 
     @contextmanager
     def _group(self, id_: str) -> Iterator[list[OpenNode]]:
@@ -660,6 +680,13 @@ def _placeholder(traced: Traced) -> Placeholder:
     return made
 
 
+def _refuse_unnamed(pipeline: Authored, problems: list[Diagnostic]) -> None:
+    """Ends the trace where a function has parameters that cannot be given by name, which is a problem found before."""
+    kinds = {each.kind for each in inspect.signature(pipeline.function).parameters.values()}
+    if not kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
+        raise DefinitionError(tuple(dict.fromkeys(problems)))
+
+
 def _lost_when_nested(pipeline: Authored, heading: Heading, site: CallSite) -> Iterator[Diagnostic]:
     """What a pipeline says of its own runs, of which there are none where it is nested in another one."""
     asked = {"timeout": heading.timeout, "on_failure": heading.on_failure, "on_exit": heading.on_exit}
@@ -668,6 +695,15 @@ def _lost_when_nested(pipeline: Authored, heading: Heading, site: CallSite) -> I
         message = f"pipeline `{pipeline.name}` has {names}, which are of a whole run, and is nested in another pipeline"
         fix = "give them to the outermost pipeline, and nest one without: `@pipeline` on a function that both call"
         yield Diagnostic("P216", message, site.location(), fix)
+
+
+def _lost_at_the_end(call: Call, does: str, location: Location) -> Iterator[Diagnostic]:
+    """What is asked of a step that an engine calls once the pipeline's own nodes have ended."""
+    asked = {"rollback": call.undo, "gates": call.gates, "after": call.after}
+    names = ", ".join(f"`{name}=`" for name, given in asked.items() if given)
+    if names:
+        message = f"`{call.step.name}` has {names}, but {does}: nothing checks, undoes or orders that"
+        yield Diagnostic("P217", message, location, "leave it out there, and check in the step itself")
 
 
 def _last_return(function: Callable[..., Any]) -> Location:

@@ -82,6 +82,14 @@ class Control:
         self.note("attempt")
         return len(self.said)
 
+    def reached(self, value: Any) -> Any:
+        if isinstance(value, Deferred):
+            raise TypeError(f"`:=` on {value!r}")
+        return value
+
+    def compared(self, left: Any, word: str, right: Any) -> Any:
+        return self.compare(left, word, lambda: right)
+
     def managed(self, manager: Any) -> Any:
         return manager
 

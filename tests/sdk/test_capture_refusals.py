@@ -61,6 +61,11 @@ CASES = {
         "P110: `x` is a pipeline or a step with options",
         4,
     ),
+    "options given in a step": (
+        "import penstock\n@penstock.step\ndef one() -> int: ...\n\ndef train():\n    one.with_options(cache=False)()\n",
+        "P110: `one.with_options` makes a step with options",
+        6,
+    ),
     "an import of nothing": (
         "def train():\n    import no_such_thing\n",
         "P111: `import no_such_thing`: no installed distribution",

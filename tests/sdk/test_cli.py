@@ -259,7 +259,7 @@ def test_each_wrong_parameter_is_told_what_fits_its_type(project):
         "fix: give one of: min, max",
         "fix: give one of: s, 1",
         "fix: give a whole number: -p most=3, or null",
-        "fix: write it as JSON: -p limits='{\"most\": ...}'",
+        "fix: write it as JSON: -p limits='{\"most\": 3}'",
     ]
     assert "  most: Input should be greater than or equal to 1" in done.stderr
     assert not done.stderr.endswith("\n\n")

@@ -9,7 +9,7 @@ import math
 
 import pytest
 
-from penstock import Gate, RunStatus, flow, pipeline, step
+from penstock import DefinitionError, Gate, RunStatus, flow, pipeline, step
 from penstock.compiler import load_spec
 from penstock.graph import mermaid
 from penstock.spec import (
@@ -394,7 +394,7 @@ def test_the_bound_of_a_loop_is_kept():
     (loop,) = [node for node in flows.bounded.spec.body if isinstance(node, Loop)]
     assert loop.parallelism == 2
     assert flow.parallel([1, 2], 3) == [1, 2]
-    with pytest.raises(ValueError, match="0 items"):
+    with pytest.raises(DefinitionError, match="0 items"):
         flow.parallel([1, 2], 0)
 
 
