@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import penstock
+
 SOURCE = '''
 import time
 from penstock import log_metric, pipeline, step
@@ -48,11 +50,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "beside.py").write_text("ONE = 1\n")
     (tmp_path / "broken.py").write_text(BROKEN)
     return tmp_path
-
-
-def penstock(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "penstock", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=project, check=False, timeout=120)
 
 
 def test_a_run_shows_its_nodes_its_result_and_where_it_is_kept(project):

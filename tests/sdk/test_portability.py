@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from penstock.degrading import DEGRADABLE, without
 from penstock.features import features_of
 from penstock.spec import Feature, Loop, Task, walk
 from penstock.support import portability, support_rows
+from tests.command_line import penstock
 
 
 @step
@@ -138,14 +137,12 @@ def small(value: int = 1) -> int:
 
 def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
     (tmp_path / "small.py").write_text(PROJECT)
-    command = [sys.executable, "-m", "penstock", "check", "small.py"]
-    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    shown = penstock(tmp_path, "check", "small.py")
     assert shown.returncode == 1  # Airflow places nothing by size
     (line,) = [each for each in shown.stdout.splitlines() if each.strip().startswith("resources")]
     assert "refused" in line
     assert line.endswith("small.py:10")
-    told = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    data = json.loads(told.stdout)
+    data = json.loads(penstock(tmp_path, "check", "small.py", "--json").stdout)
     (row,) = [each for each in data["features"] if each["feature"] == "resources"]
     assert row["targets"]["airflow"]["support"] == "refused"
     assert row["uses"][0]["line"] == 10
