@@ -145,6 +145,8 @@ class AlertSent(_Event):
     """An alert arrived: the webhook answered with success, or the command ended with 0."""
 
     event: Literal["alert_sent"]
+    node: str = ""
+    """The node that it is about; missing where it is the run."""
     on: str
     """What the alert is about, as its configuration says it: ``failure``, ``gate``, ..."""
     to: str
@@ -152,13 +154,15 @@ class AlertSent(_Event):
     tries: int = Field(ge=1)
     """How often it was tried."""
     text: str
-    """What it says in a sentence."""
+    """Who was told what, in a sentence."""
 
 
 class AlertFailed(_Event):
     """An alert could not be delivered; the run is none the worse for it."""
 
     event: Literal["alert_failed"]
+    node: str = ""
+    """The node that it is about; missing where it is the run."""
     on: str
     """What the alert is about."""
     to: str
@@ -166,7 +170,7 @@ class AlertFailed(_Event):
     tries: int = Field(ge=0)
     """How often it was tried."""
     text: str
-    """What it should have said."""
+    """What happened, in a sentence."""
     error: str
     """Why it could not be delivered."""
 
@@ -175,6 +179,8 @@ class TelemetryFailed(_Event):
     """Some of the run's spans or metrics did not reach the collector; the run is none the worse for it."""
 
     event: Literal["telemetry_failed"]
+    text: str
+    """What happened, in a sentence."""
     error: str
     """Why."""
 

@@ -14,6 +14,7 @@ from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
+from penstock_backends.local.observers import observed
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.report import report_of
@@ -94,11 +95,12 @@ class LocalBackend(Backend):
         store = Store(options.store)
         execution = Execution(definition, parameters, store, on_event, _resumption(definition, store, options.resumes))
         try:
-            if options.inline:
-                run_inline(execution)
-            else:
-                run_in_workers(execution, budget, options.max_workers or max(1, int(budget.cpu)))
-            run = execution.end()
+            with observed(execution, options):
+                if options.inline:
+                    run_inline(execution)
+                else:
+                    run_in_workers(execution, budget, options.max_workers or max(1, int(budget.cpu)))
+                run = execution.end()
             if options.store_limit is not None:
                 LocalUpkeep(store).keep_within(options.store_limit)
             return run

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 import os
+import queue
 import shutil
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from penstock.results import (
     Listener,
     NodeEnded,
     NodeRun,
+    Noticed,
     Run,
     RunEnded,
     RunStarted,
@@ -52,7 +54,8 @@ class Execution:
     """A run under way.
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
-    add more. ``resumption`` says which earlier runs it goes on with.
+    add more. ``resumption`` says which earlier runs it goes on with; ``wake`` is called from other threads when they
+    have noticed something that is to be told.
     """
 
     def __init__(
@@ -95,14 +98,16 @@ class Execution:
         self._checkpoints = (resumption.folder or self.folder) / CHECKPOINTS
         self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
-        self._journal = Journal(self.folder)
+        self.journal = Journal(self.folder)
+        self.wake: Callable[[], None] = _nothing
+        self._noticed: queue.SimpleQueue[Noticed] = queue.SimpleQueue()
 
     def begin(self) -> None:
         """Writes down what is to run, and makes runnable what may run at once."""
         spec = self.spec.model_dump_json().encode("utf-8") + b"\n"
         (self.folder / SPEC).write_bytes(spec)
         (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
-        self._journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
+        self.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
         self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
         self._admit(self._graph.begin())
 
@@ -160,7 +165,7 @@ class Execution:
         """Notes that a node is tried; the number of the attempt."""
         attempt = self.attempts_of(node) + 1
         self._under_way[node.id] = time.monotonic()
-        self._journal.note("attempt_started", node=node.id, attempt=attempt)
+        self.journal.note("attempt_started", node=node.id, attempt=attempt)
         self._tell(AttemptStarted(node.id, attempt))
         return attempt
 
@@ -213,9 +218,20 @@ class Execution:
         self._endings = deque(node for node in was_ending if not is_exiting and node.role == "on_exit")
         self._next_ending()
 
+    def notice(self, event: str, node: str, text: str, /, **more: Json) -> None:
+        """Writes down something to be seen, and has it told soon; to be called from other threads."""
+        self.journal.note(event, **({"node": node} if node else {}), text=text, **more)
+        self._noticed.put(Noticed(event, node, text))
+        self.wake()
+
+    def tell_what_was_noticed(self) -> None:
+        """Tells what other threads have noticed, in this one."""
+        while not self._noticed.empty():
+            self._tell(self._noticed.get())
+
     def close(self) -> None:
         """Lets go of the run's folder."""
-        self._journal.close()
+        self.journal.close()
 
     def end(self) -> Run:
         """Writes down what the run came to."""
@@ -226,7 +242,7 @@ class Execution:
         seconds = time.monotonic() - self._began
         run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
         counts = Counter(node.state.value for node in nodes.values())
-        self._journal.note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
+        self.journal.note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
         draft = self.folder / f"{SUMMARY}.draft"
         draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
         draft.replace(self.folder / SUMMARY)
@@ -427,7 +443,7 @@ class Execution:
             "traceback": traceback,
             "result": key if outputs is not None else "",
         }
-        self._journal.note(
+        self.journal.note(
             "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
         )
         self._tell(NodeEnded(ended))
@@ -444,7 +460,7 @@ class Execution:
             **({"error": str(answer["error"])} if answer.get("error") else {}),
             **({} if retry_in is None else {"retry_in": retry_in}),
         }
-        self._journal.note(
+        self.journal.note(
             "attempt_ended", node=node.id, attempt=attempt, state=state.value, seconds=round(seconds, 6), **more
         )
 
@@ -475,6 +491,10 @@ class Execution:
 def _relative(target: str, folder: Path) -> str:
     """A target as it is named in a folder."""
     return target.removeprefix(f"{folder}{os.sep}")
+
+
+def _nothing() -> None:
+    """Wakes nobody."""
 
 
 def _wires(metrics: Mapping[str, float]) -> Json:

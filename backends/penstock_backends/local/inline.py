@@ -71,6 +71,7 @@ def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFo
         folder.make()
         answer = _attempt(execution, node, execution.started(node), folder)
         answer.update(seconds=time.monotonic() - began, usage=meter.usage())
+        execution.tell_what_was_noticed()
         if "outputs" in answer:
             execution.store.add_result(key, answer)
         if "error" not in answer:

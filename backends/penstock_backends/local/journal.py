@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,16 +27,23 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._handle = os.open(folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         lock(self._handle)
+        self._closing = threading.Lock()
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
         self.readers: list[Callable[[Json], None]] = []
 
     def note(self, event: str, **more: Json) -> None:
-        """Writes an event down, with the time."""
+        """Writes an event down, with the time; nothing where the journal is closed."""
         said = {"time": round(time.time(), 6), "event": event, **more}
-        os.write(self._handle, self._encode(said).encode("ascii") + b"\n")
+        line = self._encode(said).encode("ascii") + b"\n"
+        with self._closing:
+            if self._handle < 0:
+                return
+            os.write(self._handle, line)
         for read in self.readers:
             read(said)
 
     def close(self) -> None:
         """Lets go of the file."""
-        os.close(self._handle)
+        with self._closing:
+            os.close(self._handle)
+            self._handle = -1

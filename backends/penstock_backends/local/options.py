@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from penstock.settings import bytes_of
+from penstock_backends.local.alerts import Alert
 
 
 class RunOptions(BaseModel):
@@ -24,6 +25,7 @@ class RunOptions(BaseModel):
         gpu: likewise the GPUs; by default those that the machine has.
         resumes: the id of an earlier run of the pipeline to go on with: what it completed is taken over (see
             `Pipeline.resume`, which gives its parameters, too).
+        alerts: who is to be told of what (see `Alert`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,7 @@ class RunOptions(BaseModel):
     memory: int | None = None
     gpu: int | None = Field(None, ge=0)
     resumes: str = ""
+    alerts: tuple[Alert, ...] = ()
 
     @field_validator("memory", "store_limit", mode="before")
     @classmethod

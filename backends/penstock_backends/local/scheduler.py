@@ -66,6 +66,7 @@ class Scheduler:
     def run(self) -> None:
         """Runs until every node has ended."""
         execution = self._execution
+        execution.wake = self._wake
         execution.begin()
         while not execution.is_over:
             try:
@@ -83,13 +84,16 @@ class Scheduler:
     def stop(self) -> None:
         """Makes `run` cancel what is left; callable from a signal handler."""
         self._stops += 1
-        self._workers.wake()
+        self._wake()
 
     def close(self) -> None:
         """Ends all processes."""
         if self._installer is not None:
             self._installer.shutdown(wait=False, cancel_futures=True)
         self._workers.stop()
+
+    def _wake(self) -> None:
+        self._workers.wake()
 
     def _begin_with_nothing(self) -> None:
         execution = self._execution
@@ -115,6 +119,7 @@ class Scheduler:
             self._settle(self._running.pop(ticket), answer)
         self._take_installed()
         self._take_due()
+        self._execution.tell_what_was_noticed()
 
     def _take_runnable(self) -> None:
         """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more."""

@@ -213,3 +213,27 @@ def burns() -> int:
 @pipeline
 def burning() -> int:
     return burns()
+
+
+@step
+def holds(release: str, size: int) -> int:
+    memory = bytearray(1) * size
+    deadline = time.monotonic() + 30
+    while not Path(release).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return len(memory) if Path(release).exists() else -1
+
+
+@pipeline
+def holding(release: str, size: int = 1) -> None:
+    assert holds(release, size) >= 0
+
+
+@step(cache=False)
+def pauses(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pipeline
+def pausing(seconds: float) -> None:
+    pauses(seconds)

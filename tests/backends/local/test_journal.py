@@ -29,11 +29,17 @@ def events_of(run):
     return [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
 
 
-def check(run):
-    """Holds a journal to the schema, and to the order in which things happen; its events."""
+def check_events(run):
+    """Holds the events of a journal to the schema."""
     events = events_of(run)
     for event in events:
         VALIDATOR.validate(event)
+    return events
+
+
+def check(run):
+    """Holds a journal to the schema, and to the order in which things happen; its events."""
+    events = check_events(run)
     kinds = [event["event"] for event in events]
     assert (kinds[0], kinds[-1]) == ("run_started", "run_ended")
     assert (kinds.count("run_started"), kinds.count("run_ended")) == (1, 1)
