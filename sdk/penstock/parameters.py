@@ -132,9 +132,8 @@ def encoded_again(definition: Definition, wires: Mapping[str, Json], run: str) -
     except ParameterError as error:
         problems.extend(error.diagnostics)
     fix = "run the pipeline anew, or what it was then: `penstock runs resume --as-it-was`"
-    raise ParameterError(
-        [replace(each, message=f"run {run} does not fit: {each.message}", fix=fix) for each in problems]
-    )
+    said = f"run {run} does not fit the pipeline any more"
+    raise ParameterError([replace(each, message=f"{said}: {each.message}", fix=fix) for each in problems])
 
 
 def _how_to_write(name: str, kind: TypeSpec, text: str) -> str:
