@@ -149,8 +149,8 @@ class Runner(Protocol):
         ``parameters`` holds each parameter of the pipeline, encoded; ``options`` is one of ``run_options``.
         """
 
-    def history(self, store: str | Path | None = None) -> History:
-        """The runs that a store holds, by default the one that `run` uses by default."""
+    def history(self, options: Any) -> History:
+        """The runs in the store that a run with these ``run_options`` would use."""
 
     def report(self, history: History, run: PastRun) -> str:
         """One of these runs as a page of HTML, which one file holds."""

@@ -98,8 +98,7 @@ def run_definition(
 
 def history(folder: Path | None, store: str | Path | None = None) -> History:
     """The runs of a store; by default of the one that a pipeline whose source is in ``folder`` runs in."""
-    configured = run_configuration(folder).get("store")
-    return runner().history(configured if store is None else store)
+    return runner().history(_options_with(folder, store))
 
 
 def run_configuration(folder: Path | None) -> dict[str, Any]:
@@ -109,8 +108,12 @@ def run_configuration(folder: Path | None) -> dict[str, Any]:
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
     """What can be done for a store, by default the one that runs started in the current directory use."""
-    chosen = {"store": store} if store else {}
-    return runner().upkeep(checked_run_options({**run_configuration(None), **chosen}))
+    return runner().upkeep(_options_with(None, store))
+
+
+def _options_with(folder: Path | None, store: str | Path | None) -> BaseModel:
+    chosen = {} if store is None else {"store": store}
+    return checked_run_options({**run_configuration(folder), **chosen})
 
 
 def checked_run_options(options: Mapping[str, Any]) -> BaseModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
@@ -20,6 +19,7 @@ from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.report import report_of
 from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
+from penstock_backends.local.sharing import mirrored
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
 from penstock_backends.local.upkeep import LocalUpkeep
@@ -92,10 +92,10 @@ class LocalBackend(Backend):
         budget = _budget(options)
         _raise(ConfigurationError, _senseless(definition, options))
         _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
-        store = Store(options.store)
+        store = _store(options)
         execution = Execution(definition, parameters, store, on_event, _resumption(definition, store, options.resumes))
         try:
-            with observed(execution, options):
+            with mirrored(store.sharing, execution.folder), observed(execution, options):
                 if options.inline:
                     run_inline(execution)
                 else:
@@ -107,9 +107,9 @@ class LocalBackend(Backend):
         finally:
             execution.close()
 
-    def history(self, store: str | Path | None = None) -> StoredHistory:
-        """The runs that a store holds, by default the one that `run` uses by default."""
-        return StoredHistory(Store(store, makes=False))
+    def history(self, options: RunOptions) -> StoredHistory:
+        """The runs in the store that a run with these options would use."""
+        return StoredHistory(_store(options, makes=False))
 
     def report(self, history: History, run: PastRun) -> str:
         """One of these runs as a page of HTML, which one file holds."""
@@ -117,7 +117,11 @@ class LocalBackend(Backend):
 
     def upkeep(self, options: RunOptions) -> LocalUpkeep:
         """What can be done for the store that a run with these options would use."""
-        return LocalUpkeep(Store(options.store))
+        return LocalUpkeep(_store(options))
+
+
+def _store(options: RunOptions, *, makes: bool = True) -> Store:
+    return Store(options.store, options.store_options, options.store_key, makes=makes)
 
 
 def _raise(error: type[ConfigurationError | RunError], found: Iterable[Diagnostic]) -> None:

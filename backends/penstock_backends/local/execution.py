@@ -151,6 +151,12 @@ class Execution:
         """Where a node that has a key keeps what it goes on from: by its inputs, its code and its place."""
         return self._checkpoints / self._keys.variant(self._works[node.id], node.id)
 
+    def errand_before(self, node: PlannedNode, key: str) -> Callable[[], None] | None:
+        """What takes time, and is to be done before `found` can tell; None where it can at once."""
+        if self.store.sharing is None or not (node.is_cached or self._resumption.runs):
+            return None
+        return self.store.sharing.errand(key, node.task.rollback is not None)
+
     def found(self, node: PlannedNode, key: str) -> bool:
         """Ends a node by an earlier result, if there is one."""
         record = self._usable(key) if node.is_cached or self._resumption.runs else None
@@ -366,6 +372,8 @@ class Execution:
         record = self.store.result(key)
         if record is not None:
             self.store.add_result(key, {**record, "undone": True})
+            if self.store.sharing is not None:
+                self.store.sharing.share(key)
 
     def _main(self) -> list[NodeRun]:
         """What became of the pipeline's own nodes, in the author's order."""

@@ -15,6 +15,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
@@ -42,7 +43,7 @@ class StoredHistory:
     def runs(self, pipeline: str = "") -> Iterator[PastRun]:
         """All of them, or those of one pipeline, the newest first."""
         for folder in self._folders():
-            found = past_run(folder)
+            found = self._past(folder)
             if found is not None and pipeline in ("", found.pipeline):
                 yield found
 
@@ -55,17 +56,19 @@ class StoredHistory:
             return newest
         known = [folder for folder in self._folders() if folder.name.startswith(text)]
         exact = [folder for folder in known if folder.name == text]
-        found = [run for run in map(past_run, exact or known) if run is not None]
+        found = [run for run in map(self._past, exact or known) if run is not None]
         if len(found) != 1:
             raise ConfigurationError(self._unclear(text, found))
         return found[0]
 
     def has(self, run_id: str) -> bool:
         """Whether the run of an id is kept."""
-        return past_run(self._store.runs / run_id) is not None
+        return self._past(self._store.runs / run_id) is not None
 
     def nodes(self, run: PastRun) -> Mapping[str, PastNode]:
         """A run's nodes by their ids, in the author's order; those in a loop by its items."""
+        if self._store.sharing is not None:
+            self._store.sharing.bring_run(run.id, with_logs=True)
         nodes = nodes_of(run)
         try:
             units = program_of(self.spec(run)).by_id
@@ -99,15 +102,23 @@ class StoredHistory:
         if is_live(run.folder):
             fix = "wait for its end, or stop it with Ctrl-C where it runs"
             raise ConfigurationError(Diagnostic("P731", f"run {run.id} is under way", fix=fix))
+        if self._store.sharing is not None:
+            self._store.sharing.remove_run(run.id)
         shutil.rmtree(run.folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
-        """The folders of all runs, the newest first."""
-        try:
-            found = [folder for folder in self._store.runs.iterdir() if folder.is_dir()]
-        except OSError:
-            return []
+        """The folders of all runs, the newest first. Those of runs elsewhere may not be there yet."""
+        found: set[Path] = set()
+        with suppress(OSError):
+            found = {folder for folder in self._store.runs.iterdir() if folder.is_dir()}
+        if self._store.sharing is not None:
+            found |= {self._store.runs / run_id for run_id in self._store.sharing.run_ids()}
         return sorted(found, key=lambda folder: folder.name, reverse=True)
+
+    def _past(self, folder: Path) -> PastRun | None:
+        if self._store.sharing is not None:
+            self._store.sharing.bring_run(folder.name)
+        return past_run(folder)
 
     def _unclear(self, text: str, found: list[PastRun]) -> Diagnostic:
         if found:

@@ -64,6 +64,14 @@ def _take_turn(execution: Execution, ready: Line, folder: AttemptFolder) -> None
 
 def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFolder) -> None:
     key = execution.key(node)
+    errand = execution.errand_before(node, key)
+    try:
+        if errand is not None:
+            errand()
+    except OSError as error:
+        execution.started(node)
+        execution.failed(node, key, {"error": f"the store cannot be asked: {error}", "final": True})
+        return
     if execution.found(node, key):
         return
     while execution.is_open(node):
@@ -73,7 +81,7 @@ def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFo
         answer.update(seconds=time.monotonic() - began, usage=meter.usage())
         execution.tell_what_was_noticed()
         if "outputs" in answer:
-            execution.store.add_result(key, answer)
+            answer = _kept(execution, key, answer)
         if "error" not in answer:
             execution.succeeded(node, key, answer)
             return
@@ -111,6 +119,18 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         return {"error": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises fails the attempt
         return harness.failure(error.with_traceback(_users_part(error)))
+
+
+def _kept(execution: Execution, key: str, answer: Json) -> Json:
+    """The answer, once it is stored; where it cannot be, the error that this is."""
+    try:
+        execution.store.add_result(key, answer)
+        if execution.store.sharing is not None:
+            execution.store.sharing.share(key)
+    except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
+        spent = {name: answer[name] for name in ("seconds", "usage")}
+        return {**spent, "error": f"what the step returned cannot be stored: {error}"}
+    return answer
 
 
 def _published(outputs: Json, folder: AttemptFolder, objects: Objects) -> Json:

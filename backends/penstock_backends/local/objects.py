@@ -296,6 +296,17 @@ def artifacts_in(wire: Json) -> list[Json]:
     return [wire["$artifact"]] if is_artifact(wire) else []
 
 
+def digests_in(record: Json, objects: Objects) -> Iterator[str]:
+    """The objects that a result needs: those that it refers to, and of folders what is in them, as far as that is told."""
+    for wire in record.get("outputs", {}).values():
+        for reference in artifacts_in(wire):
+            yield reference["digest"]
+            if reference.get("folder"):
+                with contextlib.suppress(OSError, ValueError):
+                    manifest = json.loads(objects.path(reference["digest"]).read_bytes())
+                    yield from (content for _, kind, _, content in manifest if kind == "file")
+
+
 def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
     """Writes JSON that `read_record` will know to be whole."""
     text = json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii")

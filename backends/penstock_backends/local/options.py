@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -14,8 +15,11 @@ class RunOptions(BaseModel):
     """How a pipeline runs here.
 
     Attributes:
-        store: the folder for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else ``.penstock`` in
-            the current directory.
+        store: the folder, or the URL, for outputs, cache and history; by default what ``PENSTOCK_STORE`` says, else
+            ``.penstock`` in the current directory.
+        store_options: of a store by URL, what fsspec is to know, such as its endpoint.
+        store_key: of a store by URL, the environment variable that holds the key which signs what is stored; by default
+            ``PENSTOCK_STORE_KEY`` where it is set, else a key of this user's own.
         store_limit: how much the store may take up, in bytes or as a text such as ``"20Gi"``: after a run, results that
             were not used for the longest time go until it fits. No limit by default.
         inline: run each step in this process and thread, one after another (see `inline`).
@@ -31,6 +35,8 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str | Path | None = None
+    store_options: dict[str, Any] = Field(default_factory=dict)
+    store_key: str | None = None
     store_limit: int | None = None
     inline: bool = False
     max_workers: int | None = Field(None, ge=1)

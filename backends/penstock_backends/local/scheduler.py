@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from penstock.spec import ResourcesSpec, Task
 from penstock_backends.local import preloading
 from penstock_backends.local.deciding import quick_answer
 from penstock_backends.local.environments import InstallError, environments_folder, python_with
+from penstock_backends.local.errands import Errands
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import is_artifact
 from penstock_backends.local.plan import Budget, Place, PlannedNode
@@ -60,6 +62,7 @@ class Scheduler:
         self._max_workers = max_workers
         self._stops = 0
         self._installer: ThreadPoolExecutor | None = None
+        self._errands = Errands(self._wake)
         self._installed: queue.SimpleQueue[tuple[PlannedNode, str, Kind | InstallError]] = queue.SimpleQueue()
         self._begin_with_nothing()
 
@@ -90,6 +93,7 @@ class Scheduler:
         """Ends all processes."""
         if self._installer is not None:
             self._installer.shutdown(wait=False, cancel_futures=True)
+        self._errands.close()
         self._workers.stop()
 
     def _wake(self) -> None:
@@ -118,6 +122,7 @@ class Scheduler:
         for ticket, answer in self._workers.wait(self._patience()):
             self._settle(self._running.pop(ticket), answer)
         self._take_installed()
+        self._errands.take_up()
         self._take_due()
         self._execution.tell_what_was_noticed()
 
@@ -129,8 +134,25 @@ class Scheduler:
             if not execution.is_open(node):
                 continue
             key = execution.key(node)
-            if not execution.found(node, key) and not self._answered_quickly(node, key):
-                self._prepare(node, key)
+            errand = execution.errand_before(node, key)
+            if errand is None:
+                self._take(node, key)
+            else:
+                self._errands.give(errand, partial(self._take_after, node, key))
+
+    def _take(self, node: PlannedNode, key: str) -> None:
+        if not self._execution.found(node, key) and not self._answered_quickly(node, key):
+            self._prepare(node, key)
+
+    def _take_after(self, node: PlannedNode, key: str, problem: OSError | None) -> None:
+        """Takes a node once it is known what the store's shared side has for it."""
+        if not self._execution.is_open(node):
+            return
+        if problem is None:
+            self._take(node, key)
+        else:
+            self._execution.started(node)
+            self._take_failure(_Ready(node, key, Kind()), {"error": f"the store cannot be asked: {problem}"})
 
     def _answered_quickly(self, node: PlannedNode, key: str) -> bool:
         """Whether a node was decided here and now, as what needs none of the author's code can be."""
@@ -230,7 +252,19 @@ class Scheduler:
             try:
                 self._execution.store.add_result(ready.key, answer)
             except OSError as error:  # a full disk, or a store that went away: this attempt's end, not the run's
-                answer = {**_spent(answer), "error": f"what the step returned cannot be stored: {error}"}
+                answer = _unstored(answer, error)
+            else:
+                sharing = self._execution.store.sharing
+                if sharing is not None:
+                    self._errands.give(partial(sharing.share, ready.key), partial(self._end_shared, ready, answer))
+                    return
+        self._end(ready, answer)
+
+    def _end_shared(self, ready: _Ready, answer: Json, problem: OSError | None) -> None:
+        if self._execution.is_open(ready.node):
+            self._end(ready, answer if problem is None else _unstored(answer, problem))
+
+    def _end(self, ready: _Ready, answer: Json) -> None:
         if "error" in answer:
             self._take_failure(ready, answer)
         else:
@@ -250,6 +284,11 @@ class Scheduler:
         due = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
         soonest = min(due, self._execution.seconds_left())
         return None if soonest == math.inf else soonest
+
+
+def _unstored(answer: Json, problem: OSError) -> Json:
+    """What an attempt comes to whose result cannot be stored."""
+    return {**_spent(answer), "error": f"what the step returned cannot be stored: {problem}"}
 
 
 def _spent(answer: Json) -> Json:

@@ -15,11 +15,14 @@ Any number of processes may use one store at once: everything appears by rename,
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock_backends.local.objects import (
@@ -32,9 +35,14 @@ from penstock_backends.local.objects import (
     read_record,
     write_record,
 )
+from penstock_backends.local.signing import signer_for
+
+if TYPE_CHECKING:
+    from penstock_backends.local.sharing import Sharing
 
 FORMAT = "penstock-store"
 VERSION = 1
+LAYOUT = {"format": FORMAT, "version": VERSION}
 VARIABLE = "PENSTOCK_STORE"
 DEFAULT = ".penstock"
 
@@ -43,25 +51,37 @@ class Store:
     """A folder of that layout, made where it is missing.
 
     Args:
-        folder: where; by default what the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the
-            current directory.
+        place: a folder, or the URL of what is shared, of which a folder of this user's holds a copy; by default what
+            the environment variable ``PENSTOCK_STORE`` says, else ``.penstock`` in the current directory.
+        options: of a URL, what fsspec is to know.
+        key: of a URL, the environment variable that holds the key which signs what is stored (see `signing`).
         makes: whether it is made where it is missing; what is only to be read may as well be missing.
 
     Raises:
-        ConfigurationError: it is a URL, cannot be written, may be written to by others, holds something else, or is
+        ConfigurationError: it cannot be reached or written, may be written to by others, holds something else, or is
             of a later version.
     """
 
-    def __init__(self, folder: str | Path | None = None, *, makes: bool = True) -> None:
-        self.folder = _checked_folder(folder or os.environ.get(VARIABLE) or DEFAULT)
+    def __init__(
+        self,
+        place: str | Path | None = None,
+        options: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        *,
+        makes: bool = True,
+    ) -> None:
+        self.place = str(place or os.environ.get(VARIABLE) or DEFAULT)
+        is_url = "://" in self.place
+        self.folder = _copy_of(self.place, options or {}) if is_url else Path(self.place).expanduser().absolute()
         self.results = self.folder / "results"
         self.runs = self.folder / "runs"
         self.drafts = self.folder / "drafts"
         self.lock = self.folder / "upkeep.lock"
         self.objects = Objects(self.folder / "objects", self.drafts)
-        if makes or self.folder.exists():
+        if makes or is_url or self.folder.exists():
             _prepare(self.folder)
             self.drafts.mkdir(exist_ok=True)
+        self.sharing = self._shared(options or {}, key) if is_url else None
 
     def result_file(self, key: str) -> Path:
         """Where the result of a cache key is, if it is."""
@@ -87,6 +107,15 @@ class Store:
         """Stores a result under a cache key."""
         write_record(self.result_file(key), record, self.objects.draft())
 
+    def _shared(self, options: Mapping[str, Any], key: str | None) -> Sharing:
+        # Only who has such a store waits for fsspec to be imported.
+        from penstock_backends.local.remote import Remote  # noqa: PLC0415
+        from penstock_backends.local.sharing import Sharing  # noqa: PLC0415
+
+        remote = Remote(self.place, options, signer_for(key), LAYOUT)
+        _check_layout(remote.layout, self.place)
+        return Sharing(remote, self.objects, self.results, self.runs)
+
     def new_run(self) -> tuple[str, Path]:
         """The id of a run, later than those before it, and its folder."""
         while True:
@@ -101,12 +130,11 @@ class Store:
             return run_id, folder
 
 
-def _checked_folder(given: str | Path) -> Path:
-    text = str(given)
-    if "://" in text:
-        message = f"the store `{text}` is a URL; the local engine keeps its store in a folder"
-        raise ConfigurationError(Diagnostic("P721", message, fix=f"give the path of a folder: `store={DEFAULT!r}`"))
-    return Path(text).expanduser().absolute()
+def _copy_of(url: str, options: Mapping[str, Any]) -> Path:
+    """The folder of this user's that holds a copy of what is shared under a URL."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    told = json.dumps([url.rstrip("/"), options], sort_keys=True, default=repr)
+    return cache / "penstock" / "stores" / hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _prepare(folder: Path) -> None:
@@ -119,10 +147,13 @@ def _prepare(folder: Path) -> None:
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
         raise ConfigurationError(Diagnostic("P722", f"the store {folder} cannot be used: {said}")) from None
-    if found.get("format") != FORMAT or found.get("version") != VERSION:
-        message = (
-            f"the store {folder} is of the format {found.get('format')} {found.get('version')}, not {FORMAT} {VERSION}"
-        )
+    _check_layout(found, str(folder))
+
+
+def _check_layout(found: Json, place: str) -> None:
+    if found != LAYOUT:
+        said = f"{found.get('format')} {found.get('version')}"
+        message = f"the store {place} is of the format {said}, not {FORMAT} {VERSION}"
         fix = "use the Penstock that made it, or give another folder: `store=...`"
         raise ConfigurationError(Diagnostic("P723", message, fix=fix))
 
@@ -136,7 +167,7 @@ def _create(folder: Path, marker: Path) -> None:
     folder.mkdir(0o700, parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     draft = folder / f"format.json.{secrets.token_hex(4)}"
-    draft.write_text(json.dumps({"format": FORMAT, "version": VERSION}) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(LAYOUT) + "\n", encoding="utf-8")
     draft.replace(marker)
 
 

@@ -25,7 +25,7 @@ from penstock.spec import PipelineSpec
 from penstock.upkeep import Cleared, Damage, Holding, Verified
 from penstock_backends.local.history import is_live, read_journal
 from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, SUMMARY
-from penstock_backends.local.objects import CorruptedError, Json, Objects, artifacts_in, read_record
+from penstock_backends.local.objects import CorruptedError, Objects, digests_in, read_record
 from penstock_backends.local.store import Store
 
 MARGIN = 1.0  # seconds: what was written a moment before a run began may still be what it began with
@@ -149,7 +149,7 @@ class LocalUpkeep:
         except OSError:
             return None
         record = read_record(file)
-        digests = frozenset() if record is None else frozenset(_digests(record, self._store.objects))
+        digests = frozenset() if record is None else frozenset(digests_in(record, self._store.objects))
         return _Result(file.name, found.st_size, found.st_mtime_ns, digests, record is not None)
 
     # --- what may go
@@ -277,17 +277,6 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
     JOURNAL: _check_journal,
     SUMMARY: lambda file: json.loads(file.read_bytes()),
 }
-
-
-def _digests(record: Json, objects: Objects) -> Iterator[str]:
-    """The objects that a result needs, those in folders too."""
-    for wire in record.get("outputs", {}).values():
-        for reference in artifacts_in(wire):
-            yield reference["digest"]
-            if reference.get("folder"):
-                with contextlib.suppress(OSError, ValueError):
-                    manifest = json.loads(objects.path(reference["digest"]).read_bytes())
-                    yield from (content for _, kind, _, content in manifest if kind == "file")
 
 
 def _found(kind: str, place: Path, problem: str) -> Damage:

@@ -7,6 +7,7 @@ import pytest
 
 from penstock import Retry, current_attempt, log_metric, pipeline, step
 from penstock_backends.local import LocalBackend
+from penstock_backends.local.options import RunOptions
 from penstock_backends.local.report import report_of
 from penstock_backends.local.report.charts import Bar, timeline, trend
 from penstock_backends.local.report.logs import Logs, plain
@@ -90,7 +91,7 @@ def churn(path: str = "<b>rows</b>", depths: list[int] = [1, 2, 3], floor: float
 
 
 def reported(store, run="latest"):
-    history = LocalBackend().history(store)
+    history = LocalBackend().history(RunOptions(store=store))
     return report_of(history, history.find(run))
 
 
@@ -150,7 +151,7 @@ def test_only_its_own_script_and_style_may_run(failed):
 def test_figures_are_shown_beside_those_of_earlier_runs_of_the_same_pipeline(tmp_path):
     for depths in ([1, 2], [1, 4], [1, 5]):
         churn.run(depths=depths, store=tmp_path, inline=True)
-    history = LocalBackend().history(tmp_path)
+    history = LocalBackend().history(RunOptions(store=tmp_path))
     run = history.find("latest")
     trends = {(each.name, each.step): each for each in trends_of(history, run, history.nodes(run))}
     assert trends["accuracy", "train[1]"].value == "0.5"

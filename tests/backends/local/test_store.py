@@ -120,12 +120,6 @@ def test_a_run_keeps_what_it_was_and_what_it_came_to(store, monkeypatch):
     assert not list(store.drafts.iterdir())
 
 
-def test_a_url_is_refused():
-    with pytest.raises(ConfigurationError) as caught:
-        Store("s3://bucket/store")
-    assert caught.value.diagnostics[0].code == "P721"
-
-
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigurationError) as caught:
