@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.engines import airflow_services
+from tests.engines.airflow_services import Services
 from tests.engines.environments import HERE, Environment, environment
 from tests.engines.jobs import carry_out
 from tests.engines.processes import Helper, bare_environment, run
@@ -96,16 +96,17 @@ class Airflow:
         conf: Mapping[str, Any] | None = None,
         *,
         dag_id: str = "",
-        environ: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
         seconds: float = 240,
     ) -> AirflowRun:
         """Run one DAG on the real api-server, dag-processor and scheduler (LocalExecutor), triggered over REST.
 
-        Airflow 3 only. Takes about 20 s before the first task starts, then 0.3 s a task.
+        Airflow 3 only. Takes about 20 s before the first task of a process's first run starts, then 0.3 s a task.
+        ``variables`` are Airflow's own.
         """
         assert self.major == 3, "the services are started as Airflow 3 has them"
         with _job(files) as job:
-            seen = airflow_services.observe(self.home, job, dict(conf or {}), dag_id, dict(environ or {}), seconds)
+            seen = _services().observe(job / "dags", dict(conf or {}), dag_id, dict(variables or {}), seconds)
         return _observed(**seen)
 
     def _carry_out(
@@ -132,6 +133,11 @@ def airflow(major: int = 3) -> Airflow:
     shutil.copy(home.path / "home" / "airflow.db", folder)
     helper = Helper([home.python, PROGRAM], {**bare_environment(AIRFLOW_HOME=str(folder)), **SETTINGS})
     return Airflow(major, home, helper)
+
+
+@functools.cache
+def _services() -> Services:
+    return Services(environment("airflow3"))
 
 
 SETTINGS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -10,11 +11,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Rest:
     """Airflow's public REST API at a port of this machine."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.base = f"http://127.0.0.1:{port}"
         self.token = ""
 
@@ -53,27 +55,100 @@ class Rest:
         raise TimeoutError("the api-server did not answer in time")
 
 
-def observe(
-    home: Environment, job: Path, conf: dict[str, Any], dag_id: str, environ: dict[str, str], seconds: float
-) -> dict[str, Any]:
-    """Start the services, run the DAG below ``job/dags`` once to its end, and report as `dag_test` does."""
-    start = time.monotonic()
-    end = start + seconds
-    seen: dict[str, Any] = {}
-    with _services(home, job, environ) as rest:
+class Services:
+    """The services, started by the first run and kept for the next ones; between runs they are stopped by a signal.
+
+    Each run has the DAG folder to itself, and Airflow forgets its DAG afterwards.
+    """
+
+    def __init__(self, home: Environment) -> None:
+        self._home = home
+        self._folder = Path(tempfile.mkdtemp(prefix="penstock-airflow-services-"))
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._rest = Rest(0)
+        atexit.register(self._close)
+
+    def observe(
+        self, dags: Path, conf: dict[str, Any], dag_id: str, variables: dict[str, str], seconds: float
+    ) -> dict[str, Any]:
+        """Run the DAG below ``dags`` once to its end, and report as `dag_test` does."""
+        start = time.monotonic()
+        end = start + seconds
+        seen: dict[str, Any] = {}
+        read = {path: path.stat().st_size for path in self._service_logs()}
         try:
-            rest.log_in(end)
-            seen = _trigger_and_watch(rest, conf, dag_id, end)
+            self._resume(end)
+            for key, value in variables.items():
+                self._rest.call("POST", "/api/v2/variables", {"key": key, "value": value})
+            shutil.copytree(dags, self._folder / "dags", dirs_exist_ok=True)
+            seen = _trigger_and_watch(self._rest, conf, dag_id, end, {path.name for path in dags.rglob("*.py")})
         except (TimeoutError, urllib.error.HTTPError) as error:
             detail = error.read().decode() if isinstance(error, urllib.error.HTTPError) else ""
             seen = {**seen, "crash": f"{error} {detail}".strip()}
-    seen["log"] = _logs(job)
-    seen["took"] = time.monotonic() - start
-    return seen
+        seen["log"] = self._logs(read)
+        if seen.get("crash"):
+            self._close()
+        else:
+            self._forget(seen["dag_ids"], variables)
+        seen["took"] = time.monotonic() - start
+        return seen
+
+    def _resume(self, end: float) -> None:
+        if any(process.poll() is not None for process in self._started):
+            self._close()
+        for process in self._started:
+            os.killpg(process.pid, signal.SIGCONT)
+        if not self._started:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            (self._folder / "dags").mkdir(parents=True)
+            self._start()
+            self._rest.log_in(end)
+
+    def _start(self) -> None:
+        self._rest = Rest(_free_port())
+        settings = _settings(self._home, self._folder, self._rest.port)
+        shutil.copy(self._home.path / "home" / "airflow.db", self._folder / "airflow.db")
+        for service in SERVICES:
+            with (self._folder / f"{service}.log").open("wb") as log:
+                command = [str(self._home.tool("airflow")), service]
+                self._started.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=self._folder,
+                        env=settings,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+
+    def _forget(self, dag_ids: list[str], variables: dict[str, str]) -> None:
+        shutil.rmtree(self._folder / "dags")
+        (self._folder / "dags").mkdir()
+        for path in (*(f"dags/{each}" for each in dag_ids), *(f"variables/{each}" for each in variables)):
+            self._rest.call("DELETE", f"/api/v2/{path}")
+        shutil.rmtree(self._folder / "logs", ignore_errors=True)
+        for process in self._started:
+            os.killpg(process.pid, signal.SIGSTOP)
+
+    def _close(self) -> None:
+        _stop(self._started)
+        self._started = []
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _service_logs(self) -> list[Path]:
+        return [path for path in (self._folder / f"{service}.log" for service in SERVICES) if path.exists()]
+
+    def _logs(self, read: dict[Path, int]) -> str:
+        """What the services and the tasks said, but for what they had said before."""
+        paths = [*self._service_logs(), *sorted(self._folder.glob("logs/**/attempt=*.log"))]
+        texts = {path: path.read_bytes()[read.get(path, 0) :].decode(errors="replace") for path in paths}
+        return "\n".join(f"=== {path.relative_to(self._folder)}\n{text}" for path, text in texts.items())
 
 
-def _trigger_and_watch(rest: Rest, conf: dict[str, Any], dag_id: str, end: float) -> dict[str, Any]:
-    dag_ids, import_errors = _wait_for_parsing(rest, dag_id, end)
+def _trigger_and_watch(rest: Rest, conf: dict[str, Any], dag_id: str, end: float, files: set[str]) -> dict[str, Any]:
+    dag_ids, import_errors = _wait_for_parsing(rest, dag_id, end, files)
     seen: dict[str, Any] = {"dag_ids": dag_ids, "import_errors": import_errors}
     if import_errors:
         return seen
@@ -105,10 +180,11 @@ def _trigger_and_watch(rest: Rest, conf: dict[str, Any], dag_id: str, end: float
     return seen
 
 
-def _wait_for_parsing(rest: Rest, dag_id: str, end: float) -> tuple[list[str], dict[str, str]]:
+def _wait_for_parsing(rest: Rest, dag_id: str, end: float, files: set[str]) -> tuple[list[str], dict[str, str]]:
     while time.monotonic() < end:
         errors = rest.call("GET", "/api/v2/importErrors")["import_errors"]
-        dag_ids = sorted(each["dag_id"] for each in rest.call("GET", "/api/v2/dags")["dags"])
+        dags = rest.call("GET", "/api/v2/dags")["dags"]
+        dag_ids = sorted(each["dag_id"] for each in dags if Path(each["fileloc"]).name in files)
         if errors or (dag_ids and (not dag_id or dag_id in dag_ids)):
             return dag_ids, {each["filename"]: each["stack_trace"] for each in errors}
         time.sleep(0.2)
@@ -131,36 +207,11 @@ def _xcom(rest: Rest, run: str, entry: dict[str, Any]) -> Any:
     return rest.call("GET", f"{run}/taskInstances/{entry['task_id']}/xcomEntries/{key}?{query}")["value"]
 
 
-@contextlib.contextmanager
-def _services(home: Environment, job: Path, environ: dict[str, str]) -> Iterator[Rest]:
-    port = _free_port()
-    settings = _settings(home, job, port, environ)
-    shutil.copy(home.path / "home" / "airflow.db", job / "airflow.db")
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for service in SERVICES:
-            with (job / f"{service}.log").open("wb") as log:
-                command = [str(home.tool("airflow")), service]
-                started.append(
-                    subprocess.Popen(
-                        command,
-                        cwd=job,
-                        env=settings,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
-                )
-        yield Rest(port)
-    finally:
-        _stop(started)
-
-
 def _stop(started: list[subprocess.Popen[bytes]]) -> None:
     for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
     end = time.monotonic() + 5
     for process in started:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -176,10 +227,10 @@ def _free_port() -> int:
         return port
 
 
-def _settings(home: Environment, job: Path, port: int, environ: dict[str, str]) -> dict[str, str]:
+def _settings(home: Environment, folder: Path, port: int) -> dict[str, str]:
     secret = secrets.token_urlsafe(64)
     sections = {
-        "CORE__DAGS_FOLDER": str(job / "dags"),
+        "CORE__DAGS_FOLDER": str(folder / "dags"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
@@ -193,8 +244,8 @@ def _settings(home: Environment, job: Path, port: int, environ: dict[str, str]) 
         "API__SECRET_KEY": secret,
         # One secret for all services: they sign for each other.
         "API_AUTH__JWT_SECRET": secret,
-        "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        # The defaults (1 s and 5 s) are what a run of small tasks mostly waits for.
+        # The defaults (300 s, 1 s and 5 s) are what a run of small tasks mostly waits for.
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "1",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -202,16 +253,8 @@ def _settings(home: Environment, job: Path, port: int, environ: dict[str, str]) 
     path = f"{home.python.parent}{os.pathsep}{os.environ['PATH']}"
     return bare_environment(
         PATH=path,
-        AIRFLOW_HOME=str(job),
+        AIRFLOW_HOME=str(folder),
         NO_PROXY="127.0.0.1,localhost",
         no_proxy="127.0.0.1,localhost",
         **{f"AIRFLOW__{name}": value for name, value in sections.items()},
-        **environ,
-    )
-
-
-def _logs(job: Path) -> str:
-    logs = [*(job / f"{service}.log" for service in SERVICES), *sorted(job.glob("logs/**/attempt=*.log"))]
-    return "\n".join(
-        f"=== {path.relative_to(job)}\n{path.read_text(errors='replace')}" for path in logs if path.exists()
     )

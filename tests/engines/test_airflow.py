@@ -112,6 +112,7 @@ def test_a_run_that_takes_too_long_is_stopped():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("airflow-3-scheduler")
 def test_the_real_scheduler_gives_what_dag_test_gives():
     real, quick = airflow(3).scheduler_run(sums(3), {"n": 5}), airflow(3).dag_test(sums(3), {"n": 5})
     assert real.crash == ""

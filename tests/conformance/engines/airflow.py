@@ -41,10 +41,11 @@ class Airflow:
             pytest.skip(NOT_IN_2[pipeline.name])
         files = pipeline.compile("airflow", airflow=self.major)
         engine = airflow(self.major)
-        start = engine.scheduler_run if self.scheduled else engine.dag_test
-        ran = start(
-            files, given(pipeline, parameters), environ={"AIRFLOW_VAR_ARTIFACT_ROOT": str(folder / "artifacts")}
-        )
+        conf, root = given(pipeline, parameters), str(folder / "artifacts")
+        if self.scheduled:
+            ran = engine.scheduler_run(files, conf, variables={"artifact_root": root})
+        else:
+            ran = engine.dag_test(files, conf, environ={"AIRFLOW_VAR_ARTIFACT_ROOT": root})
         assert not ran.import_errors, ran.import_errors
         assert not ran.warnings, ran.warnings
         assert not ran.crash, ran.crash + ran.log[-4000:]
