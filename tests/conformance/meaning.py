@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from penstock import CompileError
+from penstock import CompileError, harness
 from penstock.harness import Inputs, Place, decode, load_artifact
 from penstock.spec import Loop, Node, PipelineSpec, bodies, walk
 from tests.conformance.case import REFERENCE, Case, difference
@@ -38,9 +38,18 @@ def assert_the_model_agrees(case: Case, folder: Path) -> tuple[Prediction, objec
     assert {name: predicted.nodes.get(name) for name in case.nodes} == dict(case.nodes)
     if predicted.state == "failed":
         return predicted, None
-    expected = case.pipeline(**_given(case, folder / "plain")) if case.returns is REFERENCE else case.returns
+    expected = plain(case, folder / "plain") if case.returns is REFERENCE else case.returns
     assert difference(predicted.result, expected) == ""
     return predicted, expected
+
+
+def plain(case: Case, folder: Path) -> object:
+    """What plain Python returns."""
+    harness._ATTEMPTS.append(harness._Attempt(case.attempt))
+    try:
+        return case.pipeline(**_given(case, folder))
+    finally:
+        harness._ATTEMPTS.pop()
 
 
 def _prediction(case: Case, folder: Path) -> Prediction:

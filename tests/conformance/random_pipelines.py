@@ -32,16 +32,19 @@ from tests.conformance.engine import Engine
 from tests.conformance.meaning import assert_same_meaning
 from tests.conformance.model import predict
 from tests.conformance.random_sources import Program, programs
+from tests.conformance.random_steps import LAST_ATTEMPT
 
 TOO_LARGE = {"P522"}
 """What a target says of a pipeline whose file it could not keep."""
+FOUND = Path(tempfile.gettempdir()) / "penstock-found"
+"""Where programs are written on which an engine disagrees."""
+KEPT = Path(__file__).parent / "cases" / "programs"
+"""Where those stand that are cases from then on."""
 QUIETLY: Any = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": False}
 TOGETHER = 10
 """How many programs there are of one seed."""
 CALLS = 6
 """How many calls there are in a program, about, at most."""
-LAST_ATTEMPT = 3
-"""Of every step that asks which one it is: plain Python makes this one alone."""
 
 
 @contextlib.contextmanager
@@ -51,7 +54,7 @@ def written(program: Program, folder: Path) -> Iterator[Case]:
     Raises:
         AssertionError: the model predicts something else than plain Python does.
     """
-    name = f"random_{hashlib.sha256(program.source.encode()).hexdigest()[:12]}"
+    name = _name(program)
     path = folder / f"{name}.py"
     path.write_text(program.source)
     before, searched = Path.cwd(), list(sys.path)
@@ -64,6 +67,25 @@ def written(program: Program, folder: Path) -> Iterator[Case]:
         os.chdir(before)
         sys.path[:] = searched
         sys.modules.pop(name, None)
+
+
+def _name(program: Program) -> str:
+    whole = f"{program.source}{program.parameters}"
+    return f"random_{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+
+
+def whole(program: Program, engine: str, folder: Path) -> Path:
+    """Writes a program on which an engine disagrees to a file from which it can be run again, as it is.
+
+    It is a case of the suite on every engine once it stands among `tests.conformance.cases.programs`.
+    """
+    name = _name(program)
+    source = program.source.replace("def made(", f"def {name}(")
+    said = f'"""A random program on which {engine} disagreed once with plain Python, or with the model."""'
+    path = folder / f"{name}.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{said}\n\n{source}\n\nPARAMETERS = {program.parameters!r}\n")
+    return path
 
 
 def _agreed(made: Pipeline[..., Any], parameters: Mapping[str, Any]) -> object:
@@ -145,11 +167,14 @@ def assert_the_same_on(engine: Engine, wanted: Sequence[Program], folder: Path) 
     wrong = sorted((each for each in found if each.problem), key=lambda each: len(each.program.source))
     if wrong:
         said = f"{len(wrong)} of {len(found)} programs differ on {engine.name}, of which this is the shortest:"
-        raise AssertionError(f"{said}\n{_shown(wrong[0])}")
+        raise AssertionError(f"{said}\n{_shown(wrong[0], engine)}")
 
 
-def _shown(found: Outcome) -> str:
-    return f"{found.program.source}\nparameters: {found.program.parameters}\n\n{found.problem}"
+def _shown(found: Outcome, engine: Engine) -> str:
+    """A program that differs, and the command that keeps it as a case."""
+    path = whole(found.program, engine.name, FOUND)
+    program = f"{found.program.source}\nparameters: {found.program.parameters}"
+    return f"{program}\n\n{found.problem}\nto keep it as a case: mv {path} {KEPT}"
 
 
 def _simplest(engine: Engine, found: Outcome, folder: Path) -> Outcome:
@@ -175,6 +200,7 @@ def main(arguments: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--times", type=int, default=10, help="how many times as many as the tests run")
+    parser.add_argument("--count", type=int, help="how many, whatever the tests run")
     parser.add_argument("--engine", action="append", choices=[each.name for each in ENGINES])
     parser.add_argument("--seed", type=int, default=1000, help="the first one; those of the tests begin at 0")
     parser.add_argument("--simplify", action="store_true", help="look for a simpler program with the same problem")
@@ -182,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     disagreed = False
     for engine in ENGINES:
         if engine.name in (options.engine or COUNTS):
-            count = COUNTS.get(engine.name, TOGETHER) * options.times
+            count = options.count or COUNTS.get(engine.name, TOGETHER) * options.times
             seeds = range(options.seed, options.seed + count // TOGETHER)
             disagreed |= _disagrees(engine, seeds, simplify=options.simplify)
     return int(disagreed)
@@ -195,7 +221,8 @@ def _disagrees(engine: Engine, seeds: Sequence[int], *, simplify: bool) -> bool:
             found = outcome(each, engine, Path(folder))
             count, refused, wrong = count + 1, refused + found.is_refused, wrong + bool(found.problem)
             if found.problem:
-                print(_shown(_simplest(engine, found, Path(folder)) if simplify else found), flush=True)
+                shown = _simplest(engine, found, Path(folder)) if simplify else found
+                print(_shown(shown, engine), flush=True)
     print(f"{engine.name}: {wrong} of {count} programs differ, {refused} are too large for it", flush=True)
     return bool(wrong)
 

@@ -113,6 +113,7 @@ class _Writer:
         self.draw, self.callees, self.calls = draw, callees, calls
         self.names = 0
         self.returns = ""
+        self.is_whole = False  # what a nested pipeline returns may be taken by nobody, and Python computes it though
         self.all_made = True
 
     # --- choices
@@ -133,7 +134,7 @@ class _Writer:
     def function(
         self, name: str, heading: str, parameters: Sequence[Variable], defaults: Mapping[str, str]
     ) -> list[str]:
-        self.returns = self.one_of(RETURNED)
+        self.returns, self.is_whole = self.one_of(RETURNED), name == "made"
         given = ", ".join(
             f"{each.name}: {each.type}" + (f" = {defaults[each.name]}" if each.name in defaults else "")
             for each in parameters
@@ -150,11 +151,16 @@ class _Writer:
     def returning(self, scope: Scope, place: Place) -> str:
         if self.returns.startswith("tuple"):
             self.all_made = False
-            return f"return {self.value('int', scope, place)}, {self.value('list[int]', scope, place)}"
-        value = self.value(self.returns, scope, place)
+            return f"return {self.returned('int', scope, place)}, {self.returned('list[int]', scope, place)}"
+        value = self.returned(self.returns, scope, place)
         found = scope.get(value)
         self.all_made &= found is not None and found.is_made
         return f"return {value}"
+
+    def returned(self, type_: str, scope: Scope, place: Place) -> str:
+        """An expression; now and then one that may fail when it is evaluated."""
+        items = self.items(type_, scope, place) if self.is_whole and self.chance(4) else []
+        return self.one_of(items) if items else self.value(type_, scope, place)
 
     # --- statements
 
@@ -374,6 +380,12 @@ class _Writer:
             plain += self.special(type_, scope, place)
         return self.one_of(plain) if plain else self.call(type_, scope, place)[0]
 
+    def items(self, type_: str, scope: Scope, place: Place) -> list[str]:
+        """Items of lists and dicts that are known only when the pipeline runs, and may not be there."""
+        known = [each for each in self.readable(scope, place) if each.is_deferred]
+        lists = [f"{each.name}[{at}]" for each in known if ITEMS.get(each.type) == type_ for at in (0, -1)]
+        return lists + [f"{each.name}['a']" for each in known if (type_, each.type) == ("int", "dict[str, int]")]
+
     def special(self, type_: str, scope: Scope, place: Place) -> list[str]:
         lists = [each.name for each in self.readable(scope, place) if each.type in (*ITEMS, "dict[str, int]", "str")]
         if type_ == "int":
@@ -452,12 +464,9 @@ class _Writer:
 
     def argument(self, type_: str, scope: Scope, place: Place, callee: Callee) -> str:
         """An expression; for a step also one that may fail when it is evaluated."""
-        if callee.is_step and type_ == "int" and self.chance(12):
-            known = [each for each in self.readable(scope, place) if each.is_deferred]
-            lists = [f"{each.name}[0]" for each in known if each.type == "list[int]"]
-            lists += [f"{each.name}['a']" for each in known if each.type == "dict[str, int]"]
-            if lists:
-                return self.one_of(lists)  # type: ignore[no-any-return]
+        items = self.items(type_, scope, place) if callee.is_step and type_ == "int" and self.chance(12) else []
+        if items:
+            return self.one_of(items)  # type: ignore[no-any-return]
         if self.calls <= 0:
             known = [each.name for each in self.readable(scope, place) if type_ in (each.type, "Any")]
             plain = CONSTANTS["int" if type_ == "Any" else type_]

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from penstock import Retry, RunStatus, current_attempt, step
 
+LAST_ATTEMPT = 3
+"""Of every step that asks which one it is: plain Python makes this one alone."""
+
 
 @dataclass
 class Point:

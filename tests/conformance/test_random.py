@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from penstock import Pipeline
+from tests.conformance import meaning, random_pipelines
+from tests.conformance.case import difference
+from tests.conformance.cases import programs as kept_programs
 from tests.conformance.engine import Engine, Observed
 from tests.conformance.engines import ENGINES
 from tests.conformance.random_pipelines import TOGETHER, assert_the_same_on, some_programs, written
@@ -63,3 +66,20 @@ def test_plain_python_and_the_model_agree_on_longer_programs(tmp_path: Path) -> 
     for each in some_programs(7, 40, calls=20):
         with written(each, tmp_path):
             pass
+
+
+def test_a_program_that_differs_is_written_so_that_it_can_be_kept_as_a_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random_pipelines, "FOUND", tmp_path / "found")
+    (program,) = some_programs(5, 1)
+    with pytest.raises(AssertionError, match="to keep it as a case: mv ") as caught:
+        assert_the_same_on(_Forgetful(), [program], tmp_path)
+    (path,) = (tmp_path / "found").iterdir()
+    assert str(caught.value).endswith(f"mv {path} {random_pipelines.KEPT}")
+    monkeypatch.setattr(kept_programs, "__path__", [str(path.parent)])
+    (case,) = kept_programs.kept()
+    assert (case.name, case.parameters) == (path.stem, program.parameters)
+    assert "forgetful" in case.why
+    with written(program, tmp_path) as original:
+        assert difference(meaning.plain(case, tmp_path), original.returns) == ""

@@ -1,7 +1,8 @@
-"""What random pipelines found: each program that ever failed, in the smallest form that did."""
+"""What random pipelines found: each program that ever failed, in the smallest form that did, or whole as it was."""
 
 from penstock import flow, pipeline
 from tests.conformance.case import Case
+from tests.conformance.cases.programs import kept
 from tests.conformance.random_steps import done, fails_if_even, plus, shown, size, spelled, tidied, told, words
 
 
@@ -82,4 +83,5 @@ CASES = (
         nodes={"for": "upstream_failed", "last": "upstream_failed"},
     ),
     Case(found_what_undoing_gives, "What undoes a step may give something, in loops as well."),
+    *kept(),
 )
