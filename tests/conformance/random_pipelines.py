@@ -34,8 +34,8 @@ from tests.conformance.model import predict
 from tests.conformance.random_sources import Program, programs
 from tests.conformance.random_steps import LAST_ATTEMPT
 
-TOO_LARGE = {"P522"}
-"""What a target says of a pipeline whose file it could not keep."""
+BEYOND = {"P503", "P522"}
+"""What a target says of a pipeline without a step, or whose file it could not keep."""
 FOUND = Path(tempfile.gettempdir()) / "penstock-found"
 """Where programs are written on which an engine disagrees."""
 KEPT = Path(__file__).parent / "cases" / "programs"
@@ -138,7 +138,7 @@ def _generated(seed: int, count: int, calls: int) -> list[Program]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an engine made of a program: whether it refused it, for its size, and what was otherwise than it should."""
+    """What an engine made of a program: whether its target refused it, and what was otherwise than it should."""
 
     program: Program
     is_refused: bool = False
@@ -152,7 +152,7 @@ def outcome(program: Program, engine: Engine, folder: Path) -> Outcome:
             with written(program, Path(own)) as case:
                 assert_same_meaning(engine, case, Path(own))
         except CompileError as error:
-            if {each.code for each in error.diagnostics} <= TOO_LARGE:
+            if {each.code for each in error.diagnostics} <= BEYOND:
                 return Outcome(program, is_refused=True)
             return Outcome(program, problem=traceback.format_exc())
         except Exception:  # noqa: BLE001  # an engine may fail in any way
@@ -223,7 +223,7 @@ def _disagrees(engine: Engine, seeds: Sequence[int], *, simplify: bool) -> bool:
             if found.problem:
                 shown = _simplest(engine, found, Path(folder)) if simplify else found
                 print(_shown(shown, engine), flush=True)
-    print(f"{engine.name}: {wrong} of {count} programs differ, {refused} are too large for it", flush=True)
+    print(f"{engine.name}: {wrong} of {count} programs differ, {refused} are refused", flush=True)
     return bool(wrong)
 
 

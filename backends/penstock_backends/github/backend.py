@@ -10,6 +10,7 @@ from penstock.backend import Backend, Files, Options, Support, emulated, native
 from penstock.diagnostics import Diagnostic
 from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
+from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
@@ -91,6 +92,7 @@ class GithubBackend(Backend):
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
         """What GitHub would not take: too large inputs, conditions and files, jobs that no runner can hold."""
+        yield from nothing_to_run(pipeline, "GitHub")
         yield from _limits_of_inputs(pipeline)
         yield from _limits_of_schedule(pipeline)
         program = program_of(pipeline)

@@ -55,6 +55,7 @@ from penstock.spec import (
     RecordBinding,
     SequenceBinding,
 )
+from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.outline import outline
@@ -137,8 +138,9 @@ class KubeflowBackend(Backend):
         return {f"{pipeline.name}.yaml": documents(comments, [spec, *rest])}
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
-        """What is too large for a command line or for the cluster's store."""
-        return too_large(pipeline, plan_of(pipeline, options))
+        """What is too large for a command line or for the cluster's store, or nothing at all."""
+        empty = list(nothing_to_run(pipeline, "Kubeflow"))
+        return empty or too_large(pipeline, plan_of(pipeline, options))
 
 
 def _root(pipeline: PipelineSpec, plan: Plan) -> dict[str, Any]:
