@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
-from penstock import chronicle, compiler, terminal
+from penstock import chronicle, compiler, live, terminal
 from penstock.backend import Definition
 from penstock.console import err, errors, interrupts, out
-from penstock.results import Event, Run, State
+from penstock.results import Run, State
 
 
 def run_and_exit(
-    prepare: Callable[[], tuple[Definition, Mapping[str, Any]]], explain: bool = False, **options: Any
+    prepare: Callable[[], tuple[Definition, Mapping[str, Any]]],
+    explain: bool = False,
+    quiet: bool = False,
+    **options: Any,
 ) -> NoReturn:
     """Runs a pipeline on this machine, and leaves with 0, 1 where it failed, or 128 + N where signal N stopped it.
 
     Args:
         prepare: gives the pipeline, and each of its parameters, encoded; what it raises is told as any command's.
         explain: whether to say at the end why each node ran, or that an earlier result stood in.
+        quiet: whether to leave out what is told of each node.
         options: run options; those that are None are left to the configuration.
     """
-    progress = terminal.Progress()
-
-    def show(event: Event) -> None:
-        with suppress(OSError):  # a terminal that is gone: the run goes on, or is about to be stopped in order
-            for line in progress.lines(event):
-                out.print(line)
-
     with errors(), interrupts() as received:
         definition, parameters = prepare()
-        finished = compiler.run_definition(definition, parameters, on_event=show, **options)
+        # No changing picture around steps that print, or stop in a debugger, in this process.
+        with live.shown(definition.spec, quiet=quiet, changing=not options.get("inline")) as display:
+            finished = compiler.run_definition(definition, parameters, on_event=display.take, **options)
+    for line in display.closing(finished):
+        out.print(line)
     for line in terminal.failures(finished):
         err.print(line)
     if definition.spec.returns.kind != "none" and finished.state.is_good:
@@ -44,6 +44,8 @@ def run_and_exit(
     if explain:
         for line in _reasons(definition, finished, options.get("store")):
             out.print(line)
+    for line in terminal.how_to_resume(finished, options.get("store")):
+        err.print(line)
     out.print(terminal.ending(finished))
     if finished.state is State.CANCELLED:
         raise typer.Exit(128 + (received[0] if received else signal.SIGINT))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import pprint
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ from rich.markup import escape
 
 from penstock.backend import Level
 from penstock.diagnostics import Diagnostic, shown_path
+from penstock.durations import duration_text
 from penstock.harness import verdict_text
+from penstock.logs import end_of
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Run, RunStarted, State
 from penstock.support import WORDS, Portability
+from penstock.tally import Tally
 
 MARKS: Mapping[str, tuple[str, str]] = {
     State.SUCCEEDED: ("green", "✓"),
@@ -25,18 +32,57 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "interrupted": ("yellow", "!"),
     "running": ("blue", "…"),
 }
+"""The colour and the mark of each state of a node or a run (see `penstock.history`)."""
+_WORST_FIRST = (
+    State.FAILED,
+    State.CANCELLED,
+    State.UPSTREAM_FAILED,
+    State.SUCCEEDED,
+    State.CACHED,
+    State.SKIPPED,
+)
 _RESULT_LINES = 12
 _WIDEST = 60
+MANY = 100
+_MOST_OF_EACH, _SLOWEST = 8, 5
+_TAIL_LINES, _TAIL_BYTES = 20, 8192
 
 
 class Progress:
-    """Turns the events of a run into lines, one for each node that ended and each attempt that will be followed."""
+    """Turns the events of a run into lines, one for each node that ended and each attempt that will be followed.
 
-    def __init__(self) -> None:
+    Given a ``tally``, which it keeps up, it says of a run of many nodes only what failed, and now and then how far the
+    run is.
+    """
+
+    def __init__(self, tally: Tally | None = None) -> None:
         self._width = 0
+        self._tally = tally
+        self._next = 0.1
 
     def lines(self, event: Event) -> Iterator[str]:
         """The lines for an event, often none."""
+        if self._tally is not None:
+            self._tally.take(event)
+        if self._tally is None or self._tally.whole.total <= MANY:
+            yield from self._said(event)
+            return
+        is_good = isinstance(event, NodeEnded) and event.node.state is not State.FAILED
+        if not is_good:
+            yield from self._said(event)
+        yield from self._now_and_then(self._tally)
+
+    def _now_and_then(self, tally: Tally) -> Iterator[str]:
+        """How far a run is, at every tenth of it."""
+        whole = tally.whole
+        share = whole.done / whole.total
+        if share < self._next:
+            return
+        self._next = math.floor(share * 10) / 10 + 0.1
+        if whole.done:
+            yield f"  [dim]…[/] {whole.done} of {whole.total} done: {counted(whole.ended)}"
+
+    def _said(self, event: Event) -> Iterator[str]:
         if isinstance(event, RunStarted):
             self._width = min(max(map(len, event.nodes), default=0), _WIDEST)
             yield f"[bold]{escape(event.pipeline)}[/] [dim]run {event.run}[/]"
@@ -44,13 +90,14 @@ class Progress:
             again = f"trying again in {event.retry_in:.3g} s"
             yield f"  [yellow]↻[/] {self._name(event.node)}  attempt {event.attempt}: {escape(event.error)}; {again}"
         elif isinstance(event, NodeEnded):
-            yield self._ended(event.node)
+            yield self.ended(event.node)
 
     def _name(self, node: str) -> str:
         self._width = max(self._width, min(len(node), _WIDEST))  # an instance's name is longer than its node's
         return escape(node.ljust(self._width))
 
-    def _ended(self, node: NodeRun) -> str:
+    def ended(self, node: NodeRun) -> str:
+        """The line for a node that came to its end."""
         colour, mark = MARKS[node.state]
         facts = [f"{node.seconds:6.2f} s" if node.attempts else node.state.value.replace("_", " ")]
         if node.state is State.CACHED:
@@ -79,17 +126,75 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
+def ends(run: Run) -> Iterator[str]:
+    """A line for each node of a run that has ended."""
+    progress = Progress()
+    yield from progress.lines(RunStarted(run.id, run.pipeline, tuple(run.nodes), run.folder or Path()))
+    yield from map(progress.ended, run.nodes.values())
+
+
+def counted(states: Mapping[State, int]) -> str:
+    """How many came to which state, the worst first."""
+    found = [each for each in _WORST_FIRST if states.get(each)]
+    return ", ".join(f"[{MARKS[each][0]}]{states[each]} {each.value.replace('_', ' ')}[/]" for each in found)
+
+
+def summary(run: Run) -> Iterator[str]:
+    """What a run of many nodes came to: the states, the gates, the metrics, and the steps that took longest."""
+    nodes = run.nodes.values()
+    yield f"[bold]{len(nodes)} nodes[/]: {counted(Counter(node.state for node in nodes))}"
+    gates = sorted(((each, node) for node in nodes for each in node.gates), key=lambda pair: bool(pair[0]["passed"]))
+    for verdict, node in gates[:_MOST_OF_EACH]:
+        colour, mark = MARKS[State.SUCCEEDED if verdict["passed"] else State.FAILED]
+        yield f"  [{colour}]{mark}[/] {escape(node.id)}  {escape(verdict_text(verdict))}"
+    yield from _and_more(len(gates), "gates")
+    alone_first = sorted(nodes, key=lambda node: "[" in node.id)
+    metrics = [(node.id, name, value) for node in alone_first for name, value in node.metrics.items()]
+    for id_, name, value in metrics[:_MOST_OF_EACH]:
+        yield f"  {escape(name)} = {value:g}  [dim]{escape(id_)}[/]"
+    yield from _and_more(len(metrics), "metrics")
+    slowest = sorted((node for node in nodes if node.attempts), key=lambda node: -node.seconds)[:_SLOWEST]
+    if slowest:
+        shown = ", ".join(f"{escape(node.id)} {duration_text(node.seconds)}" for node in slowest)
+        yield f"  [dim]longest:[/] {shown}"
+
+
+def _and_more(count: int, what: str) -> Iterator[str]:
+    if count > _MOST_OF_EACH:
+        yield f"  [dim]and {count - _MOST_OF_EACH} more {what}[/]"
+
+
 def failures(run: Run) -> Iterator[str]:
-    """Each failed node with the author's traceback and where its log is."""
-    for node in run.nodes.values():
-        if node.state is not State.FAILED:
-            continue
+    """Each failed node with the author's traceback and the end of its log; of many, the first."""
+    failed = [node for node in run.nodes.values() if node.state is State.FAILED]
+    for node in failed[:_MOST_OF_EACH]:
         when = f" at attempt {node.attempts}" if node.attempts else ""
         yield f"\n[bold red]{escape(node.id)} failed[/]{when}: {escape(node.error)}"
         if node.traceback and node.traceback.removeprefix("error: ").strip() != node.error.strip():
             yield f"[dim]{escape(node.traceback.rstrip())}[/]"
         if node.log is not None:
-            yield f"log: {escape(shown_path(str(node.log)))}"
+            yield from _end_of_log(node.log, node.traceback)
+    if len(failed) > _MOST_OF_EACH:
+        yield f"\n[bold red]{len(failed) - _MOST_OF_EACH} more failed[/]"
+
+
+def _end_of_log(log: Path, traceback: str) -> Iterator[str]:
+    """The last lines of a log, apart from the traceback, and where it is."""
+    with suppress(OSError):
+        text, before = end_of(log, _TAIL_BYTES)
+        lines = text.removesuffix(traceback.rstrip()).splitlines()
+        if lines:
+            before += len(lines) - _TAIL_LINES > 0
+            yield "[dim]the end of its log:[/]" if before else "[dim]its log:[/]"
+            yield from (f"  {escape(line)}" for line in lines[-_TAIL_LINES:])
+    yield f"log: {escape(shown_path(str(log)))}"
+
+
+def how_to_resume(run: Run, store: str | Path | None) -> Iterator[str]:
+    """The command that goes on with a run that did not come to a good end."""
+    if not run.state.is_good and run.folder is not None:
+        where = f" --store {shlex.quote(str(store))}" if store else ""
+        yield f"go on with it: [bold]penstock runs resume {run.id}{escape(where)}[/]"
 
 
 def result(value: Any) -> Iterator[str]:

@@ -12,13 +12,14 @@ from penstock.diagnostics import ConfigurationError
 from penstock.durations import duration_text
 from penstock.harness import decode, parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
+from penstock.logs import plain
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec, Task
 from penstock_backends.local.history import read_journal
 from penstock_backends.local.layout import JOURNAL
 from penstock_backends.local.report.charts import MOST_BARS, Bar, share_bar, timeline
 from penstock_backends.local.report.drawing import drawing_of
-from penstock_backends.local.report.logs import Log, Logs, plain
+from penstock_backends.local.report.logs import Log, Logs
 from penstock_backends.local.report.states import WORDS
 from penstock_backends.local.report.trends import Trend, trends_of
 from penstock_backends.lowering import Program, program_of

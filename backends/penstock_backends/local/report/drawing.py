@@ -9,9 +9,9 @@ from penstock.durations import duration_text
 from penstock.figure import Shape, figure_of
 from penstock.harness import parts_of
 from penstock.history import PastNode
+from penstock.logs import plain
 from penstock.spec import PipelineSpec
 from penstock.svg import Look, picture
-from penstock_backends.local.report.logs import plain
 from penstock_backends.local.report.states import WORDS, worst
 
 

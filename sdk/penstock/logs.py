@@ -1,0 +1,30 @@
+"""What steps printed, as plain text for people to read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f]")
+
+
+def end_of(file: Path, most: int) -> tuple[str, int]:
+    """The last ``most`` bytes of a log from the beginning of a line on, as `plain` text, and how many came before.
+
+    Raises `OSError` where the file cannot be read.
+    """
+    with file.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(size - most, 0))
+        raw = stream.read(most)
+    if size > most and b"\n" in raw:
+        raw = raw.partition(b"\n")[2]
+    return plain(raw.decode("utf-8", "replace")), size - len(raw)
+
+
+def plain(text: str) -> str:
+    """A text without what moves cursors or changes colours; of a line written over, what was to be seen last."""
+    lines = _ESCAPES.sub("", text).replace("\r\n", "\n").split("\n")
+    last = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", "\n".join(last)).rstrip()
