@@ -1,7 +1,12 @@
-"""Writes the matrix of case by engine, ``docs/conformance.md``, when PENSTOCK_WRITE_MATRIX is set (``make matrix``)."""
+"""The matrix of case by engine, ``docs/conformance.md``: what a run of all of them saw must be what stands there.
+
+A pytest plugin of the whole suite. With PENSTOCK_WRITE_MATRIX (``make matrix``) it writes the page instead. A run of
+some of the cells says nothing of the page.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -10,47 +15,53 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 MARKS = {"passed": "✓", "failed": "**✗**", "skipped": "n/a"}
-_CELLS = pytest.StashKey[dict[tuple[str, str], tuple[str, str]]]()
-_TEST = re.compile(r"test_a_pipeline_means_the_same_on_every_engine\[(?P<cell>[^\]]+)\]$")
+_TEST = re.compile(r"test_a_pipeline_means_the_same_on_every_engine\[(?P<cell>[^\]]+)\](@.*)?$")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Starts with an empty matrix."""
-    config.stash[_CELLS] = {}
-    config.pluginmanager.register(_Matrix(config), "penstock-matrix")
-
-
-class _Matrix:
+class Matrix:
     """Hears of each test where the results come together, which with several workers is not where the tests run."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
+    def __init__(self, page: Path = PAGE, *, writes: bool = bool(os.environ.get("PENSTOCK_WRITE_MATRIX"))) -> None:
+        self._page, self._writes = page, writes
+        self._outcomes: dict[str, tuple[str, str]] = {}
+        self._told: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps the outcome of a cell, and the reason where it does not apply."""
         found = _TEST.search(report.nodeid)
         if found is None or (report.when != "call" and report.passed):
             return
-        engine, case = _divided(found["cell"])
         reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        self.config.stash[_CELLS][case, engine] = (report.outcome, reason)
+        self._outcomes[found["cell"]] = (report.outcome, reason)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Writes the page, once, if it is asked for."""
-        cells = self.config.stash[_CELLS]
-        if os.environ.get("PENSTOCK_WRITE_MATRIX") and cells and not hasattr(self.config, "workerinput"):
-            PAGE.write_text(_page(cells), encoding="utf-8")
+        """Writes the page, or fails the run where it is another one."""
+        if not self._outcomes or set(self._outcomes) != _cells():
+            return
+        text = page(self._outcomes)
+        if self._writes:
+            self._page.write_text(text, encoding="utf-8")
+            return
+        lines = (self._page.read_text(encoding="utf-8").splitlines(), text.splitlines())
+        self._told = list(difflib.unified_diff(*lines, "docs/conformance.md", "this run", n=0, lineterm=""))
+        if self._told and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Shows how the page differs."""
+        if self._told:
+            terminalreporter.section("the matrix is another one: write it by `make matrix`")
+            terminalreporter.write_line("\n".join(self._told))
 
 
-def _divided(cell: str) -> tuple[str, str]:
-    from tests.conformance.engines import ENGINES
+def _cells() -> set[str]:
+    from tests.conformance.test_conformance import PAIRS
 
-    names = sorted((engine.name for engine in ENGINES), key=len, reverse=True)
-    engine = next(name for name in names if cell.startswith(f"{name}-"))
-    return engine, cell.removeprefix(f"{engine}-")
+    return {f"{engine.name}-{name}" for engine, _, name in PAIRS}
 
 
-def _page(cells: dict[tuple[str, str], tuple[str, str]]) -> str:
+def page(outcomes: dict[str, tuple[str, str]]) -> str:
+    """The page of these outcomes and reasons, by engine and case as in the tests' names."""
     from tests.conformance.engines import ENGINES
     from tests.conformance.test_conformance import CASES, IDS
 
@@ -73,7 +84,7 @@ def _page(cells: dict[tuple[str, str], tuple[str, str]]) -> str:
     for case, name in zip(CASES, IDS, strict=True):
         row = []
         for engine in engines:
-            outcome, reason = cells.get((name, engine), ("", ""))
+            outcome, reason = outcomes.get(f"{engine}-{name}", ("", ""))
             row.append(MARKS.get(outcome, ""))
             if reason:
                 reasons[f"| `{name}` | {engine} | {reason} |"] = None
