@@ -27,7 +27,17 @@ from penstock.diagnostics import (
     RunError,
     SpecError,
 )
-from penstock.harness import Dataset, Metrics, Model, Report, RunStatus, Serializer, current_attempt, log_metric
+from penstock.harness import (
+    Dataset,
+    Metrics,
+    Model,
+    Report,
+    RunStatus,
+    Serializer,
+    checkpoint_dir,
+    current_attempt,
+    log_metric,
+)
 from penstock.results import NodeRun, Run, State
 from penstock.settings import Gate, Resources, Retry, Schedule
 from penstock.spec import PipelineSpec
@@ -59,6 +69,7 @@ __all__ = [
     "SpecError",
     "State",
     "Step",
+    "checkpoint_dir",
     "current_attempt",
     "log_metric",
     "pipeline",

@@ -670,6 +670,27 @@ def current_attempt() -> int:
     return _ATTEMPTS[-1].number if _ATTEMPTS else 1
 
 
+CHECKPOINTS = "PENSTOCK_CHECKPOINTS"  # a variable of the environment, so that what a step starts has it, too
+
+
+def checkpoint_dir() -> Path:
+    """A folder of the step's own, in which an attempt leaves what the next one can go on from.
+
+    It is empty at first, stays when an attempt fails or dies, and goes when the step has succeeded. It belongs to one
+    node of one run, in a loop to one item. Outside of a run it is a new folder each time, which goes with the process.
+    """
+    if CHECKPOINTS in os.environ:
+        folder = Path(os.environ[CHECKPOINTS])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    import atexit  # noqa: PLC0415  # seldom needed
+    import tempfile  # noqa: PLC0415  # as in `_temporary`
+
+    folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @dataclasses.dataclass(frozen=True)
 class ArtifactLabel:
     """What kind of artifact a type is, for engines that show kinds; written as ``Dataset[...]`` and the like."""
@@ -709,7 +730,10 @@ class RunStatus:
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer", "current_attempt", "log_metric")
+RUNTIME_NAMES = (
+    *("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
+    *("checkpoint_dir", "current_attempt", "log_metric"),
+)
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -1200,10 +1224,7 @@ def run_job(
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
     home = Path.cwd()
-    import tempfile  # noqa: PLC0415  # it loads `random`, whose hook on forks takes 0.3 ms of every process
-
-    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
-    with tempfile.TemporaryDirectory(prefix="step-", **lenient) as work:
+    with _temporary("step-") as work:
         os.chdir(work)
         try:
             Program(modules, job["reach"]).install()
@@ -1211,6 +1232,14 @@ def run_job(
             return perform(job, find_type(job["function"]), inputs, folder, number)
         finally:
             os.chdir(home)
+
+
+def _temporary(prefix: str) -> contextlib.AbstractContextManager[str]:
+    """A folder for the duration of a block; what of it can't be removed then stays."""
+    import tempfile  # noqa: PLC0415  # it loads `random`, whose hook on forks takes 0.3 ms of every process
+
+    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+    return tempfile.TemporaryDirectory(prefix=prefix, **lenient)
 
 
 # Files whose frames tell an author nothing; a program that embeds this one may add its own.
@@ -1251,7 +1280,7 @@ def retry_delay(retry: Json, attempt: int) -> float:
     delay = retry.get("delay", 0.0) * retry.get("backoff", 1.0) ** (attempt - 1)
     if retry.get("max_delay") is not None:
         delay = min(delay, retry["max_delay"])
-    import random  # noqa: PLC0415  # as `tempfile` in `run_job`
+    import random  # noqa: PLC0415  # as `tempfile` in `_temporary`
 
     return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
 
@@ -1261,14 +1290,25 @@ def supervise(
     retry: Json = None,
     timeout: float | None = None,
     deadline: float | None = None,
+    checkpoints: Path | None = None,
 ) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
     An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
     None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
     Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
-    many ran.
+    many ran. All of them have one `checkpoint_dir`: ``checkpoints``, or a folder that goes with the last of them.
     """
+    with _temporary("checkpoints-") as kept:
+        return _supervised(functools.partial(_with_checkpoints, attempt, checkpoints or kept), retry, timeout, deadline)
+
+
+def _with_checkpoints(attempt: Callable[[int], Json], folder: Path | str, number: int) -> Json:
+    os.environ[CHECKPOINTS] = str(folder)
+    return attempt(number)
+
+
+def _supervised(attempt: Callable[[int], Json], retry: Json, timeout: float | None, deadline: float | None) -> Json:
     allowed = 1 + (retry or {}).get("max_retries", 0)
     result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
     for number in range(1, allowed + 1):
@@ -1302,9 +1342,7 @@ def say(message: str) -> None:
 
 
 def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
-    import tempfile  # noqa: PLC0415  # as in `run_job`
-
-    with tempfile.TemporaryDirectory(prefix="attempt-") as folder:
+    with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
         sys.stdout.flush()

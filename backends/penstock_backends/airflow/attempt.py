@@ -49,7 +49,7 @@ def main() -> None:
         written = folder if has_artifacts else work / "nothing"
         return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
 
-    result = supervise(attempt, timeout=job.get("timeout"), deadline=request.get("deadline"))
+    result = supervise(attempt, None, job.get("timeout"), request.get("deadline"), request.get("checkpoints"))
     result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")

@@ -287,6 +287,7 @@ def needs_of(layout: Layout) -> frozenset[str]:
         "gates": gated,
         "ends": bool(layout.endings),
         "rollbacks": bool(program.rollbacks),
+        "checkpoints": any("checkpoint_dir" in module.text for module in program.pipeline.modules),
         "final": gated or "all_done" in rules or bool(layout.summaries) or program.pipeline.timeout is not None,
     }
     return frozenset(name for name, is_needed in found.items() if is_needed)

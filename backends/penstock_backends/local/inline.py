@@ -107,7 +107,8 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
         job = {**step_part(node.step), **given}
         function = execution.definition.functions.get(node.step.id) or harness.find_type(node.step.id)
-        with _surroundings(folder.work, settings.env), execution.names.canonical(), deadline(bound):
+        env = (*settings.env, (harness.CHECKPOINTS, str(execution.checkpoints_of(node))))
+        with _surroundings(folder.work, env), execution.names.canonical(), deadline(bound):
             result = harness.perform(job, function, inputs, folder.outputs, number)
         return {**result, "outputs": _published(result["outputs"], folder, objects)}
     except TimeIsUpError:

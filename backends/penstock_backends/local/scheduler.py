@@ -16,6 +16,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from penstock.harness import CHECKPOINTS
 from penstock.spec import ResourcesSpec, Task
 from penstock_backends.local import preloading
 from penstock_backends.local.deciding import quick_answer
@@ -237,7 +238,7 @@ class Scheduler:
             "parameters": {name: execution.parameters[name] for name in node.planned.kinds},
             "outputs": outputs,
             "seals": {digest: seals[digest] for digest in digests if digest in seals},
-            "env": dict(node.settings.env),
+            "env": {**dict(node.settings.env), CHECKPOINTS: str(execution.checkpoints_of(node))},
             "timeout": node.settings.timeout,
             "log": str(execution.log_file(node, attempt)),
         }

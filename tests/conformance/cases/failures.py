@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from penstock import Retry, current_attempt, pipeline, step
+from penstock import Retry, checkpoint_dir, current_attempt, pipeline, step
 from tests.conformance.case import Case
 
 
@@ -93,6 +93,21 @@ def too_long() -> int:
 def timed_out() -> int:
     good()
     return plus_one(too_long())
+
+
+@step(retry=Retry(2, delay=0.1))
+def goes_on(word: str) -> list[str]:
+    kept = checkpoint_dir() / "words"
+    words = kept.read_text().split() if kept.exists() else []
+    kept.write_text(" ".join([*words, word]))
+    if len(words) < 2:
+        raise RuntimeError(f"stopped after {len(words) + 1} words")
+    return words
+
+
+@pipeline
+def attempts_go_on_from_checkpoints(words: list[str] = ["a", "b"]) -> list[list[str]]:
+    return [goes_on(word) for word in words]
 
 
 STUBBORN = """
@@ -191,6 +206,12 @@ CASES = (
         "An attempt whose process dies is retried like one that raises.",
         gives={"dies": 3, "dies_2": 3, "dies_3": 3, "dies_4": 3},
         returns=[3, 3, 3, 3],
+    ),
+    Case(
+        attempts_go_on_from_checkpoints,
+        "What an attempt leaves in its checkpoint folder is there for the next one, item by item.",
+        gives={"goes_on[0]": ["a", "a"], "goes_on[1]": ["b", "b"]},
+        returns=[["a", "a"], ["b", "b"]],
     ),
     Case(
         timed_out,
