@@ -267,6 +267,27 @@ def test_conditions_and_gates_stand_in_the_authors_words() -> None:
     assert "    if_task >> plus_task\n    if_task >> one_task\n" in text
 
 
+@pipeline
+def wordy(names: list[str], first: int = 1, second: int = 2) -> int:
+    a_value_with_a_long_name, another_value_with_a_long_name = one(first), one(second)
+    if a_value_with_a_long_name > 1000 and another_value_with_a_long_name > 2000 and "a name among the many" in names:
+        return plus(
+            a_value_with_a_long_name, len([one(each) for each in names if each != "the name left out of these"])
+        )
+    return total([*range(1000), another_value_with_a_long_name])
+
+
+def test_long_conditions_and_calls_are_told_in_whole_lines() -> None:
+    lines = head(emitted(wordy)).split("\n")
+    comments = [line for line in lines if line.lstrip().startswith("#")]
+    said = " ".join(" ".join(each.strip("# ") for each in comments).split())
+    (branch,) = [node for node in wordy.spec.body if node.id == "if"]
+    assert said.count(branch.text) == 6, "where it is decided, and at all that runs by it"
+    assert max(map(len, comments)) <= 110
+    assert len(comments) < 30, "a constant that fills pages is shortened"
+    assert any(line.endswith(" ...") for line in comments)
+
+
 def test_what_ends_a_run_stands_behind_all_else_in_its_order() -> None:
     text = head(emitted(structured))
     chain = "tasks >> undo_places_task >> undo_task >> told_of_task >> at_last_task\n"

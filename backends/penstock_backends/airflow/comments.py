@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from penstock.spec import (
@@ -29,15 +30,17 @@ from penstock_backends.lowering import Program, Unit
 from penstock_backends.rendering import left_out
 
 INDENT = 10  # of the comment, its mark included
+LINES = 4  # more of a condition than a person reads at a glance; a constant may be as long as a table
 
 
 def said_unit(program: Program, unit: Unit) -> Iterator[str]:
     """What the DAG's own call does not tell of a unit: when it runs, and what it calls, as the author wrote it."""
     if unit.arms and unit.role == "main":
-        yield _cut(f"runs if {' and '.join(said_arm(program, arm) for arm in unit.arms)}")
+        yield from wrapped(f"runs if {' and '.join(said_arm(program, arm) for arm in unit.arms)}", INDENT)
     if unit.role == "rollback":
-        yield _cut(f"undoes {unit.node.id}")
-    yield from filter(None, (_cut(_said_node(unit)), left_out(unit.task)))
+        yield from wrapped(f"undoes {unit.node.id}", INDENT)
+    yield from wrapped(_said_node(unit), INDENT)
+    yield from filter(None, (left_out(unit.task),))
 
 
 def said_arm(program: Program, arm: Arm) -> str:
@@ -72,9 +75,12 @@ def _said_call(task: Task) -> str:
     return f"{function}({', '.join(f'{name}={_said(binding)}' for name, binding in task.inputs)})"
 
 
-def _cut(text: str) -> str:
-    line = one_line(text)
-    return line if len(line) <= WIDTH - INDENT else f"{line[: WIDTH - INDENT - 3]}..."
+def wrapped(text: str, indent: int) -> list[str]:
+    """A comment's lines, whose text begins ``indent`` columns in; of a very long one the first lines."""
+    width = WIDTH - indent
+    return textwrap.wrap(
+        one_line(text), width, subsequent_indent="  ", break_on_hyphens=False, max_lines=LINES, placeholder=" ..."
+    )
 
 
 def _is_told(binding: Binding) -> bool:

@@ -10,11 +10,11 @@ from graphlib import TopologicalSorter
 from typing import TypeVar
 
 from penstock.spec import Binding, OutputBinding, ParameterBinding, RecordBinding
-from penstock_backends.airflow.comments import said_loops
+from penstock_backends.airflow.comments import said_loops, wrapped
 from penstock_backends.airflow.layout import Block, Layout
 from penstock_backends.airflow.references import is_whole, node_of, parts
 from penstock_backends.airflow.reserved import argument_name, free_name
-from penstock_backends.airflow.source import WIDTH, arguments, identifier, literal
+from penstock_backends.airflow.source import arguments, identifier, literal
 from penstock_backends.airflow.tables import has_names, task_id, xcom_key
 from penstock_backends.lowering import Unit
 
@@ -119,7 +119,7 @@ class Wiring:
         yield ""
         yield f"@task_group(group_id={literal(own)}, prefix_group_id=False)"
         yield f"def {name}(index):"
-        yield f"    # {said_loops(self.program, block.loops)}"[: WIDTH - indent]
+        yield from (f"    # {line}" for line in wrapped(said_loops(self.program, block.loops), indent + 6))
         yield from _indented(self._body(units, indent + 4), 1)
         yield ""
         yield f"{name}.expand(index={self.results[over]})"
