@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock import __version__, cli_runs, cli_store, compiler, parameters, terminal
+from penstock import __version__, cli_report, cli_runs, cli_store, compiler, parameters, terminal
 from penstock.backend import Definition, Files
 from penstock.console import Target, err, errors, out, pairs, print_problems
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
@@ -38,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+cli_runs.app.command()(cli_report.report)
 app.add_typer(cli_runs.app)
 app.add_typer(cli_store.app)
 
@@ -75,6 +76,9 @@ def run(
     ] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Likewise their memory, such as 16Gi.")] = None,
     gpu: Annotated[int | None, typer.Option(help="Likewise their GPUs.")] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say only what failed, and what the run came to.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say at the end why each node ran, or that a result stood in.")
     ] = False,
@@ -87,7 +91,9 @@ def run(
         return definition, parameters.encode_parameters(definition, values)
 
     budget: dict[str, Any] = {"cpu": cpu, "memory": memory, "gpu": gpu}
-    run_and_exit(prepare, explain=explain, store=store, inline=inline or None, max_workers=workers, **budget)
+    run_and_exit(
+        prepare, explain=explain, quiet=quiet, store=store, inline=inline or None, max_workers=workers, **budget
+    )
 
 
 @app.command(name="compile")
