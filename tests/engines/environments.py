@@ -125,6 +125,12 @@ def _make_airflow(name: str, path: Path) -> None:
     _run(airflow, "db", "migrate", AIRFLOW_HOME=str(home), AIRFLOW__CORE__LOAD_EXAMPLES="False")
 
 
+def _make_objects(name: str, path: Path) -> None:
+    """Beside an object server and its client, hold Penstock itself, as it is in this checkout."""
+    _make_venv(name, path)
+    _run(_uv(), "pip", "install", "--quiet", "--no-deps", "--python", path / "venv", "--editable", ROOT)
+
+
 def _make_node(_: str, path: Path) -> None:
     for source in SOURCES["node"]:
         shutil.copy(source, path / source.name)
@@ -140,6 +146,7 @@ RECIPES: dict[str, Callable[[str, Path], None]] = {
     "airflow2": _make_airflow,
     "kfp": _make_venv,
     "act": _make_venv,
+    "objects": _make_objects,
     "node": _make_node,
 }
 

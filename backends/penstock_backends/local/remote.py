@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,8 +21,10 @@ from penstock_backends.local.objects import CorruptedError, Json, Objects
 from penstock_backends.local.signing import Signer
 
 AT_ONCE = 16
+GRACE = 86_400.0  # seconds for which what was written is taken to be in use by a run somewhere
 # Where a write appears as a whole when it ends, or not at all.
 OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "obs"})
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -76,12 +79,17 @@ class Remote:
 
     def get(self, name: str) -> bytes | None:
         """What was stored under a name, or None. Raises `RemoteError`, or `UntrustedError`."""
+        stored = self.raw(name)
+        return None if stored is None else self.signer.opened(name, stored)
+
+    def raw(self, name: str) -> bytes | None:
+        """The bytes that are stored under a name, as they are, or None. Raises `RemoteError`."""
         try:
             with self._telling():
                 stored: bytes = self._files.cat_file(self._path(name))
         except FileNotFoundError:
             return None
-        return self.signer.opened(name, stored)
+        return stored
 
     def names(self, folder: str) -> list[str]:
         """What there is right below a folder. Raises `RemoteError`."""
@@ -116,8 +124,8 @@ class Remote:
             self._files.invalidate_cache()
             self._files.rm(self._path(name), recursive=True)
 
-    def at_once(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
-        """Does something for each name, for several at a time. Raises what the first that failed raised."""
+    def at_once(self, do: Callable[[A], T], names: Iterable[A]) -> list[T]:
+        """Does something for each of these, for several at a time. Raises what the first that failed raised."""
         return list(self._carriers.map(do, names))
 
     def close(self) -> None:
@@ -128,7 +136,7 @@ class Remote:
         source = objects.check(digest)
         path = self._path(f"objects/{digest}")
         with self._telling():
-            if self._size(path) != source.stat().st_size:
+            if not self._has(path, source.stat().st_size):
                 self._write(path, lambda place: self._files.put_file(str(source), place))
         self._known.add(digest)
 
@@ -159,13 +167,14 @@ class Remote:
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
-    def _size(self, path: str) -> int | None:
+    def _has(self, path: str, size: int) -> bool:
+        """Whether there is a file of that size, and young enough to stay until it is used."""
         self._files.invalidate_cache()
         try:
-            size: int | None = self._files.info(path)["size"]
+            about = self._files.info(path)
         except FileNotFoundError:
-            return None
-        return size
+            return False
+        return about["size"] == size and _modified(about) > time.time() - GRACE / 2
 
     @contextmanager
     def within_reach(self) -> Iterator[None]:

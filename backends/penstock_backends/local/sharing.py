@@ -6,6 +6,7 @@ by their files, which are read-only then. What another machine made is brought w
 
 from __future__ import annotations
 
+import json
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -129,7 +130,10 @@ class Sharing:
 
 @contextmanager
 def mirrored(sharing: Sharing | None, folder: Path) -> Iterator[None]:
-    """Has what is written down of a run on the shared side, too, if there is one. Raises `RunError` where it is not."""
+    """Has what is written down of a run on the shared side, too, if there is one.
+
+    Raises `RunError` where it is not, save of a run that ended badly: of that its own failures are to be told.
+    """
     if sharing is None:
         yield
         return
@@ -143,6 +147,8 @@ def mirrored(sharing: Sharing | None, folder: Path) -> Iterator[None]:
     try:
         mirror.end()
     except OSError as error:
+        if json.loads((folder / SUMMARY).read_bytes())["state"] != "succeeded":
+            return
         message = f"the run {folder.name} has ended, but what is written down of it cannot be shared: {error}"
         fix = f"it is kept in {folder}; what its steps gave is in the store"
         raise RunError(Diagnostic("P612", message, fix=fix)) from None

@@ -23,7 +23,14 @@ SHORTEST = 16
 
 
 class UntrustedError(Exception):
-    """A file was not signed with the store's key, or is not what was signed; the message says which."""
+    """A file was not signed with the store's key, or is not what was signed; the message says which.
+
+    ``is_foreign`` says that another key may have signed it.
+    """
+
+    def __init__(self, why: str, is_foreign: bool = False) -> None:
+        super().__init__(why)
+        self.is_foreign = is_foreign
 
 
 class Signer:
@@ -45,13 +52,18 @@ class Signer:
         if scheme != SCHEME:
             raise UntrustedError("is not signed")
         if key != self._name:
-            raise UntrustedError(f"was signed with another key ({key[:8].decode('ascii', 'replace')})")
+            raise UntrustedError(f"was signed with another key ({key[:8].decode('ascii', 'replace')})", is_foreign=True)
         if not hmac.compare_digest(signature, self._signature(name, content)):
             raise UntrustedError("is not what was signed")
         return content
 
     def _signature(self, name: str, content: bytes) -> bytes:
         return hmac.new(self._key, name.encode() + b"\0" + content, "sha256").hexdigest().encode("ascii")
+
+
+def content_of(stored: bytes) -> bytes:
+    """What was signed, by whomever: not to be believed."""
+    return stored.partition(b"\n")[2]
 
 
 def signer_for(variable: str | None) -> Signer:

@@ -16,9 +16,10 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock.spec import PipelineSpec
@@ -29,7 +30,7 @@ from penstock_backends.local.objects import CorruptedError, Objects, digests_in,
 from penstock_backends.local.store import Store
 
 MARGIN = 1.0  # seconds: what was written a moment before a run began may still be what it began with
-_NAMED = re.compile(rb'"result": ?"([^"\\]+)"')
+NAMED = re.compile(rb'"result": ?"([^"\\]+)"')
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class LocalUpkeep:
             results = self._results()
             doomed = self._unwanted(results, since, older_than)
             if max_size is not None:
-                doomed |= self._excess(results, doomed, since, max_size)
+                sizes = {file.name: _size_of(file) for file in _entries(self._store.objects.folder)}
+                doomed |= excess(results, doomed, since, max_size - _holding(self._store.runs).size, sizes)
             strays = list(self._strays(since))
             gone = {"drafts": Holding(len(strays), sum(map(_size_of, strays)))}
             if not dry_run:
@@ -133,7 +135,7 @@ class LocalUpkeep:
         found: set[bytes] = set()
         for run in _entries(self._store.runs):
             with contextlib.suppress(OSError):
-                found.update(_NAMED.findall((run / JOURNAL).read_bytes()))
+                found.update(NAMED.findall((run / JOURNAL).read_bytes()))
         return {each.decode() for each in found}
 
     def _results(self, known: Iterable[str] = ()) -> list[_Result]:
@@ -162,23 +164,6 @@ class LocalUpkeep:
             for each in results
             if each.used < since and (not each.is_whole or each.key not in named or each.used < oldest)
         }
-
-    def _excess(self, results: list[_Result], doomed: set[_Result], since: int, max_size: int) -> set[_Result]:
-        """Further results to let go, the least recently used first, until what is left fits."""
-        sizes = {file.name: _size_of(file) for file in _entries(self._store.objects.folder)}
-        users = Counter(digest for each in results if each not in doomed for digest in each.digests)
-        kept = sum(each.size for each in results if each not in doomed) + sum(sizes.get(each, 0) for each in users)
-        total = kept + _holding(self._store.runs).size
-        excess: set[_Result] = set()
-        for each in sorted(results, key=lambda result: result.used):
-            if total <= max_size or each.used >= since:
-                break
-            if each in doomed:
-                continue
-            excess.add(each)
-            users.subtract(each.digests)
-            total -= each.size + sum(sizes.get(digest, 0) for digest in each.digests if not users[digest])
-        return excess
 
     def _strays(self, since: int) -> Iterator[Path]:
         """What processes that are gone have left half done."""
@@ -261,6 +246,44 @@ class LocalUpkeep:
                         yield "run", run, f"its {name} is missing"
                 except (OSError, ValueError) as error:
                     yield "run", run, f"its {name} is not whole: {type(error).__name__}"
+
+
+class Weighed(Protocol):
+    """A result as far as it matters here: its size, its last use, and the objects that it needs."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    @property
+    def used(self) -> float:
+        """The later, the larger."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Those that it refers to."""
+
+
+R = TypeVar("R", bound=Weighed)
+
+
+def excess(results: list[R], doomed: set[R], since: float, most: int, sizes: Mapping[str, int]) -> set[R]:
+    """Further results to let go, the least recently used first, until what is left takes up no more than ``most``.
+
+    ``doomed`` are those that go in any case, ``since`` when what is in use was used, ``sizes`` those of the objects.
+    """
+    users = Counter(digest for each in results if each not in doomed for digest in each.digests)
+    total = sum(each.size for each in results if each not in doomed) + sum(sizes.get(each, 0) for each in users)
+    found: set[R] = set()
+    for each in sorted(results, key=lambda result: result.used):
+        if total <= most or each.used >= since:
+            break
+        if each in doomed:
+            continue
+        found.add(each)
+        users.subtract(each.digests)
+        total -= each.size + sum(sizes.get(digest, 0) for digest in each.digests if not users[digest])
+    return found
 
 
 def _check_journal(file: Path) -> None:

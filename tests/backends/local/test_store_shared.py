@@ -10,6 +10,7 @@ import fsspec
 import pytest
 
 from penstock import ConfigurationError, RunError, compiler, pipeline, step
+from penstock.upkeep import Verified
 from penstock_backends.local.remote import Remote
 from penstock_backends.local.signing import Signer, UntrustedError
 from penstock_backends.local.store import Store
@@ -250,3 +251,56 @@ def test_a_shared_store_of_a_later_version_is_left_alone(machine, url):
     with pytest.raises(ConfigurationError) as caught:
         Store(url)
     assert caught.value.diagnostics[0].code == "P723"
+
+
+def upkeep():
+    return compiler.upkeep()
+
+
+def kinds(damages):
+    return sorted((each.kind, each.is_mended) for each in damages)
+
+
+def test_what_is_damaged_on_the_shared_side_is_found_and_mended(machine, url, monkeypatch):
+    run = shared.run(inline=True)
+    assert upkeep().verify() == Verified({"objects": 3, "results": 2, "runs": 1}, ())
+    files, names = files_of(url)
+    root = fsspec.url_to_fs(url)[1]
+    for name in (next(name for name in names if name.startswith("objects")), f"runs/{run.id}/spec.json"):
+        files.pipe_file(f"{root}/{name}", b"?" * files.info(f"{root}/{name}")["size"])
+    files.pipe_file(f"{root}/results/{'0' * 64}", Signer(b"another key of others").signed("results/0", b"{}"))
+    assert kinds(upkeep().verify(repair=True).damages) == [("object", True), ("run", False)]
+    assert kinds(upkeep().verify(repair=True).damages) == [("result", True), ("run", False)]
+    assert kinds(upkeep().verify().damages) == [("run", False)]
+    machine("second")
+    assert shared.run(inline=True).outputs == 10
+
+
+def test_gc_of_the_shared_side_leaves_what_is_young_and_what_runs_refer_to(machine, url, monkeypatch):
+    kept, gone = shared.run(inline=True), shared.run(inline=True, size=6)
+    history = compiler.history(None)
+    history.remove(history.find(gone.id))
+    assert upkeep().gc().size == 0  # for it may be in use somewhere
+    monkeypatch.setattr("penstock_backends.local.shared_upkeep.GRACE", -60)
+    would = upkeep().gc(dry_run=True)
+    cleared = upkeep().gc()
+    assert cleared == would
+    assert {kind: each.count for kind, each in cleared.gone.items()} == {"drafts": 0, "results": 2, "objects": 3}
+    assert cleared.left == sum(each.size for kind, each in upkeep().info().items() if kind != "here")
+    machine("second")
+    assert set(states(shared.run(inline=True)).values()) == {"cached"}
+    by_size = upkeep().gc(max_size=0)
+    assert (by_size.gone["results"].count, by_size.gone["objects"].count) == (2, 3)
+    assert compiler.history(None).find(kept.id).state == "succeeded"
+
+
+def test_an_object_that_is_old_is_put_there_anew_when_it_is_needed(machine, url, monkeypatch):
+    shared.run(inline=True)
+    put = []
+    monkeypatch.setattr(Remote, "_write", lambda self, path, write: put.append(path))
+    for grace, times in ((86_400, 0), (-86_400, 1)):
+        monkeypatch.setattr("penstock_backends.local.remote.GRACE", grace)
+        store = Store(url)
+        (digest, *_) = sorted(file.name for file in store.objects.folder.iterdir())
+        store.sharing.remote.put_objects([digest], store.objects)
+        assert len(put) == times
