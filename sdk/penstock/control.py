@@ -109,7 +109,7 @@ class Control:
     def fail(self, error: object) -> None:
         """A ``raise`` in a branch: a gate that does not hold."""
         name = error.__name__ if isinstance(error, type) else type(error).__name__
-        arguments = getattr(error, "args", ())
+        arguments = () if isinstance(error, type) else getattr(error, "args", ())
         self._trace.gate(self._trace.deferred(False), f"raise {name}", arguments[0] if arguments else None)
         self._failed.add(self._trace.scope)
 
@@ -176,6 +176,10 @@ class Control:
 
     def new_list(self, items: Any) -> Any:
         """A list that may grow in branches and loops; what is no list stays as it is."""
+        if isinstance(items, Placeholder) and items.__penstock__.type.kind is TypeKind.LIST:  # what `list()` made
+            made = BuiltList([], self._trace)
+            made.extend(items)
+            return made
         return BuiltList(items, self._trace) if type(items) is list else items
 
     def returned(self, done: object, value: object) -> object:
@@ -266,9 +270,7 @@ class Control:
         values = list(list.__iter__(items))
         if not is_deferred(items) and not holds_placeholder(values):
             return set(values)
-        made = self._trace.deferred(items if is_deferred(items) else values)
-        item = made.__penstock__.type.args[0]
-        return operation(Operator.SET, TypeSpec(kind=TypeKind.SET, args=(item,), text=f"set[{item.text}]"), made)
+        return _set(self._trace, set, items if is_deferred(items) else values)
 
     def as_dict(self, pairs: BuiltList) -> object:
         """What a dict comprehension gives, from its keys and values."""
@@ -276,9 +278,7 @@ class Control:
         if not is_deferred(pairs) and not any(holds_placeholder(key) for key, _ in values):
             return dict(values)
         made = self._trace.deferred(pairs if is_deferred(pairs) else values)
-        key, value = made.__penstock__.type.args[0].args
-        type_ = TypeSpec(kind=TypeKind.DICT, args=(key, value), text=f"dict[{key.text}, {value.text}]")
-        return operation(Operator.DICT, type_, made)
+        return _dict_of(made, item_type(made).args)
 
     def _logical(self, operator: Operator, first: object, rest: tuple[Thunk, ...]) -> object:
         if isinstance(first, Missing):
@@ -712,6 +712,33 @@ def _list(trace: Trace, _: object, value: Any) -> Placeholder:
     return operation(Operator.CONCATENATE, list_of(item_type(made)), made)
 
 
+def _set(trace: Trace, _: object, items: Any) -> Placeholder:
+    made = trace.deferred(items)
+    item = item_type(made)
+    return operation(Operator.SET, TypeSpec(kind=TypeKind.SET, args=(item,), text=f"set[{item.text}]"), made)
+
+
+def _dict(trace: Trace, function: Any, *args: Any, **kwargs: Any) -> Any:
+    if not any(map(is_deferred, args)):
+        return function(*args, **kwargs)  # values may be deferred in any dict
+    made = trace.deferred(args[0])
+    type_ = without_none(made.__penstock__.type)
+    parts = type_.args if type_.kind is TypeKind.DICT else item_type(made).args
+    if kwargs or len(parts) != 2:
+        return _refused(trace, function, *args)
+    return _dict_of(made, parts)
+
+
+def _dict_of(made: Placeholder, parts: tuple[TypeSpec, ...]) -> Placeholder:
+    text = f"dict[{', '.join(each.text for each in parts)}]"
+    return operation(Operator.DICT, TypeSpec(kind=TypeKind.DICT, args=parts, text=text), made)
+
+
+def _tuple(trace: Trace, function: Any, items: Any) -> Any:
+    is_fixed = isinstance(items, Placeholder) and _has_fixed_items(items)
+    return function(iter(items)) if is_fixed else _refused(trace, function, items)
+
+
 def _refused(_: Trace, function: Any, *args: Any, **__: Any) -> NoReturn:
     said = next((_said(each) for each in args if is_deferred(each)), "a value")
     message = f"`{function.__name__}()` asks for {said}, which is known only when the pipeline runs"
@@ -725,6 +752,10 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     builtins.range: _range,
     builtins.len: _len,
     builtins.list: _list,
+    builtins.set: _set,
+    builtins.dict: _dict,
+    builtins.tuple: _tuple,
+    builtins.frozenset: _refused,
 }
 
 

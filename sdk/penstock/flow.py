@@ -6,17 +6,18 @@ In a pipeline function that was written in a file or a notebook, plain Python sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from penstock.bindings import merged_type, relative
 from penstock.control import Control, is_deferred, item_type
+from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.lists import Added, BuiltList, Scope, Turn
-from penstock.openings import OpenBranch, OpenLoop
-from penstock.placeholders import Either, Placeholder
+from penstock.openings import OpenBranch, OpenLoop, frozen
+from penstock.placeholders import Either, Placeholder, Traced
 from penstock.sources import operation_site
-from penstock.spec import Arm, ChoiceBinding, ItemBinding
+from penstock.spec import Arm, ChoiceBinding, ItemBinding, Task, bindings_of, walk
 from penstock.tracing import Trace, current_trace
 
 __all__ = ["Elif", "Else", "ForEach", "If", "collect", "gate", "one_of", "parallel"]
@@ -64,11 +65,38 @@ class If:
             branch = body[0] if body else None
 
 
+def _put_before_branch(trace: Trace, condition: object) -> None:
+    """Moves the tasks that a condition is made of before the branch that it goes on with, if nothing else is there."""
+    branches = [index for index, each in enumerate(trace.body) if isinstance(each, OpenBranch)]
+    last = branches[-1] if branches else len(trace.body)
+    branch, after = trace.body[last : last + 1], trace.body[last + 1 :]
+    made = {each.id: each for each in after if isinstance(each, Task)}
+    waiting, needed = list(trace.deferred(condition).__penstock__.nodes), set[str]()
+    while waiting:
+        node = waiting.pop()
+        waiting += _taken_by(made[node]) if node in made and node not in needed else ()
+        needed.add(node)
+    inside = {each.id for each in walk(frozen(branch))}
+    if len(made) == len(after) and needed >= made.keys() and needed.isdisjoint(inside):
+        trace.body[last:] = [*after, *branch]
+
+
+def _taken_by(task: Task) -> Iterator[str]:
+    """The nodes that a task waits for."""
+    yield from task.after
+    for _, binding in bindings_of(task):
+        yield from Traced(binding, ANY, "").nodes
+
+
 class Elif(If):
-    """``with Elif(condition):`` after an `If`: what runs where that was false and this is true."""
+    """``with Elif(condition):`` after an `If`: what runs where that was false and this is true.
+
+    Steps that are called in the condition run in any case, as Python evaluates it before it enters the block.
+    """
 
     def __enter__(self) -> None:
         trace = _trace()
+        _put_before_branch(trace, self._condition)
         self._open_others(trace)
         self._open(trace)
 

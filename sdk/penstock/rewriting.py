@@ -55,7 +55,7 @@ from penstock.syntax import (
 BUILTINS = frozenset(
     (
         *("range", "zip", "enumerate", "len", "isinstance", "type", "list", "sorted"),
-        *("reversed", "sum", "min", "max", "any", "all", "map", "filter"),
+        *("reversed", "sum", "min", "max", "any", "all", "map", "filter", "tuple", "set", "frozenset", "dict"),
     )
 )
 """The functions of Python that look at their arguments without asking them."""
@@ -210,7 +210,8 @@ class _Rewriting(ast.NodeTransformer):
         stored = {each.id for each in own if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
         self.builtins = BUILTINS - self.local - self.outside - stored
         self.mentions = Counter(each.id for each in ast.walk(node) if isinstance(each, ast.Name))
-        self.growing = set(_growing(node.body))
+        self.growing = set(_growing(node.body, nested=True))
+        self.added_to = set(_growing(node.body, nested=False))
         self.hoisted: list[ast.stmt] = []
         self.made: set[str] = set()
         self.may_be_deferred = False
@@ -381,14 +382,14 @@ class _Rewriting(ast.NodeTransformer):
         (target, *others), value = node.targets, node.value
         if not others and isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
             pairs = itertools.zip_longest(value.elts, target.elts[: len(value.elts)])
-            value.elts = [self._tracked(each, self._grows(name)) for each, name in pairs]
+            value.elts = [self._tracked(each, self._grows(name, each)) for each, name in pairs]
         else:
-            node.value = self._tracked(value, any(map(self._grows, node.targets)))
+            node.value = self._tracked(value, any(self._grows(each, value) for each in node.targets))
         node.targets = [self._value(each) for each in node.targets]
         return [node]
 
     def _annotated(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        node.value = node.value and self._tracked(node.value, self._grows(node.target))
+        node.value = node.value and self._tracked(node.value, self._grows(node.target, node.value))
         target = self.visit(node.target)
         assert isinstance(target, (ast.Name, ast.Attribute, ast.Subscript))
         node.target = target
@@ -401,8 +402,10 @@ class _Rewriting(ast.NodeTransformer):
             lines.insert(0, placed(ast.Expr(changed), node))
         return lines
 
-    def _grows(self, target: ast.expr | None) -> bool:
-        return isinstance(target, ast.Name) and target.id in self.growing
+    def _grows(self, target: ast.expr | None, value: ast.expr) -> bool:
+        """Whether a list may be added to that a name is bound to; a copy may be of one that is not known yet."""
+        names = self.added_to if isinstance(value, ast.Call) else self.growing
+        return isinstance(target, ast.Name) and target.id in names
 
     def _changed(self, thing: ast.expr, how: str, where: ast.AST) -> ast.expr:
         """An object that is about to be changed, which must not have been there before a deferred block."""
@@ -537,9 +540,10 @@ def _loops(node: _AnyComprehension, result: str) -> list[ast.stmt]:
     return block
 
 
-def _growing(statements: list[ast.stmt]) -> Iterator[str]:
-    """The names of which a nested block may add to a list."""
-    top = {id(each) for each in statements} | {id(each.value) for each in statements if isinstance(each, ast.Expr)}
+def _growing(statements: list[ast.stmt], *, nested: bool) -> Iterator[str]:
+    """The names of a list that is added to: in a nested block, or anywhere."""
+    whole = [*statements, *(each.value for each in statements if isinstance(each, ast.Expr))]
+    top = set(map(id, whole)) if nested else set()
     for node in itertools.chain.from_iterable(map(ast.walk, statements)):  # in the functions inside it, too
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.target, ast.Name):
             yield from () if id(node) in top else (node.target.id,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,16 @@ class Score:
 class Pair(NamedTuple):
     low: int
     high: int
+
+
+class Parity(enum.Enum):
+    EVEN = 0
+    ODD = 1
+
+
+@step
+def parity(n: int) -> Parity | None:
+    return Parity(n % 2) if n else None
 
 
 @step
@@ -740,6 +751,46 @@ def raised_in_a_branch(n: int) -> int:
     return add(y, 1)
 
 
+@pipeline
+def told_by_identity(n: int) -> int:
+    found = parity(n)
+    if found is Parity.ODD:
+        return number(1)
+    return number(2) if found is not Parity.EVEN or (number(n) > 2) is True else number(3)
+
+
+@pipeline
+def copied_and_added_to(n: int) -> int:
+    grown = [add(x, 1) for x in upto(n)]
+    more = list(grown)
+    more.append(7)
+    several: list[int] = list(upto(n))
+    if n > 2:
+        several.extend(more)
+    keys, last = list(table(n)), list(upto(n))
+    keys += ["last"]
+    return total([total(grown), total(more), total(several), len(joined(keys)), add(n, last[0]) if n else 0])
+
+
+@pipeline
+def sets_and_dicts_of_lists(n: int) -> str:
+    pairs = [(f"k{x}", add(x, 1)) for x in upto(n)]
+    low, high = tuple(pair(n))
+    return anything([set(upto(n)), set(pairs), dict(pairs), dict(table(n)), dict(a=number(n)), low, high])  # noqa: C408  # told apart
+
+
+@pipeline
+def named_in_conditions(n: int) -> int:
+    if (y := number(n)) > 1:
+        y = add(y, 1)
+    if (z := number(n)) < 0:
+        raise ValueError
+    kept = [w for x in upto(n) if (w := add(x, y)) in upto(9)]
+    if 2 in (xs := upto(n)) and 1 < len(xs) < 9:
+        return total(xs)
+    return total([y, z, total(kept)])
+
+
 # --- the explicit forms -----------------------------------------------------------------------------------------------
 
 
@@ -812,6 +863,19 @@ def explicit_branches(n: int) -> int:
 
 
 @pipeline
+def explicit_conditions_of_steps(n: int) -> int:
+    with flow.If(number(n) > 3):
+        a = add(n, 1)
+    with flow.Elif(add(number(n), 1) > 3):
+        b = add(n, 2)
+    with flow.Elif(number.with_options(after=number(n))(n) == 1):
+        c = add(n, 3)
+    with flow.Else():
+        d = number(9)
+    return flow.one_of(a, b, c, d)
+
+
+@pipeline
 def explicit_loops(n: int) -> int:
     with flow.ForEach(upto(n), parallelism=2) as x:
         with flow.ForEach(upto(x)) as y:
@@ -863,6 +927,7 @@ def choices(n: int) -> str:
 EXPLICIT = {
     explicit_choice_in_a_loop: choices,
     explicit_branches: lambda n: n + 1 if n > 3 else n + 2 if n > 1 else 9,
+    explicit_conditions_of_steps: lambda n: n + 1 if n > 3 else n + 2 if n + 1 > 3 else n + 3 if n == 1 else 9,
     explicit_loops: lambda n: sum(x + y for x in range(n) for y in range(x)) + sum(x + 1 for x in range(n)),
     explicit_filter: lambda n: sum(x + 1 for x in range(n) if x > 1),
     explicit_gate: lambda n: n + 1,

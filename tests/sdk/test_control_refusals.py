@@ -244,6 +244,33 @@ def any_of_a_loop(n: int) -> int:
     return number(1) if any(x > 1 for x in upto(n)) else number(2)  # here
 
 
+def as_a_tuple(n: int) -> str:
+    return anything(tuple(number(x) for x in upto(n)))  # here
+
+
+def as_a_dict(n: int) -> str:
+    return anything(dict(upto(n)))  # here
+
+
+def named_where_it_may_not_be_reached(n: int) -> int:
+    if number(n) > 1 and (y := number(n)) > 2:  # here
+        return y
+    return number(3)
+
+
+def named_in_one_of_two(n: int) -> int:
+    return (y := number(n)) if number(n) > 1 else number(3)  # here  # noqa: F841  # what is refused
+
+
+def named_in_a_chain(n: int) -> int:
+    return number(1) if number(n) < 3 < (y := number(5)) else number(3)  # here  # noqa: F841  # what is refused
+
+
+def named_for_each(n: int) -> int:
+    found = [y for x in upto(n) if (y := number(x)) > 1]  # here
+    return add(total(found), y)
+
+
 def in_order(n: int) -> int:
     return total([number(x) for x in sorted(upto(n))])  # here
 
@@ -350,6 +377,14 @@ def elif_without_if(n: int) -> int:
     return number(n)
 
 
+def elif_of_what_the_arm_gives(n: int) -> int:
+    with flow.If(number(n) > 1):
+        y = number(1)
+    with flow.Elif(add(y, 1) > 1):  # here
+        note(1)
+    return number(n)
+
+
 def one_of_too_few(n: int) -> int:
     with flow.If(number(n) > 1):
         a = number(1)
@@ -397,6 +432,12 @@ REFUSED = {
     of_a_type: ("P309", "`type()` asks for `number`'s result", "in a step"),
     summed: ("P309", "`sum()` asks for `upto`'s result", "in a step"),
     any_of_a_loop: ("P309", "`any()` asks for a list that grows in a branch or loop", "in a step"),
+    as_a_tuple: ("P309", "`tuple()` asks for a list that grows", "in a step"),
+    as_a_dict: ("P309", "`dict()` asks for `upto`'s result", "in a step"),
+    named_where_it_may_not_be_reached: ("P310", "`:=` is reached depends on `number`'s result > 1", "of its own"),
+    named_in_one_of_two: ("P310", "`:=` is reached depends on `number`'s result > 1", "of its own"),
+    named_in_a_chain: ("P310", "`:=` is reached depends on `number`'s result", "of its own"),
+    named_for_each: ("P310", "`:=` is reached depends on `upto`'s result", "of its own"),
     in_order: ("P309", "`sorted()` asks for `upto`'s result", "in a step"),
     items_of_a_set: ("P318", "`kinds`'s result is a set, which has no order", "`sorted(...)`"),
     items_of_a_number: ("P318", "`number`'s result is an int, which is no list", "return a list"),
@@ -416,6 +457,7 @@ REFUSED = {
     appended_to_an_item: ("P315", "a list is changed in a branch", "`append` on a list that has a name of its own"),
     else_without_if: ("P317", "`Else` does not follow an `If`", "directly after"),
     elif_without_if: ("P317", "`Elif` does not follow an `If`", "directly after"),
+    elif_of_what_the_arm_gives: ("P317", "`Elif` does not follow an `If`", "directly after"),
     one_of_too_few: ("P317", "the values of `one_of` are not of different arms", "one value of each arm"),
     one_of_constants: ("P317", "1 is no result of a step", "what calling a step returned"),
     collected_constant: ("P317", "3 is no result of a step", "what calling a step returned"),

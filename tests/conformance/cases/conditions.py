@@ -332,6 +332,29 @@ def artifacts_of_the_arm_that_ran(fresh: bool = False) -> str:
     return summary(model, table, text)
 
 
+@step
+def coloured(value: int) -> Colour | None:
+    return [None, Colour.RED, Colour.BLUE][value]
+
+
+@pipeline
+def members_told_by_identity(which: int = 1, wanted: bool = True) -> list[str]:
+    found = coloured(which)
+    seen = [found is Colour.RED, found is not Colour.BLUE, wanted is True, (which > 1) is not False]
+    if found is Colour.BLUE or wanted is False:
+        return shown.with_options(name="blue")([*seen, found])
+    return shown(seen)
+
+
+@pipeline
+def names_bound_in_conditions(low: int = 2) -> list[int]:
+    if (found := number(low)) > 1:
+        found = plus_one(found)
+    if 9 in (last := shown([low])):
+        found = plus_one.with_options(name="never")(found)
+    return [found, len(last)]
+
+
 @pipeline
 def names_of_structures(deep: bool = True) -> list[int]:
     first = number.with_options(name="if")(1)
@@ -485,6 +508,19 @@ CASES = (
         names_of_structures,
         "A step may be called what branches, loops and gates are called, or an engine's own words.",
     ),
+    Case(
+        members_told_by_identity,
+        "`is` asks a member of an enum, or a truth value: in another process it would be another object.",
+        nodes={"shown": "succeeded", "blue": "skipped"},
+    ),
+    Case(
+        members_told_by_identity,
+        "The other member, and None, are not that one.",
+        {"which": 2},
+        nodes={"shown": "skipped", "blue": "succeeded"},
+    ),
+    Case(members_told_by_identity, "None is no member, and False no None.", {"which": 0, "wanted": False}),
+    Case(names_bound_in_conditions, "`:=` binds what a condition asks, for what follows it."),
     Case(
         conditions_around_nested_pipelines,
         "A nested pipeline that is skipped is skipped whole, with the conditions inside it.",

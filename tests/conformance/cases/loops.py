@@ -496,6 +496,31 @@ def a_nested_gate_in_a_loop() -> list[str]:
 
 
 @pipeline
+def copies_that_grow(count: int = 3) -> list[str]:
+    grown = [plus(value, 1) for value in upto(count) if (one := doubled(value)) > 0 and one is not None]
+    more = list(grown)
+    more.append(7)
+    parts = list(upto(count))
+    for value in upto(count):
+        if value > 1:
+            parts.append(value)
+    return listed([total(grown), total(more), total(parts), set(parts), len(dict(zip(parts, more)))])
+
+
+@pipeline
+def explicit_conditions_of_steps(count: int = 2) -> list[str]:
+    with flow.ForEach(upto(count)) as value:
+        with flow.If(number.with_options(name="first")(value) > 1):
+            big = doubled(value)
+        with flow.Elif(plus.with_options(name="second")(value, 1) > 1):
+            same_size = number(value)
+        with flow.Else():
+            small = plus(value, 10)
+        taken = flow.one_of(big, same_size, small)
+    return listed([flow.collect(taken)])
+
+
+@pipeline
 def explicit_forms(count: int = 3, floor: int = 1) -> list[str]:
     with flow.ForEach(upto(count)) as value:
         with flow.If(value > floor):
@@ -664,6 +689,15 @@ CASES = (
         nodes={"doubled[0]": "skipped", "number[1]": "succeeded", "plus[0]": "succeeded", "last[2]": "succeeded"},
         returns=["[110, 101, 104]", "[4]"],
     ),
+    Case(
+        explicit_conditions_of_steps,
+        "A step that the condition of an `Elif` calls is no part of the branch before it.",
+        {"count": 3},
+        nodes={"second[2]": "succeeded", "doubled[2]": "succeeded", "number[1]": "succeeded", "plus[0]": "succeeded"},
+        returns=["[10, 1, 4]"],
+    ),
+    Case(copies_that_grow, "`list()` of what is known later is a list of its own, which may grow."),
+    Case(copies_that_grow, "It may be a copy of nothing.", {"count": 0}),
     Case(items_and_outer_values, "A body takes its item, its parts, and what stands outside of the loop."),
     Case(comprehensions_of_dicts_and_sets, "A dict or a set comprehension over outputs is one."),
 )
