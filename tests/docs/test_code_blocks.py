@@ -6,10 +6,8 @@ A Python block is a program, and is run (by pytest, where it has tests), unless 
 
 import ast
 import functools
-import os
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import typer
 
 from penstock import compiler
 from penstock.cli import app
+from tests.warm_python import python
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,17 +83,8 @@ def test_each_python_block_is_python(block):
 def test_each_program_runs(block, tmp_path):
     file = tmp_path / "pipeline.py"
     file.write_text(block.text, encoding="utf-8")
-    sources = os.pathsep.join(str(ROOT / each) for each in ("sdk", "backends", "templates"))
     runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "\ndef test_" in block.text else []
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *runner, file.name],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": sources},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = python(tmp_path, *runner, file.name, warnings="error")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

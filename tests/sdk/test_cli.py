@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import penstock
+from tests.warm_python import penstock
 
 SOURCE = '''
 import time

@@ -15,7 +15,7 @@ from penstock.degrading import DEGRADABLE, without
 from penstock.features import features_of
 from penstock.spec import Feature, Loop, Task, walk
 from penstock.support import portability, support_rows
-from tests.command_line import penstock
+from tests.warm_python import penstock
 
 
 @step
@@ -27,7 +27,15 @@ def number(value: int) -> int:
 def undo(value: int) -> None: ...
 
 
-@step(resources=Resources(cpu=2), timeout=60, retry=2, env={"A": "1"}, image="python:3.12", rollback=undo)
+@step(
+    resources=Resources(cpu=2, quotas={"licence": 1}),
+    priority=1,
+    timeout=60,
+    retry=2,
+    env={"A": "1"},
+    image="python:3.12",
+    rollback=undo,
+)
 def heavy(value: int) -> int:
     return value
 
@@ -53,6 +61,8 @@ def test_what_is_left_out_is_gone_and_marked_where_it_was():
         Feature.RETRY,
         Feature.TIMEOUT,
         Feature.RESOURCES,
+        Feature.QUOTAS,
+        Feature.PRIORITY,
         Feature.ENV,
         Feature.IMAGE,
         Feature.ROLLBACK,
@@ -97,8 +107,10 @@ def test_an_unsupported_feature_is_refused_and_with_permission_left_out_and_said
 
 
 def test_what_a_target_keeps_is_not_left_out():
-    allowed = asking.compile("github", allow_degraded="retry")
-    assert not any("left out by permission" in text for text in allowed.values())
+    allowed = asking.compile("github", allow_degraded=["retry", "quotas", "priority"])
+    said = {line for text in allowed.values() for line in text.splitlines() if "left out by permission" in line}
+    assert said
+    assert not any("retry" in line for line in said)
 
 
 def test_an_unknown_feature_is_refused():
@@ -151,6 +163,6 @@ def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
 
 
 def test_a_task_says_at_its_spot_what_was_left_out():
-    (text,) = asking.compile("airflow", allow_degraded=["resources", "image"]).values()
+    (text,) = asking.compile("airflow", allow_degraded=["resources", "quotas", "priority", "image"]).values()
     body = text[text.index("def heavy(") :]
-    assert "# left out by permission: resources, image" in body[: body.index("return run_step")]
+    assert "# left out by permission: resources, quotas, priority, image" in body[: body.index("return run_step")]

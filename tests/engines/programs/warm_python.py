@@ -1,6 +1,7 @@
-"""Runs `python -m penstock` with the words of each job, in the job's own process: Penstock is imported once, here.
+"""Does as `python` with the arguments of each job, in the job's own process: Penstock is imported once, here.
 
-A job adds ``{"cwd": PATH, "words": [..]}`` to what `forking` asks for.
+A job adds ``{"cwd": PATH, "arguments": ["-m", "penstock", ..]}``, or a script's name and its words, to what `forking`
+asks for.
 """
 
 import os
@@ -25,16 +26,20 @@ def observe(job):
                                 (2, own / "stderr", os.O_WRONLY | os.O_CREAT)):  # fmt: skip
         os.dup2(os.open(name, flags), number)
     sys.path[0] = job["cwd"]
-    sys.argv[1:] = job["words"]
-    return {"code": code_of_the_command()}
+    return {"code": code_of(job["arguments"])}
 
 
-def code_of_the_command():
+def code_of(arguments):
     """The exit code that Python would end with."""
     try:
-        runpy.run_module("penstock", run_name="__main__", alter_sys=True)
+        if arguments[0] == "-m":
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = arguments
+            runpy.run_path(os.path.abspath(arguments[0]), run_name="__main__")
     except SystemExit as end:
-        return end.code or 0
+        return int(end.code or 0)
     except BaseException:  # as Python does with what nobody caught
         traceback.print_exc()
         return 1
