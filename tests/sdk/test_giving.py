@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from penstock import Pipeline, flow, pipeline, step
+from penstock import ConfigurationError, Pipeline, flow, pipeline, step
 from penstock.spec import GIVE, OutputBinding, Task
 
 
@@ -128,3 +128,9 @@ def test_nothing_is_given_where_it_was_skipped(tmp_path: Path) -> None:
 
     run = skipping.run(inline=True, store=tmp_path)
     assert (run.state.value, run["return"].state.value, run.outputs) == ("succeeded", "skipped", None)
+
+
+def test_it_is_no_step_that_a_test_could_fake(penstock_run: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"`return` of pipeline `texts` is a computed result, not a step"):
+        penstock_run(texts, fakes={"return": "x"})
+    assert penstock_run(texts, fakes={number: 3}).outputs == "3 of ['a', 'b']"
