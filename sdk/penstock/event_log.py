@@ -50,6 +50,8 @@ class RunStarted(_Event):
     """The process that runs it."""
     resumes: str = ""
     """The id of the run that this one goes on with."""
+    trace: str = ""
+    """The id of the trace that it is part of, in hexadecimal, where telemetry is on."""
 
 
 class AttemptStarted(_Event):

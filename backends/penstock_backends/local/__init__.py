@@ -10,7 +10,6 @@ from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.history import History, PastRun
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
-from penstock.upkeep import Upkeep
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
@@ -23,6 +22,7 @@ from penstock_backends.local.scheduler import run_in_workers
 from penstock_backends.local.sharing import mirrored
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
+from penstock_backends.local.telemetry import telemetry_lacks
 from penstock_backends.local.upkeep import LocalUpkeep
 from penstock_backends.lowering import program_of
 
@@ -116,14 +116,9 @@ class LocalBackend(Backend):
         """One of these runs as a page of HTML, which one file holds."""
         return report_of(history, run)
 
-    def upkeep(self, options: RunOptions) -> Upkeep:
+    def upkeep(self, options: RunOptions) -> LocalUpkeep:
         """What can be done for the store that a run with these options would use."""
-        store = _store(options)
-        if store.sharing is None:
-            return LocalUpkeep(store)
-        from penstock_backends.local.shared_upkeep import SharedUpkeep  # noqa: PLC0415  # imports fsspec
-
-        return SharedUpkeep(store.sharing.remote, LocalUpkeep(store))
+        return LocalUpkeep(_store(options))
 
 
 def _store(options: RunOptions, *, makes: bool = True) -> Store:
@@ -154,6 +149,8 @@ def _senseless(definition: Definition, options: RunOptions) -> Iterator[Diagnost
     if options.inline and not steps <= definition.functions.keys():
         message = f"`{definition.spec.name}` was read from a spec, which holds no functions to call in this process"
         yield Diagnostic("P726", message, fix="run it without `inline`, or from its Python file")
+    if options.telemetry:
+        yield from telemetry_lacks()
 
 
 def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import tempfile
@@ -15,9 +14,9 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
+from penstock_backends.local.expanding import UnsetError, expanded
 from penstock_backends.local.objects import Json
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _LATER = (408, 425, 429)
 
 
@@ -34,13 +33,15 @@ def post(url: str, headers: Mapping[str, str], message: Json, seconds: float) ->
     wanted = {"Content-Type": "application/json", "User-Agent": "penstock", **headers}
     body = json.dumps(message).encode("ascii")
     try:
-        request = urllib.request.Request(  # noqa: S310  # `Alert` has seen to the scheme, `_expanded` below to secrets
-            _expanded(url), body, {name: _expanded(value) for name, value in wanted.items()}, method="POST"
+        request = urllib.request.Request(  # noqa: S310  # `Alert` has seen to the scheme, `expanded` to secrets
+            expanded(url), body, {name: expanded(value) for name, value in wanted.items()}, method="POST"
         )
         if request.type not in ("http", "https"):
             raise DeliveryError("its URL is not one of http or https", may_pass=False)
         with urllib.request.urlopen(request, timeout=seconds):  # noqa: S310
             return
+    except UnsetError as error:
+        raise DeliveryError(str(error), may_pass=False) from None
     except urllib.error.HTTPError as error:
         error.close()
         may_pass = error.code >= 500 or error.code in _LATER
@@ -82,15 +83,3 @@ def hand(command: Sequence[str], folder: Path, message: Json, seconds: float) ->
             words = said.read(1 << 16).decode("utf-8", "replace").strip().rpartition("\n")[2]
             ended = f"the command ended with {process.returncode}"
             raise DeliveryError(f"{ended}: {words}" if words else ended, may_pass=False)
-
-
-def _expanded(text: str) -> str:
-    """A text with the environment's variables in place of their names."""
-
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
-            raise DeliveryError(f"the environment variable {match[1]} is not set", may_pass=False)
-        return found
-
-    return _VARIABLE.sub(value, text)

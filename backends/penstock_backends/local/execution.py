@@ -44,6 +44,7 @@ from penstock_backends.local.plan import PlannedNode, node_of, plan_of
 from penstock_backends.local.resuming import ANEW, Resumption
 from penstock_backends.local.settling import settled_job
 from penstock_backends.local.store import Store
+from penstock_backends.local.trace_context import TraceContext
 from penstock_backends.local.usage import together
 from penstock_backends.lowering import program_of
 
@@ -55,7 +56,7 @@ class Execution:
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
     add more. ``resumption`` says which earlier runs it goes on with; ``wake`` is called from other threads when they
-    have noticed something that is to be told.
+    have noticed something that is to be told. ``trace`` is the trace that it is part of, where it is traced.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Execution:
         self._began = time.monotonic()
         self.journal = Journal(self.folder)
         self.wake: Callable[[], None] = _nothing
+        self.trace: TraceContext | None = None
         self._noticed: queue.SimpleQueue[Noticed] = queue.SimpleQueue()
 
     def begin(self) -> None:
@@ -107,7 +109,8 @@ class Execution:
         spec = self.spec.model_dump_json().encode("utf-8") + b"\n"
         (self.folder / SPEC).write_bytes(spec)
         (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
-        self.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest())
+        traced = {} if self.trace is None else {"trace": self.trace.trace}
+        self.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest(), **traced)
         self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
         self._admit(self._graph.begin())
 

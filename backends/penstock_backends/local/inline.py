@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ from penstock_backends.local.deadline import TimeIsUpError, deadline
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, located, publish
 from penstock_backends.local.plan import Place, PlannedNode
+from penstock_backends.local.telemetry import below
+from penstock_backends.local.trace_context import environment_of
 from penstock_backends.local.usage import Meter
 from penstock_backends.lowering import step_part
 
@@ -107,8 +109,17 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
         job = {**step_part(node.step), **given}
         function = execution.definition.functions.get(node.step.id) or harness.find_type(node.step.id)
-        env = (*settings.env, (harness.CHECKPOINTS, str(execution.checkpoints_of(node))))
-        with _surroundings(folder.work, env), execution.names.canonical(), deadline(bound):
+        env = {
+            **environment_of(execution.trace, node.id, number),
+            **dict(settings.env),
+            harness.CHECKPOINTS: str(execution.checkpoints_of(node)),
+        }
+        with (
+            _surroundings(folder.work, env),
+            execution.names.canonical(),
+            below(execution.trace, node.id, number),
+            deadline(bound),
+        ):
             result = harness.perform(job, function, inputs, folder.outputs, number)
         return {**result, "outputs": _published(result["outputs"], folder, objects)}
     except TimeIsUpError:
@@ -139,7 +150,7 @@ def _published(outputs: Json, folder: AttemptFolder, objects: Objects) -> Json:
 
 
 @contextmanager
-def _surroundings(folder: Path, env: tuple[tuple[str, str], ...]) -> Iterator[None]:
+def _surroundings(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
     """The working directory and the environment variables of a step, for its duration."""
     home, before = Path.cwd(), dict(os.environ)
     os.chdir(folder)

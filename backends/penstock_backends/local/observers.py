@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.options import RunOptions
+from penstock_backends.local.telemetry import Telemetry, TelemetryOptions
+from penstock_backends.local.trace_context import context_here
 from penstock_backends.local.watching import watch_of
 
 PATIENCE = 10.0  # seconds after the end of a run for all that is still to be sent
@@ -16,7 +18,8 @@ PATIENCE = 10.0  # seconds after the end of a run for all that is still to be se
 @contextmanager
 def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
     """Has a run observed as its options ask for; in the end waits a little for what is still to be sent."""
-    observers = watch_of(options.alerts, execution.spec.name, execution.store, execution.folder, execution.notice)
+    watches = watch_of(options.alerts, execution.spec.name, execution.store, execution.folder, execution.notice)
+    observers = [*watches, *_telemetry_of(execution, options)]
     for each in observers:
         execution.journal.readers.append(each.put)
         each.start()
@@ -31,3 +34,16 @@ def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
                 end = time.monotonic()
                 each.close(0.0)
         execution.tell_what_was_noticed()
+
+
+def _telemetry_of(execution: Execution, options: RunOptions) -> list[Telemetry]:
+    """What sends telemetry, if that is asked for; the run is traced from here on."""
+    if options.telemetry is False:
+        return []
+    chosen = TelemetryOptions() if options.telemetry is True else options.telemetry
+    execution.trace = context_here()
+
+    def report(error: str) -> None:
+        execution.notice("telemetry_failed", "", f"telemetry did not arrive: {error}", error=error)
+
+    return [Telemetry(chosen, execution.trace, execution.program, execution.parameters, report)]

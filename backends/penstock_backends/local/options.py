@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from penstock.settings import bytes_of
 from penstock_backends.local.alerts import Alert
+from penstock_backends.local.telemetry import TelemetryOptions
 
 
 class RunOptions(BaseModel):
@@ -30,6 +31,7 @@ class RunOptions(BaseModel):
         resumes: the id of an earlier run of the pipeline to go on with: what it completed is taken over (see
             `Pipeline.resume`, which gives its parameters, too).
         alerts: who is to be told of what (see `Alert`).
+        telemetry: whether spans and metrics go to an OpenTelemetry collector, and where it is (see `TelemetryOptions`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +47,7 @@ class RunOptions(BaseModel):
     gpu: int | None = Field(None, ge=0)
     resumes: str = ""
     alerts: tuple[Alert, ...] = ()
+    telemetry: bool | TelemetryOptions = False
 
     @field_validator("memory", "store_limit", mode="before")
     @classmethod

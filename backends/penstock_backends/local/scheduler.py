@@ -25,6 +25,7 @@ from penstock_backends.local.errands import Errands
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import is_artifact
 from penstock_backends.local.plan import Budget, Place, PlannedNode
+from penstock_backends.local.trace_context import environment_of
 from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
@@ -238,7 +239,11 @@ class Scheduler:
             "parameters": {name: execution.parameters[name] for name in node.planned.kinds},
             "outputs": outputs,
             "seals": {digest: seals[digest] for digest in digests if digest in seals},
-            "env": {**dict(node.settings.env), CHECKPOINTS: str(execution.checkpoints_of(node))},
+            "env": {
+                **environment_of(execution.trace, node.id, attempt),
+                **dict(node.settings.env),
+                CHECKPOINTS: str(execution.checkpoints_of(node)),
+            },
             "timeout": node.settings.timeout,
             "log": str(execution.log_file(node, attempt)),
         }

@@ -237,3 +237,15 @@ def pauses(seconds: float) -> None:
 @pipeline
 def pausing(seconds: float) -> None:
     pauses(seconds)
+
+
+@step(cache=False)
+def parent_of_spans() -> tuple[str, str]:
+    from opentelemetry import trace
+
+    return os.environ["TRACEPARENT"], f"{trace.get_current_span().get_span_context().span_id:016x}"
+
+
+@pipeline
+def traced() -> tuple[str, str]:
+    return parent_of_spans()
