@@ -10,6 +10,7 @@ from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
 from penstock.history import History, PastRun
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
+from penstock.upkeep import Upkeep
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
@@ -116,9 +117,14 @@ class LocalBackend(Backend):
         """One of these runs as a page of HTML, which one file holds."""
         return report_of(history, run)
 
-    def upkeep(self, options: RunOptions) -> LocalUpkeep:
+    def upkeep(self, options: RunOptions) -> Upkeep:
         """What can be done for the store that a run with these options would use."""
-        return LocalUpkeep(_store(options))
+        store = _store(options)
+        if store.sharing is None:
+            return LocalUpkeep(store)
+        from penstock_backends.local.shared_upkeep import SharedUpkeep  # noqa: PLC0415  # imports fsspec
+
+        return SharedUpkeep(store.sharing.remote, LocalUpkeep(store))
 
 
 def _store(options: RunOptions, *, makes: bool = True) -> Store:
