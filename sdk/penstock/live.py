@@ -15,7 +15,7 @@ from rich.text import Text
 
 from penstock import terminal
 from penstock.durations import duration_text
-from penstock.results import AttemptFailed, Event, NodeEnded, Run, RunStarted, State
+from penstock.results import AttemptFailed, Event, NodeEnded, Noticed, Run, RunStarted, State
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec
 from penstock.tally import Part, Tally
@@ -130,7 +130,7 @@ class Picture:
         if isinstance(event, RunStarted):
             self._run = event.run
         is_failure = isinstance(event, NodeEnded) and event.node.state is State.FAILED
-        if is_failure or isinstance(event, AttemptFailed):
+        if is_failure or isinstance(event, (AttemptFailed, Noticed)):
             with suppress(OSError):
                 for line in self._lines.lines(event):
                     self._console.print(line, soft_wrap=True)

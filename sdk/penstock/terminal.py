@@ -18,7 +18,7 @@ from penstock.diagnostics import Diagnostic, shown_path
 from penstock.durations import duration_text
 from penstock.harness import verdict_text
 from penstock.logs import end_of
-from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Run, RunStarted, State
+from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Noticed, Run, RunStarted, State
 from penstock.support import WORDS, Portability
 from penstock.tally import Tally
 
@@ -89,6 +89,9 @@ class Progress:
         elif isinstance(event, AttemptFailed):
             again = f"trying again in {event.retry_in:.3g} s"
             yield f"  [yellow]↻[/] {self._name(event.node)}  attempt {event.attempt}: {escape(event.error)}; {again}"
+        elif isinstance(event, Noticed):
+            colour = "dim" if event.what == "alert_sent" else "yellow"
+            yield f"  [{colour}]▲[/] {escape(event.text)}"
         elif isinstance(event, NodeEnded):
             yield self.ended(event.node)
 
