@@ -381,3 +381,4 @@ def test_rules_come_from_the_project(tmp_path):
     )
     assert done.returncode == 1
     assert json.loads((tmp_path / "told.json").read_text())["on"] == "failure"
+    assert "▲ told sh -c cat > told.json: main failed: `fails`: ValueError: no" in done.stdout
