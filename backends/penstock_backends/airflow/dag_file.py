@@ -277,18 +277,19 @@ def needs_of(layout: Layout) -> frozenset[str]:
     program, units = layout.program, layout.program.by_id.values()
     rules = {layout.rule(unit) for unit in units}
     gated = any(isinstance(unit.node, Gate) or unit.task.checks for unit in units)
+    nested, timed = bool(layout.places), program.pipeline.timeout is not None
     found = {
         "decides": any(isinstance(unit.node, Branch) for unit in units),
         "loops": any(isinstance(unit.node, Loop) for unit in units),
-        "nested": bool(layout.places),
-        "place": rules != {""} or program.pipeline.timeout is not None or any(map(layout.pulled, units)) or gated,
+        "nested": nested,
+        "place": nested or gated or timed or rules != {""} or any(map(layout.pulled, units)),
         "waits": "all_done" in rules or bool(layout.summaries),
         "summaries": bool(layout.summaries),
         "gates": gated,
         "ends": bool(layout.endings),
         "rollbacks": bool(program.rollbacks),
         "checkpoints": any("checkpoint_dir" in module.text for module in program.pipeline.modules),
-        "final": gated or "all_done" in rules or bool(layout.summaries) or program.pipeline.timeout is not None,
+        "final": gated or "all_done" in rules or bool(layout.summaries) or timed,
     }
     return frozenset(name for name, is_needed in found.items() if is_needed)
 
