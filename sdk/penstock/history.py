@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from penstock.lineage import Lineage
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -112,6 +114,13 @@ class History(Protocol):
         """Why each node of the pipeline ran, or that an earlier result stood in, by the node's id.
 
         Nodes that did not run for want of their inputs, and what runs at the end of a run, are left out.
+        """
+
+    def lineage(self, what: str) -> Lineage:
+        """Where something came from and what used it, across all runs.
+
+        ``what`` is a run as for `find`, ``RUN:NODE``, the digest of an object or its beginning, or a file with the
+        content of one. Raises `penstock.ConfigurationError` where nothing made it.
         """
 
     def remove(self, run: PastRun) -> None:

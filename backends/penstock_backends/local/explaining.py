@@ -27,7 +27,7 @@ from penstock_backends.lowering import program_of, requirements_of
 READ_BACK = 50  # how many earlier runs are looked at for a node
 
 
-class _Books:
+class Books:
     """A run that is over, read again as far as its nodes' keys need it."""
 
     def __init__(self, history: History, store: Store, run: PastRun) -> None:
@@ -86,7 +86,7 @@ class _Books:
         return {name: self._input(binding) for name, binding in (*job["arguments"].items(), *bounds)}
 
     def _input(self, binding: Json) -> _Input:
-        sources = {f"parameter `{name}`": self.parameters[name] for name in _parameters_in(binding)}
+        sources = {f"parameter `{name}`": self.parameters[name] for name in parameters_in(binding)}
         for node, output in used_by([binding]):
             reference = {"kind": "output", "node": node, "output": output}
             sources[f"`{node}`"] = content_of(reference, {}, self.outputs)
@@ -106,7 +106,7 @@ def explained(history: History, store: Store, run: PastRun) -> dict[str, str]:
 
     Nodes that did not run for want of their inputs, and what runs at the end of a run, are left out.
     """
-    here = _Books(history, store, run)
+    here = Books(history, store, run)
     older = itertools.dropwhile(lambda other: other.id >= run.id, history.runs(run.pipeline))
     earlier = _Earlier(history, store, older)
     return {
@@ -123,25 +123,25 @@ class _Earlier:
     """Earlier runs, the newest first, each read when it is first asked for."""
 
     def __init__(self, history: History, store: Store, runs: Iterator[PastRun]) -> None:
-        self._open = (_Books(history, store, run) for run in itertools.islice(runs, READ_BACK))
-        self._read: list[_Books] = []
+        self._open = (Books(history, store, run) for run in itertools.islice(runs, READ_BACK))
+        self._read: list[Books] = []
 
-    def __iter__(self) -> Iterator[_Books]:
+    def __iter__(self) -> Iterator[Books]:
         yield from self._read
         for books in self._open:
             self._read.append(books)
             yield books
 
-    def with_node(self, node: str) -> _Books | None:
+    def with_node(self, node: str) -> Books | None:
         """The newest in which a node came as far as to have inputs."""
         return next((each for each in self if node in each.nodes and each.nodes[node].state in _EXPLAINED), None)
 
-    def that_computed(self, result: str) -> _Books | None:
+    def that_computed(self, result: str) -> Books | None:
         """The newest in which a result came into being."""
         return next((each for each in self if result in each.computed), None)
 
 
-def _why(here: _Books, earlier: _Earlier, node: PastNode) -> str:
+def _why(here: Books, earlier: _Earlier, node: PastNode) -> str:
     if node.state == "cached":
         source = earlier.that_computed(node.result)
         return f"the same code and inputs as in run {source.run.id}" if source else "the same code and inputs as before"
@@ -155,7 +155,7 @@ def _why(here: _Books, earlier: _Earlier, node: PastNode) -> str:
     return "; ".join(reasons) or _without_result(before, node.id)
 
 
-def _without_result(before: _Books, node: str) -> str:
+def _without_result(before: Books, node: str) -> str:
     """Why nothing could stand in, where nothing has changed."""
     state, run = before.nodes[node].state, before.run.id
     if state not in ("succeeded", "cached"):
@@ -163,7 +163,7 @@ def _without_result(before: _Books, node: str) -> str:
     return f"what it gave in run {run} was rolled back, or is no longer in the store, or is damaged there"
 
 
-def _fixed_reasons(before: _Books, here: _Books, node: str) -> Iterator[str]:
+def _fixed_reasons(before: Books, here: Books, node: str) -> Iterator[str]:
     old, new = before.planned(node), here.planned(node)
     differing = changes_of_step(before.code, here.code, new.step.id)
     changed = {name: how for name, how in differing.items() if how == CHANGED}
@@ -195,7 +195,7 @@ def _listed(old: PlannedNode, new: PlannedNode) -> str:
     )
 
 
-def _input_reasons(before: _Books, here: _Books, node: str) -> Iterator[str]:
+def _input_reasons(before: Books, here: Books, node: str) -> Iterator[str]:
     try:
         old, new = before.inputs(before.planned(node)), here.inputs(here.planned(node))
     except (KeyError, Absent):
@@ -214,9 +214,9 @@ def _input_reasons(before: _Books, here: _Books, node: str) -> Iterator[str]:
 _NONE = object()
 
 
-def _parameters_in(binding: Json) -> Iterator[str]:
+def parameters_in(binding: Json) -> Iterator[str]:
     """The parameters that a settled binding refers to."""
     if binding["kind"] == "parameter":
         yield binding["name"]
     for part in settling.parts_of(binding):
-        yield from _parameters_in(part)
+        yield from parameters_in(part)

@@ -21,9 +21,11 @@ from pathlib import Path
 from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock.harness import decode, parts_of
 from penstock.history import PastAttempt, PastNode, PastRun, Usage
+from penstock.lineage import Lineage
 from penstock.spec import PipelineSpec
 from penstock_backends.local.explaining import explained
 from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, log_of
+from penstock_backends.local.lineage import lineage_of
 from penstock_backends.local.objects import Json
 from penstock_backends.local.store import Store
 from penstock_backends.lowering import program_of
@@ -96,6 +98,10 @@ class StoredHistory:
     def explain(self, run: PastRun) -> dict[str, str]:
         """Why each node of the pipeline ran, or that an earlier result stood in, by the node's id."""
         return explained(self, self._store, run)
+
+    def lineage(self, what: str) -> Lineage:
+        """Where something came from and what used it, across all runs."""
+        return lineage_of(self, self._store, what)
 
     def remove(self, run: PastRun) -> None:
         """Forgets a run that is not under way: its folder, not what other runs may use of it."""

@@ -1,0 +1,178 @@
+"""The lineage of what a store holds, read from its journals and results: nothing is written down for it in a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from penstock.diagnostics import ConfigurationError, Diagnostic
+from penstock.harness import Absent
+from penstock.history import History, PastNode, PastRun
+from penstock.lineage import Lineage, Made, Taken
+from penstock.spec import Task
+from penstock_backends.local.explaining import Books, parameters_in
+from penstock_backends.local.objects import Json, digest_of, digests_in, is_artifact, read_record
+from penstock_backends.local.settling import settled_job, used_by
+from penstock_backends.local.store import Store
+
+_LONGEST_VALUE = 200
+_DIGEST = re.compile(r"[0-9a-f]{6,64}")
+_RAN = ("succeeded", "failed", "cached", "cancelled", "interrupted", "running")
+
+
+def lineage_of(history: History, store: Store, what: str) -> Lineage:
+    """The lineage of a run, ``RUN:NODE``, the digest of an object, or of a file with the content of one."""
+    records = _Records(history, store)
+    subjects = tuple(_subjects(history, records, store, what))
+    users: dict[str, list[str]] = {}
+    for id_ in records.ids:
+        for source in records.made(id_).sources:
+            users.setdefault(source, []).append(id_)
+    above = _reached(subjects, lambda id_: records.made(id_).sources)
+    below = _reached(subjects, lambda id_: tuple(users.get(id_, ())))
+    chosen = {id_: records.made(id_) for id_ in records.ids if id_ in above or id_ in below}
+    told = {id_: tuple(users[id_]) for id_ in chosen if id_ in below and id_ in users}
+    return Lineage(what, subjects, chosen, told)
+
+
+def _reached(subjects: tuple[str, ...], following: Callable[[str], tuple[str, ...]]) -> set[str]:
+    found = set(subjects)
+    pending = list(subjects)
+    while pending:
+        new = set(following(pending.pop())) - found
+        found |= new
+        pending.extend(new)
+    return found
+
+
+def _subjects(history: History, records: _Records, store: Store, what: str) -> list[str]:
+    """The computations that are meant. Raises `ConfigurationError` where there are none."""
+    file = Path(what)
+    if file.is_file():
+        found, message = records.that_gave(digest_of(file)), f"no result holds the content of {what}"
+    elif _DIGEST.fullmatch(what) and (given := records.that_gave(what)):
+        return given
+    else:
+        name, _, node = what.partition(":")
+        run = history.find(name)
+        found = records.of_run(run, [node] if node else None)
+        message = f"run {run.id} ran no node `{node}`" if node else f"run {run.id} ran nothing"
+    if not found:
+        fix = "give a run, RUN:NODE, the digest of an object, or a file; `penstock runs show RUN` names the nodes"
+        raise ConfigurationError(Diagnostic("P736", f"{message}, in the store {store.folder}", fix=fix))
+    return found
+
+
+class _Records:
+    """Every computation that the runs of a store have left, each under the run and node where it was done."""
+
+    def __init__(self, history: History, store: Store) -> None:
+        self._store = store
+        self._books: dict[str, Books] = {}
+        self._nodes: dict[str, tuple[PastRun, PastNode]] = {}
+        self._by_result: dict[str, str] = {}
+        self._made: dict[str, Made] = {}
+        for run in sorted(history.runs(), key=lambda run: run.id):
+            books = self._books[run.id] = Books(history, store, run)
+            for node in books.nodes.values():
+                self._take(run, node)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all, the oldest run first."""
+        return tuple(self._nodes)
+
+    def made(self, id_: str) -> Made:
+        """A computation by its id."""
+        if id_ not in self._made:
+            self._made[id_] = self._read(id_)
+        return self._made[id_]
+
+    def id_of(self, run: PastRun, node: str) -> str | None:
+        """The computation that gave a run's node what it has; None where there is none."""
+        found = self._books[run.id].nodes.get(node)
+        own = f"{run.id}:{node}"
+        if found is not None and found.result in self._by_result:
+            return self._by_result[found.result]
+        return own if own in self._nodes else None
+
+    def of_run(self, run: PastRun, nodes: Iterable[str] | None = None) -> list[str]:
+        """The computations that nodes of a run did, by default all, or whose results they took from the cache."""
+        found = (self.id_of(run, node) for node in nodes or self._books[run.id].nodes)
+        return list(dict.fromkeys(id_ for id_ in found if id_ is not None))
+
+    def that_gave(self, digest: str) -> list[str]:
+        """The computations among whose outputs there is an object with this digest, or one that begins so."""
+        return [
+            id_
+            for id_, (_, node) in self._nodes.items()
+            if any(each.startswith(digest) for each in digests_in(self._record(node), self._store.objects))
+        ]
+
+    def _take(self, run: PastRun, node: PastNode) -> None:
+        if node.state not in _RAN or (node.result in self._by_result and node.state == "cached"):
+            return
+        id_ = f"{run.id}:{node.id}"
+        self._nodes[id_] = (run, node)
+        if node.result:
+            self._by_result.setdefault(node.result, id_)
+
+    def _record(self, node: PastNode) -> Json:
+        found = read_record(self._store.result_file(node.result)) if node.result else None
+        return found if found is not None else {}
+
+    def _read(self, id_: str) -> Made:
+        run, node = self._nodes[id_]
+        books = self._books[run.id]
+        gave = {name: _shown(wire) for name, wire in self._record(node).get("outputs", {}).items()}
+        try:
+            planned = books.planned(node.id)
+            taken = tuple(self._taken(books, settled_job(planned, books.outputs)["arguments"]))
+        except (ConfigurationError, KeyError, Absent):  # a spec, a parameter or a result that is no longer there
+            return Made(id_, run.id, node.id, run.pipeline, node.state, run.began, node.kind, node.text, gave=gave)
+        made = Made(
+            id_,
+            run.id,
+            node.id,
+            run.pipeline,
+            node.state,
+            node.attempts[0].began if node.attempts else run.began,
+            node.kind,
+            node.text,
+            taken=taken,
+            gave=gave,
+        )
+        if not isinstance(planned.unit.node, Task):
+            return made
+        step, span = planned.step.id, planned.step.span
+        place = f"{span.file}:{span.line}" if span else ""
+        code = _digest_of_code(books.code.of(step))
+        return replace(made, step=step.partition(":")[2], place=place, code=code)
+
+    def _taken(self, books: Books, arguments: Mapping[str, Json]) -> Iterator[Taken]:
+        for name, binding in arguments.items():
+            sources: dict[str, None] = {}
+            said = [f"parameter {each} = {_shown(books.parameters[each])}" for each in parameters_in(binding)]
+            for instance, output in used_by([binding]):
+                node = instance if instance in books.nodes else instance[: instance.rindex("[")]  # a loop's item
+                source = self.id_of(books.run, node)
+                sources.update({source: None} if source else {})
+                said.append(f"{instance} {_shown(books.outputs[instance][output])}")
+            text = ", ".join(said) if said else _shown(binding.get("value"))
+            yield Taken(name, text, tuple(sources))
+
+
+def _digest_of_code(code: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16]
+
+
+def _shown(wire: Json) -> str:
+    """An artifact by its format and digest, anything else as JSON, cut where it is long."""
+    if is_artifact(wire):
+        return f"{wire['$artifact']['format']} {wire['$artifact']['digest']}"
+    text = json.dumps(wire, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
