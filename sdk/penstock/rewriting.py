@@ -81,6 +81,7 @@ _CHANGING = frozenset(
     )
 )
 """The methods by which Python's own containers are changed."""
+FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _MADE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.Call)
 
 
@@ -112,8 +113,9 @@ def rewrite(function: FunctionType) -> Callable[[object], FunctionType] | None:
 @functools.lru_cache(maxsize=256)
 def _rewritten(code: CodeType, file: str, qualname: str) -> CodeType | None:
     """The rewritten code. Equal code may stand in two files, so that the file tells them apart, too."""
-    text = "".join(linecache.getlines(file))
-    node = _definition(code, text)
+    lines = linecache.getlines(file)
+    text = "".join(lines)
+    node = _definition(code, text, lines)
     if node is None:
         return None
     _refuse_generators(node, file)
@@ -129,18 +131,38 @@ def _rewritten(code: CodeType, file: str, qualname: str) -> CodeType | None:
     return compiled
 
 
-def _definition(code: CodeType, text: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """The ``def`` that the code was compiled from."""
+def _definition(code: CodeType, text: str, lines: Sequence[str]) -> FunctionNode | None:
+    """The ``def`` that the code was compiled from, for the caller to change."""
+    named = _functions(text).get((code.co_name, code.co_firstlineno), ())
+    found = [node for node in named if _fits(node, code)]
+    return _parsed_anew(found[0], lines) if len(found) == 1 else None
+
+
+@functools.lru_cache(maxsize=8)  # a file's pipelines are defined one after another
+def _functions(text: str) -> dict[tuple[str, int], list[FunctionNode]]:
+    """The functions of a file, at any depth, by name and first line."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
-        return None
-    named = [node for node in ast.walk(tree) if isinstance(node, Function) and node.name == code.co_name]
-    found = [node for node in named if first_line(node) == code.co_firstlineno and _fits(node, code)]
-    return found[0] if len(found) == 1 else None
+        return {}
+    found: dict[tuple[str, int], list[FunctionNode]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            found.setdefault((node.name, first_line(node)), []).append(node)
+    return found
 
 
-def _fits(node: ast.FunctionDef | ast.AsyncFunctionDef, code: CodeType) -> bool:
+def _parsed_anew(node: FunctionNode, lines: Sequence[str]) -> FunctionNode:
+    """Another node of the same function, at the same place."""
+    first = first_line(node)
+    above = "\n" * (first - 2) + "if True:\n" if node.col_offset else "\n" * (first - 1)
+    (statement,) = ast.parse(above + "".join(lines[first - 1 : node.end_lineno])).body
+    made = statement.body[0] if isinstance(statement, ast.If) else statement
+    assert isinstance(made, Function)
+    return made
+
+
+def _fits(node: FunctionNode, code: CodeType) -> bool:
     given = node.args
     parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
     last = max(line for _, _, line in code.co_lines() if line is not None)
@@ -148,7 +170,7 @@ def _fits(node: ast.FunctionDef | ast.AsyncFunctionDef, code: CodeType) -> bool:
     return code.co_varnames[: len(names)] == names and last <= (node.end_lineno or last)
 
 
-def _refuse_generators(node: ast.FunctionDef | ast.AsyncFunctionDef, file: str) -> None:
+def _refuse_generators(node: FunctionNode, file: str) -> None:
     fix = "collect the values in a list, and return that"
     if isinstance(node, ast.AsyncFunctionDef):
         fix = "write `def`, and leave `await` out: calling a step returns its result"
@@ -197,7 +219,7 @@ def _enclosed(node: ast.FunctionDef, free: Sequence[str], qualname: str) -> ast.
 class _Rewriting(ast.NodeTransformer):
     """Statements and expressions of one function, each as what asks the control object."""
 
-    def __init__(self, node: ast.FunctionDef | ast.AsyncFunctionDef, text: str) -> None:
+    def __init__(self, node: FunctionNode, text: str) -> None:
         self.text = text
         self.numbers = itertools.count(1)
         own = list(own_nodes(*node.body))
