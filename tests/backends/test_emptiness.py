@@ -31,7 +31,7 @@ def ending() -> None:
 
 
 @pytest.mark.parametrize("made", [empty, constant, ending], ids=lambda made: made.name)
-@pytest.mark.parametrize(("target", "engine"), [("kubeflow", "Kubeflow"), ("github", "GitHub")])
+@pytest.mark.parametrize(("target", "engine"), [("kubeflow", "Kubeflow"), ("github", "GitHub"), ("airflow", "Airflow")])
 def test_a_target_whose_engine_takes_none_refuses_it(made, target, engine):
     with pytest.raises(CompileError) as caught:
         made.compile(target)
@@ -40,15 +40,11 @@ def test_a_target_whose_engine_takes_none_refuses_it(made, target, engine):
     assert problem.message == f"`{made.name}` calls no step, and {engine} takes no pipeline without a task"
 
 
-@pytest.mark.parametrize("target", ["kubeflow", "github"])
+@pytest.mark.parametrize("target", ["kubeflow", "github", "airflow"])
 def test_a_computed_result_is_something_to_run(target):
     assert computed.compile(target)
 
 
-@pytest.mark.parametrize("target", ["local", "airflow"])
-def test_others_take_it(target):
-    assert empty.compile(target)
-
-
-def test_a_run_on_this_machine_gives_what_it_returns(tmp_path):
+def test_this_machine_takes_it_and_gives_what_it_returns(tmp_path):
+    assert empty.compile("local")
     assert empty.run({"n": 3}, inline=True, store=tmp_path).outputs == 3

@@ -13,6 +13,7 @@ from penstock.diagnostics import Diagnostic, Location
 from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
 from penstock_backends.airflow.layout import Layout
+from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import program_of
 from penstock_backends.rendering import option_words
@@ -86,6 +87,7 @@ class AirflowBackend(Backend):
 
     def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
         """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""
+        yield from nothing_to_run(pipeline, "Airflow")
         for what, id_, span in _ids(pipeline):
             if len(id_) > 250:
                 message = f"the id of {what} `{id_[:40]}...` has {len(id_)} characters, and Airflow allows 250"
