@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-import json
-import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,11 @@ from penstock.capture import Captured, capture, merge
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.modules import is_author_file
 from penstock.spec import ModuleSource
+from tests.engines.environments import HERE
+from tests.engines.jobs import carry_out
+from tests.engines.processes import Helper, bare_environment
 
-_RUN = """
-import importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("harness", sys.argv[1])
-harness = importlib.util.module_from_spec(spec)
-sys.modules["harness"] = harness
-spec.loader.exec_module(harness)
-job = json.load(sys.stdin)
-harness.Program(job["modules"], job["reach"]).install()
-print("\\n=" + repr(harness.find_type(job["entry"])(*job["arguments"])))
-"""
+PROGRAM = HERE / "programs" / "captured_steps.py"
 
 
 class Project:
@@ -77,17 +71,25 @@ class Project:
 
 
 def execute(captured: Captured, *arguments: object, modules: tuple[ModuleSource, ...] | None = None) -> str:
-    """The ``repr`` of what the step returns in a fresh interpreter that holds only its program."""
-    job = {
-        "modules": {each.name: each.text for each in (captured.modules if modules is None else modules)},
-        "reach": {each.module: each.names for each in captured.reach},
-        "entry": captured.entry,
-        "arguments": arguments,
-    }
-    command = [sys.executable, "-I", "-c", _RUN, str(Path(penstock.harness.__file__))]
-    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, cwd="/", check=False)
-    assert done.returncode == 0, done.stderr + "\n" + program(captured)
-    return done.stdout.rpartition("\n=")[2].rstrip("\n")
+    """The ``repr`` of what the step returns in a process that holds only its program and the harness."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = carry_out(
+            _helper(),
+            Path(folder),
+            60,
+            None,
+            modules={each.name: each.text for each in (captured.modules if modules is None else modules)},
+            reach={each.module: each.names for each in captured.reach},
+            entry=captured.entry,
+            arguments=list(arguments),
+        )
+    assert not outcome.crash, outcome.crash + "\n" + program(captured)
+    return str(outcome.seen["shown"])
+
+
+@functools.cache
+def _helper() -> Helper:
+    return Helper([sys.executable, PROGRAM, penstock.harness.__file__], bare_environment())
 
 
 def program(captured: Captured) -> str:
