@@ -814,6 +814,22 @@ def test_the_outputs_of_a_step_that_failed_its_gate_stay(tmp_path: Path) -> None
     assert jobs["gated"]["steps"][-1]["if"] == "${{ !cancelled() && steps.run.outputs.artifact }}"
 
 
+@pipeline
+def with_a_computed_result(count: int = 3) -> tuple[str, bool]:
+    return f"{count} | <b>", count > 2
+
+
+def test_what_a_pipeline_returns_is_shown_on_the_page_of_the_run_where_it_is_computed(tmp_path: Path) -> None:
+    program = with_a_computed_result.compile("github")[".github/penstock/with_a_computed_result.py"]
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    command = [sys.executable, "-I", "program.py", "run", "return"]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    shown = (tmp_path / "summary").read_text()
+    assert "| <code>output_0</code> | <code>&quot;3 &#124; &lt;b&gt;&quot;</code> |" in shown
+    assert "| <code>output_1</code> | <code>true</code> |" in shown
+
+
 def test_an_artifact_that_has_expired_is_no_skipped_step(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(structured.compile("github")[".github/penstock/structured.py"])
     command = [sys.executable, "-I", "program.py", "run", "total"]

@@ -610,6 +610,19 @@ def test_a_plan_names_every_task_once() -> None:
     ]
 
 
+def test_a_computed_result_is_an_output_of_the_pipeline() -> None:
+    @pipeline
+    def computed(count: int = 3) -> tuple[bool, int]:
+        return count > 2, any_number(count)
+
+    (text,) = computed.compile("kubeflow").values()
+    root = yaml.safe_load(text)["root"]
+    assert root["outputDefinitions"] == {
+        "parameters": {"output_0": {"parameterType": "STRING"}, "output_1": {"parameterType": "STRING"}}
+    }
+    assert root["dag"]["outputs"]["parameters"]["output_0"]["valueFromParameter"]["producerSubtask"] == "return"
+
+
 def test_a_default_that_could_be_taken_for_wrapped_json_is_wrapped_itself() -> None:
     sent = given_value(parameter(TypeKind.STR), '{"$json":"1"}')
     assert entry.given(sent, {"kind": "str"}) == '{"$json":"1"}'
