@@ -105,6 +105,13 @@ def test_a_cached_node_has_an_end_and_no_attempt():
     assert [event["event"] for event in events if event.get("node") == "upto"] == ["node_ended"]
 
 
+def test_a_run_that_resumes_another_names_it():
+    first = control.some_fail.run(values=[1, 13], inline=True)
+    second = control.some_fail.resume(first.id, inline=True)
+    started = check(second)[0]
+    assert (started["resumes"], started["spec"]) == (first.id, events_of(first)[0]["spec"])
+
+
 def test_an_attempt_that_is_followed_says_when_and_why_it_failed():
     heard = []
     run = pipelines.retried_beside_others.run(on_event=heard.append)
