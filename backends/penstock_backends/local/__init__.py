@@ -11,6 +11,7 @@ from penstock.history import History, PastRun
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock.upkeep import Upkeep
+from penstock_backends.local.disk import on_disk
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
@@ -88,13 +89,25 @@ class LocalBackend(Backend):
             on_event: called with each `penstock.results.Event`, in this thread.
 
         Raises:
-            RunError: a step asks for more than the budget ever has, or for an image.
+            RunError: a step asks for more than the budget ever has, or for an image; the store's disk is full.
             ConfigurationError: the store cannot be used, or an option makes no sense.
         """
         budget = _budget(options)
         _raise(ConfigurationError, _senseless(definition, options))
         _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
         store = _store(options)
+        with on_disk(store.folder):
+            return self._run(definition, parameters, options, store, budget, on_event)
+
+    def _run(
+        self,
+        definition: Definition,
+        parameters: Mapping[str, object],
+        options: RunOptions,
+        store: Store,
+        budget: Budget,
+        on_event: Listener | None,
+    ) -> Run:
         execution = Execution(definition, parameters, store, on_event, _resumption(definition, store, options.resumes))
         try:
             with mirrored(store.sharing, execution.folder), observed(execution, options):

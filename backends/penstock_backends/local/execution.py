@@ -34,6 +34,7 @@ from penstock.results import (
 )
 from penstock.spec import Loop
 from penstock_backends.local.cache import PYTHON, Keys
+from penstock_backends.local.disk import told_of_room
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.journal import Journal
 from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC, SUMMARY, log_of
@@ -188,7 +189,7 @@ class Execution:
     def failed(self, node: PlannedNode, key: str, answer: Json) -> float | None:
         """Takes a failed attempt; the seconds to wait before the next, or None, where the node has failed with it."""
         attempt = self._failures[node.id] = self.attempts_of(node) + 1
-        error, traceback = str(answer["error"]), str(answer.get("traceback", ""))
+        error, traceback = told_of_room(str(answer["error"]), self.store.folder), str(answer.get("traceback", ""))
         retry = node.settings.retry
         is_tried_again = retry is not None and attempt <= retry.max_retries and not answer.get("final")
         delay = retry_delay(retry.model_dump(), attempt) if retry is not None and is_tried_again else None

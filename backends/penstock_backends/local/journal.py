@@ -6,6 +6,7 @@ behind ends with at most one torn line. Its lock is held until it is closed, or 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -38,7 +39,7 @@ class Journal:
         with self._closing:
             if self._handle < 0:
                 return
-            os.write(self._handle, line)
+            _append(self._handle, line)
         for read in self.readers:
             read(said)
 
@@ -47,3 +48,11 @@ class Journal:
         with self._closing:
             os.close(self._handle)
             self._handle = -1
+
+
+def _append(handle: int, line: bytes) -> None:
+    """Appends a line whole, or not at all: a disk that is nearly full takes the beginning of it without an error."""
+    written = os.write(handle, line)
+    if written < len(line):
+        os.ftruncate(handle, os.fstat(handle).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

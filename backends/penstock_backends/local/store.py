@@ -79,8 +79,7 @@ class Store:
         self.lock = self.folder / "upkeep.lock"
         self.objects = Objects(self.folder / "objects", self.drafts)
         if makes or is_url or self.folder.exists():
-            _prepare(self.folder)
-            self.drafts.mkdir(exist_ok=True)
+            _prepare(self.folder, self.drafts)
         self.sharing = self._shared(options or {}, key) if is_url else None
 
     def result_file(self, key: str) -> Path:
@@ -137,12 +136,13 @@ def _copy_of(url: str, options: Mapping[str, Any]) -> Path:
     return cache / "penstock" / "stores" / hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, drafts: Path) -> None:
     marker = folder / "format.json"
     try:
         if not marker.exists():
             _create(folder, marker)
         _check_owner(folder)
+        drafts.mkdir(exist_ok=True)
         found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
@@ -167,8 +167,11 @@ def _create(folder: Path, marker: Path) -> None:
     folder.mkdir(0o700, parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     draft = folder / f"format.json.{secrets.token_hex(4)}"
-    draft.write_text(json.dumps(LAYOUT) + "\n", encoding="utf-8")
-    draft.replace(marker)
+    try:
+        draft.write_text(json.dumps(LAYOUT) + "\n", encoding="utf-8")
+        draft.replace(marker)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _check_owner(folder: Path) -> None:

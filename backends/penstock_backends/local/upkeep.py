@@ -166,7 +166,11 @@ class LocalUpkeep:
         }
 
     def _strays(self, since: int) -> Iterator[Path]:
-        """What processes that are gone have left half done."""
+        """What processes that are gone have left half done, runs that could not even begin among it."""
+        for run in _entries(self._store.runs):
+            with contextlib.suppress(OSError):
+                if run.stat().st_ctime_ns < since and not _has_begun(run) and not is_live(run):
+                    yield run
         for draft in _entries(self._store.drafts):
             owner = re.fullmatch(r"[0-9a-f]+-(\d+)-\d+", draft.name)
             with contextlib.suppress(OSError):
@@ -235,9 +239,9 @@ class LocalUpkeep:
 
     def _damaged_runs(self, counts: Counter[str]) -> Iterator[tuple[str, Path, str]]:
         for run in _entries(self._store.runs):
-            counts["runs"] += 1
-            if is_live(run):
+            if is_live(run) or not _has_begun(run):
                 continue
+            counts["runs"] += 1
             for name, check in _CHECKS.items():
                 try:
                     check(run / name)
@@ -300,6 +304,13 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
     JOURNAL: _check_journal,
     SUMMARY: lambda file: json.loads(file.read_bytes()),
 }
+
+
+def _has_begun(run: Path) -> bool:
+    try:
+        return next(read_journal(run / JOURNAL), None) is not None
+    except OSError:
+        return False
 
 
 def _found(kind: str, place: Path, problem: str) -> Damage:

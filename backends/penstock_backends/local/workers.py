@@ -248,7 +248,11 @@ class Workers:
     def _new_nursery(self, kind: Kind) -> _Nursery:
         ours, theirs = socket.socketpair()
         setup = self._store.objects.draft()
-        setup.write_text(json.dumps(self._setup(kind, theirs.fileno())), encoding="ascii")
+        try:
+            setup.write_text(json.dumps(self._setup(kind, theirs.fileno())), encoding="ascii")
+        except OSError:
+            setup.unlink(missing_ok=True)
+            raise
         command = [
             kind.python or sys.executable,
             str(HERE / "worker.py"),
