@@ -67,6 +67,7 @@ class Step(Generic[P, R_co]):
         retry: Retry | int | None = None,
         timeout: float | dt.timedelta | None = None,
         resources: Resources | None = None,
+        priority: int | None = None,
         env: Mapping[str, str] | None = None,
         packages: Sequence[str] | None = None,
         image: str | None = None,
@@ -88,6 +89,7 @@ class Step(Generic[P, R_co]):
             retry=retry,
             timeout=timeout,
             resources=resources,
+            priority=priority,
             env=env,
             packages=packages,
             image=image,
@@ -281,6 +283,7 @@ def step(
     retry: Retry | int | None = ...,
     timeout: float | dt.timedelta | None = ...,
     resources: Resources | None = ...,
+    priority: int | None = ...,
     env: Mapping[str, str] | None = ...,
     packages: Sequence[str] | None = ...,
     image: str | None = ...,
@@ -297,6 +300,7 @@ def step(
     retry: Retry | int | None = None,
     timeout: float | dt.timedelta | None = None,
     resources: Resources | None = None,
+    priority: int | None = None,
     env: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
     image: str | None = None,
@@ -316,6 +320,7 @@ def step(
         retry: further attempts after a failure; a number is `Retry` with that many.
         timeout: seconds (or a timedelta) that one attempt may take; it is then ended with all of its child processes.
         resources: what an attempt asks for.
+        priority: of what could run, the steps with the highest go first; 0 by default, and it may be negative.
         env: environment variables of the step.
         packages: its requirements (``"pandas==2.3.3"``), instead of those found from its imports.
         image: the container image it runs in, where the engine runs containers.
@@ -338,6 +343,7 @@ def step(
             retry=retry,
             timeout=timeout,
             resources=resources,
+            priority=priority,
             env=env,
             packages=packages,
             image=image,

@@ -12,6 +12,8 @@ _SETTINGS: dict[Feature, dict[str, Any]] = {
     Feature.RETRY: {"retry": None},
     Feature.TIMEOUT: {"timeout": None},
     Feature.RESOURCES: {"resources": None},
+    Feature.QUOTAS: {"quotas": ()},
+    Feature.PRIORITY: {"priority": 0},
     Feature.ENV: {"env": ()},
     Feature.PACKAGES: {"packages": None},
     Feature.IMAGE: {"image": ""},

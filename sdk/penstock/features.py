@@ -114,6 +114,8 @@ def _of_settings(settings: Settings) -> Iterator[tuple[Feature, str]]:
         Feature.RETRY: (settings.retry is not None and settings.retry.max_retries > 0, "the retries"),
         Feature.TIMEOUT: (settings.timeout is not None, "the timeout"),
         Feature.RESOURCES: (settings.resources is not None, "the resources"),
+        Feature.QUOTAS: (bool(settings.quotas), "the quotas"),
+        Feature.PRIORITY: (settings.priority != 0, "the priority"),
         Feature.ENV: (bool(settings.env), "the environment variables"),
         Feature.PACKAGES: (settings.packages is not None, "the packages"),
         Feature.IMAGE: (bool(settings.image), "the image"),

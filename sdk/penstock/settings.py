@@ -7,7 +7,7 @@ import math
 import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from penstock.spec import ResourcesSpec, RetrySpec, ScheduleSpec, Settings
@@ -48,12 +48,15 @@ class Resources:
         memory: bytes, or a text with a unit: ``"512Mi"``, ``"16GB"`` (``Gi`` is 2**30 bytes, ``G`` is 10**9).
         gpu: number of devices.
         gpu_type: the kind of device as the engine calls it, such as ``nvidia.com/gpu``.
+        quotas: how many it takes of things that you name yourself, such as ``{"licence": 1}``: whoever runs the
+            pipeline says how many there are.
     """
 
     cpu: float | None = None
     memory: int | str | None = None
     gpu: int = 0
     gpu_type: str = ""
+    quotas: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 Comparison = Literal["<", "<=", ">", ">=", "==", "!=", "between", "is not null"]
@@ -107,6 +110,7 @@ def settings_of(
     retry: Retry | int | None = None,
     timeout: float | dt.timedelta | None = None,
     resources: Resources | None = None,
+    priority: int | None = None,
     env: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
     image: str | None = None,
@@ -120,15 +124,22 @@ def settings_of(
     if timeout is not None:
         changes["timeout"] = seconds_of(timeout)
     if resources is not None:
-        memory = None if resources.memory is None else bytes_of(resources.memory)
-        changes["resources"] = ResourcesSpec(**{**_finite(resources), "memory": memory})
+        changes |= _asked(resources)
     if env is not None:
         changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
     if packages is not None:
         changes["packages"] = _texts("packages", packages)
-    plain = {"image": image, "cache": cache, "cache_version": cache_version}
+    plain = {"priority": priority, "image": image, "cache": cache, "cache_version": cache_version}
     changes |= {name: value for name, value in plain.items() if value is not None}
     return Settings.model_validate({**dict(base), **changes}, strict=True)
+
+
+def _asked(resources: Resources) -> dict[str, Any]:
+    given = _finite(resources)
+    quotas = tuple(sorted(given.pop("quotas").items()))
+    given["memory"] = None if resources.memory is None else bytes_of(resources.memory)
+    asked = ResourcesSpec(**given)
+    return {"resources": None if asked == ResourcesSpec() and quotas else asked, "quotas": quotas}
 
 
 def _finite(options: Retry | Resources) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Feature(str, Enum):
     RETRY = "retry"
     TIMEOUT = "timeout"
     RESOURCES = "resources"
+    QUOTAS = "quotas"
+    PRIORITY = "priority"
     ENV = "env"
     PACKAGES = "packages"
     IMAGE = "image"
@@ -436,13 +438,16 @@ class ResourcesSpec(SpecModel):
 class Settings(SpecModel):
     """How a task runs.
 
-    ``timeout`` is in seconds and bounds one attempt. ``packages`` given (even empty) replaces the requirements that
-    were found.
+    ``timeout`` is in seconds and bounds one attempt. ``quotas`` is how much an attempt takes of things that its author
+    has named. Of what is ready, a higher ``priority`` goes first. ``packages`` given (even empty) replaces the
+    requirements that were found.
     """
 
     retry: RetrySpec | None = None
     timeout: float | None = Field(default=None, gt=0)
     resources: ResourcesSpec | None = None
+    quotas: tuple[tuple[str, Annotated[int, Field(ge=1)]], ...] = ()
+    priority: int = 0
     env: tuple[tuple[str, str], ...] = ()
     packages: tuple[str, ...] | None = None
     image: str = ""

@@ -72,6 +72,14 @@ class AirflowBackend(Backend):
             "Airflow starts a task in a worker that is there already, and places nothing by size",
             "leave `resources` out, and choose workers, or a pool (option `pool`), that suit the step",
         ),
+        Feature.QUOTAS: unsupported(
+            "what is counted across tasks is a pool of the Airflow installation",
+            "leave `quotas` out, and make a pool of that size (option `pool`)",
+        ),
+        Feature.PRIORITY: unsupported(
+            "a weight says only which of the tasks that wait for the same pool goes first",
+            "leave `priority` out",
+        ),
         Feature.ENV: emulated("set for the step's process alone"),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Support, emulated, native
+from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import Diagnostic
 from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
@@ -62,6 +62,11 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.RETRY: emulated("the program tries again within the job; GitHub has no retry of its own"),
     Feature.TIMEOUT: emulated("the program ends the attempt; `timeout-minutes` stands behind it"),
     Feature.RESOURCES: emulated("the job gets the first configured runner that is large enough, or is refused"),
+    Feature.QUOTAS: unsupported(
+        "a concurrency group holds one job and cancels those that wait, so it counts nothing",
+        "leave `quotas` out, and bound the loop around the steps (`parallelism`)",
+    ),
+    Feature.PRIORITY: unsupported("runners take jobs in the order in which they are queued", "leave `priority` out"),
     Feature.ENV: emulated("the program sets them for the step alone, so that no mark in them is evaluated"),
     Feature.PACKAGES: native("installed by pip in the job"),
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),

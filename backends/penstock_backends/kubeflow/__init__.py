@@ -110,6 +110,13 @@ class KubeflowBackend(Backend):
         ),
         Feature.TIMEOUT: emulated("by the harness, per attempt; activeDeadlineSeconds as a backstop for all of them"),
         Feature.RESOURCES: native("requests; the type of a GPU by node selector"),
+        Feature.QUOTAS: unsupported(
+            "Kubernetes counts what nodes and namespaces have, and nothing by a name of yours",
+            "leave `quotas` out, and bound the loop around the steps (`parallelism`)",
+        ),
+        Feature.PRIORITY: unsupported(
+            "a pipeline's pods have the priority class that the cluster gives them", "leave `priority` out"
+        ),
         Feature.ENV: native(),
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
         Feature.IMAGE: native(),

@@ -12,12 +12,12 @@ from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock.upkeep import Upkeep
 from penstock_backends.local.disk import on_disk
+from penstock_backends.local.budget import Budget, machine, request_of
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.observers import observed
 from penstock_backends.local.options import RunOptions
-from penstock_backends.local.plan import Budget, machine
 from penstock_backends.local.report import report_of
 from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
@@ -49,6 +49,10 @@ FEATURES: Mapping[Feature, Support] = {
     Feature.RETRY: native(),
     Feature.TIMEOUT: native("ends the attempt's session and every process below it"),
     Feature.RESOURCES: native("what runs at once stays within a budget, by default what the machine has"),
+    Feature.QUOTAS: native(
+        "out of what the run says there is (`quotas=`); the emitted file counts as much as one step needs at most"
+    ),
+    Feature.PRIORITY: native("of what is ready, the highest goes first; the emitted file keeps the author's order"),
     Feature.ENV: native(),
     Feature.PACKAGES: native("a virtual environment, kept per list of requirements"),
     Feature.IMAGE: unsupported(
@@ -114,7 +118,8 @@ class LocalBackend(Backend):
                 if options.inline:
                     run_inline(execution)
                 else:
-                    run_in_workers(execution, budget, options.max_workers or max(1, int(budget.cpu)))
+                    at_once = options.max_workers or max(1, int(budget.cpu))
+                    run_in_workers(execution, budget, at_once, share_budget=options.share_budget)
                 run = execution.end()
             if options.store_limit is not None:
                 LocalUpkeep(store).keep_within(options.store_limit)
@@ -160,6 +165,7 @@ def _budget(options: RunOptions) -> Budget:
         have.cpu if options.cpu is None else options.cpu,
         have.memory if options.memory is None else options.memory,
         have.gpu if options.gpu is None else options.gpu,
+        options.quotas,
     )
 
 
@@ -175,10 +181,13 @@ def _senseless(definition: Definition, options: RunOptions) -> Iterator[Diagnost
 def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
     """What could never run here, told before anything does."""
     for task in _tasks(pipeline):
-        lacking = budget.lacks(task.settings.resources)
+        lacking = budget.lacks(request_of(task.settings))
         if lacking:
             message = f"`{task.id}` asks for {' and '.join(lacking)} that this run may use, so it could never start"
-            fix = "ask for less, or give the run a larger budget: `--cpu`, `--memory`, `--gpu` (in Python `cpu=`, ...)"
+            fix = (
+                "ask for less, or give the run a larger budget: `--cpu`, `--memory`, `--gpu` (in Python `cpu=`, ... "
+                "and `quotas=`)"
+            )
             yield Diagnostic("P610", message, location_of(task.span), fix)
         if task.settings.image:
             support = FEATURES[Feature.IMAGE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -28,6 +28,9 @@ class RunOptions(BaseModel):
         cpu: the cores that all attempts together may ask for; by default those that this process may use.
         memory: likewise the memory, in bytes or as a text such as ``"16Gi"``; by default what the machine has.
         gpu: likewise the GPUs; by default those that the machine has.
+        share_budget: have all runs of this user on this machine that say so keep within the budget together; a step
+            that does not say how many cores it needs counts as one. An ``inline`` run takes no part in it.
+        quotas: how much there is of each thing that steps ask for by a name of their author's (`Resources`).
         resumes: the id of an earlier run of the pipeline to go on with: what it completed is taken over (see
             `Pipeline.resume`, which gives its parameters, too).
         alerts: who is to be told of what (see `Alert`).
@@ -45,6 +48,8 @@ class RunOptions(BaseModel):
     cpu: float | None = Field(None, gt=0)
     memory: int | None = None
     gpu: int | None = Field(None, ge=0)
+    share_budget: bool = False
+    quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     resumes: str = ""
     alerts: tuple[Alert, ...] = ()
     telemetry: bool | TelemetryOptions = False

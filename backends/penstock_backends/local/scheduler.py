@@ -11,34 +11,37 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
 from typing import Any
 
 from penstock.harness import CHECKPOINTS
-from penstock.spec import ResourcesSpec, Task
+from penstock.spec import Task
 from penstock_backends.local import preloading
+from penstock_backends.local.budget import VISIBLE_DEVICES, Budget, devices
+from penstock_backends.local.claims import Claims, claims_folder, total
 from penstock_backends.local.deciding import quick_answer
 from penstock_backends.local.environments import InstallError, environments_folder, python_with
 from penstock_backends.local.errands import Errands
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import is_artifact
-from penstock_backends.local.plan import Budget, Place, PlannedNode
+from penstock_backends.local.packing import Grant, Packing
+from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.local.trace_context import environment_of
 from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
-NOTHING = ResourcesSpec()
+LOOK_AGAIN = 0.1  # seconds, for what other runs have given back
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_in_workers(execution: Execution, budget: Budget, max_workers: int) -> None:
+def run_in_workers(execution: Execution, budget: Budget, max_workers: int, *, share_budget: bool = False) -> None:
     """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what is under way.
 
     What runs on exit still does then, unless another Ctrl-C cancels that, too.
     """
-    scheduler = Scheduler(execution, budget, max_workers)
+    scheduler = Scheduler(execution, budget, max_workers, Claims(claims_folder()) if share_budget else None)
     with _stopping_on_interrupt(scheduler):
         try:
             scheduler.run()
@@ -58,10 +61,12 @@ class _Ready:
 class Scheduler:
     """Decides what runs when. It reacts to events only, and does a bounded amount of work for each."""
 
-    def __init__(self, execution: Execution, budget: Budget, max_workers: int) -> None:
+    def __init__(self, execution: Execution, budget: Budget, max_workers: int, claims: Claims | None = None) -> None:
         self._execution = execution
         self._budget = budget
         self._max_workers = max_workers
+        self._claims = claims
+        self._asks_for_devices = any(planned.request.gpu for planned in execution.plan.values())
         self._stops = 0
         self._installer: ThreadPoolExecutor | None = None
         self._errands = Errands(self._wake)
@@ -97,17 +102,17 @@ class Scheduler:
             self._installer.shutdown(wait=False, cancel_futures=True)
         self._errands.close()
         self._workers.stop()
+        if self._claims is not None:
+            self._claims.close()
 
     def _wake(self) -> None:
         self._workers.wake()
 
     def _begin_with_nothing(self) -> None:
         execution = self._execution
-        self._free = self._budget
-        self._slots = self._max_workers
-        # By what they ask for, so that finding what fits takes a look at each kind of request, not at each node.
-        self._ready: dict[ResourcesSpec, list[tuple[Place, _Ready]]] = {}
-        self._running: dict[str, _Ready] = {}
+        self._packing = Packing[_Ready](self._budget, devices(self._budget.gpu), self._max_workers)
+        self._running: dict[str, Grant[_Ready]] = {}
+        self._has_given_back = True
         self._waiting: list[tuple[float, Place, _Ready]] = []
         self._workers = Workers(execution.definition, execution.store, execution.folder, self._max_workers)
 
@@ -203,28 +208,39 @@ class Scheduler:
                 self._take_failure(ready, {"error": str(found)})
 
     def _queue(self, ready: _Ready) -> None:
-        asked = ready.node.settings.resources or NOTHING
-        heapq.heappush(self._ready.setdefault(asked, []), (ready.node.place, ready))
+        node = ready.node
+        request = node.planned.request
+        if self._claims is not None and not request.cpu:  # of the runs that share, none knows how many others run
+            request = replace(request, cpu=min(1.0, self._budget.cpu))
+        self._packing.add(ready, request, (-node.settings.priority, node.place))
 
     def _start_what_fits(self) -> None:
-        """Starts nodes in the author's order; one that asks for less may go before one that there is no room for."""
-        while self._slots > 0:
-            fitting = [line[0] for asked, line in self._ready.items() if line and not self._free.lacks(asked)]
-            if not fitting:
-                return
-            ready = min(fitting, key=lambda each: each[0])[1]
-            if not self._workers.has_room(ready.kind):
-                return
-            asked = ready.node.settings.resources or NOTHING
-            heapq.heappop(self._ready[asked])
-            self._free = self._free.less(asked)
-            self._slots -= 1
-            self._start(ready)
+        """Starts nodes by priority, then in the author's order; others may go before one that there is no room for."""
+        if self._claims is None:
+            self._start_chosen()
+        elif self._packing.is_waiting or self._has_given_back:
+            with self._claims.agreed() as others:
+                self._packing.leave(*others)
+                has_started = self._start_chosen()
+                grants = self._running.values()
+                names = [name for grant in grants for name in grant.devices]
+                taken = total(grant.request for grant in grants)
+                self._claims.write(taken, names, self._packing.first, is_next=has_started)
+            self._has_given_back = False
 
-    def _start(self, ready: _Ready) -> None:
+    def _start_chosen(self) -> bool:
+        """Starts what is chosen, one after the other; whether anything was."""
+        has_started = False
+        while (ready := self._packing.chosen()) is not None and self._workers.has_room(ready.kind):
+            self._start(self._packing.start())
+            has_started = True
+        return has_started
+
+    def _start(self, grant: Grant[_Ready]) -> None:
+        ready = grant.item
         node, execution = ready.node, self._execution
         attempt = execution.started(node)
-        self._running[node.id] = ready
+        self._running[node.id] = grant
         job = execution.job_for(node)
         outputs = execution.outputs.taken_by(job)
         seals = execution.store.objects.seals
@@ -240,6 +256,7 @@ class Scheduler:
             "outputs": outputs,
             "seals": {digest: seals[digest] for digest in digests if digest in seals},
             "env": {
+                **self._devices_of(grant),
                 **environment_of(execution.trace, node.id, attempt),
                 **dict(node.settings.env),
                 CHECKPOINTS: str(execution.checkpoints_of(node)),
@@ -249,10 +266,14 @@ class Scheduler:
         }
         self._workers.start(node.id, ready.kind, request)
 
-    def _settle(self, ready: _Ready, answer: Json) -> None:
-        asked = ready.node.settings.resources or NOTHING
-        self._free = self._free.plus(asked)
-        self._slots += 1
+    def _devices_of(self, grant: Grant[_Ready]) -> dict[str, str]:
+        """What has a step see the GPUs that it was given, and no others; nothing where no step asks for any."""
+        return {VISIBLE_DEVICES: ",".join(grant.devices)} if self._asks_for_devices else {}
+
+    def _settle(self, grant: Grant[_Ready], answer: Json) -> None:
+        self._packing.give_back(grant)
+        self._has_given_back = True
+        ready = grant.item
         self._execution.store.objects.seals.update(answer.pop("seals", {}))
         if "outputs" in answer:  # as it has, too, where only a gate was not passed
             try:
@@ -289,6 +310,8 @@ class Scheduler:
         """The seconds until the next node is due, or the pipeline's time is up."""
         due = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
         soonest = min(due, self._execution.seconds_left())
+        if self._claims is not None and self._packing.is_waiting:
+            soonest = min(soonest, LOOK_AGAIN)
         return None if soonest == math.inf else soonest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from penstock.backend import Files
@@ -25,6 +25,7 @@ from penstock_backends.lowering import (
 from penstock_backends.rendering import embedded_harness, header, python_template
 
 Json = Any
+QUOTA = "quota "  # before its name, among the resources of a node
 
 
 def standalone_files(pipeline: PipelineSpec) -> Files:
@@ -54,6 +55,7 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         graph="" if is_plain else inspect.getsource(Graph),
         has_packages=any("packages" in node for node in everything),
         has_resources=any("resources" in node for node in everything),
+        quotas=_largest_quotas(everything),
         has_gates=any(node["step"] == CHECK or "checks" in node for node in everything),
         store=f"{name}-runs",
     )
@@ -152,7 +154,18 @@ def _settings(unit: Unit) -> dict[str, Json]:
         node["env"] = dict(settings.env)
     if settings.packages is not None:
         node["packages"] = list(settings.packages)
+    asked = {f"{QUOTA}{name}": amount for name, amount in settings.quotas}
     if settings.resources is not None:
-        asked = settings.resources.model_dump(mode="json", exclude={"gpu_type"}, exclude_defaults=True)
-        node.update({"resources": asked} if asked else {})
+        asked |= settings.resources.model_dump(mode="json", exclude={"gpu_type"}, exclude_defaults=True)
+    node.update({"resources": asked} if asked else {})
     return node
+
+
+def _largest_quotas(nodes: Iterable[Mapping[str, Json]]) -> dict[str, int]:
+    """Of each quota, the most that one node asks for: enough for each node to run, and never more than there is."""
+    largest: dict[str, int] = {}
+    for node in nodes:
+        for name, amount in node.get("resources", {}).items():
+            if name.startswith(QUOTA):
+                largest[name] = max(largest.get(name, 0), amount)
+    return largest
