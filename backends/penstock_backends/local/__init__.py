@@ -11,8 +11,8 @@ from penstock.history import History, PastRun
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock.upkeep import Upkeep
-from penstock_backends.local.disk import on_disk
 from penstock_backends.local.budget import Budget, machine, request_of
+from penstock_backends.local.disk import on_disk
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
