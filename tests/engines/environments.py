@@ -140,6 +140,13 @@ def _make_node(_: str, path: Path) -> None:
     _run("node_modules/.bin/esbuild", "lint.mjs", *bundle, "--log-level=error", cwd=path)
 
 
+def _make_browser(_: str, path: Path) -> None:
+    """Chromium as a package, beside what drives it: no download from elsewhere, and no system package."""
+    for source in SOURCES["browser"]:
+        shutil.copy(source, path / source.name)
+    _run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=path)
+
+
 RECIPES: dict[str, Callable[[str, Path], None]] = {
     "science": _make_venv,
     "airflow3": _make_airflow,
@@ -148,12 +155,14 @@ RECIPES: dict[str, Callable[[str, Path], None]] = {
     "act": _make_venv,
     "objects": _make_objects,
     "node": _make_node,
+    "browser": _make_browser,
 }
 
-NODE = HERE / "node"
+NODE, BROWSER = HERE / "node", HERE / "browser"
 SOURCES: dict[str, tuple[Path, ...]] = {
-    **{name: (REQUIREMENTS / f"{name}.txt",) for name in RECIPES if name != "node"},
+    **{name: (REQUIREMENTS / f"{name}.txt",) for name in RECIPES if name not in ("node", "browser")},
     "node": tuple(NODE / name for name in ("package.json", "package-lock.json", ".npmrc", "lint.mjs")),
+    "browser": tuple(BROWSER / name for name in ("package.json", "package-lock.json", ".npmrc", "look.mjs")),
 }
 
 
