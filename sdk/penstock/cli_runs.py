@@ -249,7 +249,7 @@ def resume(
         return definition, parameters.encoded_again(definition, given, found.id)
 
     budget: dict[str, Any] = {"cpu": cpu, "memory": memory, "gpu": gpu}
-    run_and_exit(prepare, store=store, inline=inline or None, max_workers=workers, resumes=found.id, **budget)
+    run_and_exit(prepare, store=history.place, inline=inline or None, max_workers=workers, resumes=found.id, **budget)
 
 
 def _definition_of(history: History, run: PastRun, as_it_was: bool) -> Definition:

@@ -92,6 +92,10 @@ class PastRun:
 class History(Protocol):
     """The runs that a store holds."""
 
+    @property
+    def place(self) -> str:
+        """Which store it is, as ``store=`` takes it."""
+
     def runs(self, pipeline: str = "") -> Iterator[PastRun]:
         """All of them, or those of one pipeline, the newest first."""
 

@@ -12,6 +12,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,11 @@ class Execution:
         """Where what an attempt prints is kept."""
         return log_of(self.folder, node.id, attempt)
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self._began
+
     def seconds_left(self, node: PlannedNode | None = None) -> float:
         """How long the pipeline's timeout lets its nodes, or one of them, run on; infinite where it doesn't bound."""
         bounded = self._endings is None if node is None else node.role == "main"
@@ -230,7 +236,8 @@ class Execution:
 
     def notice(self, event: str, node: str, text: str, /, **more: Json) -> None:
         """Writes down something to be seen, and has it told soon; to be called from other threads."""
-        self.journal.note(event, **({"node": node} if node else {}), text=text, **more)
+        with suppress(OSError):  # a full disk: the run itself will tell of it
+            self.journal.note(event, **({"node": node} if node else {}), text=text, **more)
         self._noticed.put(Noticed(event, node, text))
         self.wake()
 
@@ -249,7 +256,7 @@ class Execution:
         nodes = {ended.id: ended for ended in (*self._main(), *others)}
         states = {ended.state for ended in nodes.values()}
         state = next((each for each in (State.CANCELLED, State.FAILED) if each in states), State.SUCCEEDED)
-        seconds = time.monotonic() - self._began
+        seconds = self.seconds
         run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
         counts = Counter(node.state.value for node in nodes.values())
         self.journal.note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
@@ -265,8 +272,13 @@ class Execution:
 
     def _key_of_one_run(self, node: PlannedNode, key: str) -> str:
         """The key of what is not to be cached: for this run alone, or that of a run that it goes on with."""
-        earlier = (self._keys.variant(key, run, node.id) for run in self._resumption.runs if node.role == "main")
-        return next(filter(self._usable, earlier), None) or self._keys.variant(key, self.id, node.id)
+        for run in self._resumption.runs if node.role == "main" else ():
+            earlier = self._keys.variant(key, run, node.id)
+            if self.store.sharing is not None and self._resumption.has_done(node.id, earlier):
+                self.store.sharing.bring(earlier)
+            if self._usable(earlier) is not None:
+                return earlier
+        return self._keys.variant(key, self.id, node.id)
 
     def _usable(self, key: str) -> Json:
         """The result of a key, where it may stand in; None where it is missing, a failure, or was undone."""

@@ -42,6 +42,11 @@ class StoredHistory:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def place(self) -> str:
+        """Which store it is, as ``store=`` takes it."""
+        return self._store.place
+
     def runs(self, pipeline: str = "") -> Iterator[PastRun]:
         """All of them, or those of one pipeline, the newest first."""
         for folder in self._folders():
@@ -148,20 +153,27 @@ def lock(journal: int) -> None:
 def is_live(folder: Path) -> bool:
     """Whether the process that runs this run still does."""
     try:
-        with (folder / JOURNAL).open("rb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _has_process(_first(stream.read(_TAIL)))
-            fcntl.flock(stream, fcntl.LOCK_UN)
+        stream = (folder / JOURNAL).open("rb")
     except OSError:
         return False
+    with stream:
+        started = _event(stream.readline())
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _has_process(started)
+        except OSError:  # a file system without locks: what runs on this machine can be told all the same
+            return _is_here(started) and _has_process(started)
     return False
+
+
+def _is_here(started: Json) -> bool:
+    return started is not None and started.get("host") == socket.gethostname()
 
 
 def _has_process(started: Json) -> bool:
     """Whether the runner is there: what a step of an inline run has forked may hold its lock after its end."""
-    if started is None or started.get("host") != socket.gethostname() or "pid" not in started:
+    if not _is_here(started) or "pid" not in started:
         return True
     try:
         os.kill(started["pid"], 0)
@@ -225,10 +237,6 @@ def _event(line: bytes) -> Json:
     except ValueError:
         return None
     return found if isinstance(found, dict) and "event" in found and "time" in found else None
-
-
-def _first(text: bytes) -> Json:
-    return _event(text.partition(b"\n")[0] + b"\n")
 
 
 def _first_and_last(file: Path) -> tuple[Json, Json]:
