@@ -1251,6 +1251,10 @@ HIDDEN_FILES = {
 }
 
 
+# Where Python's own operators meet the author's values: what they raise is told by the error alone.
+_COMPUTING = ("_access", "_operation", "<lambda>", "_zip_strict", "decide", "items")
+
+
 def explain(error: BaseException) -> str:
     """The error as its author wants to see it: the traceback without the frames of this file, where others are left."""
     if isinstance(error, StepError):
@@ -1258,9 +1262,12 @@ def explain(error: BaseException) -> str:
     whole = traceback.TracebackException(type(error), error, error.__traceback__)
     parts = [whole]
     for part in parts:
-        part.stack[:] = [each for each in part.stack if each.filename not in HIDDEN_FILES] or part.stack
+        shown = [each for each in part.stack if each.filename not in HIDDEN_FILES]
+        is_told = not shown and bool(part.stack) and part.stack[-1].name in _COMPUTING
+        part.stack[:] = shown if shown or is_told else part.stack
         parts += filter(None, (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())))
-    return "".join(whole.format()).rstrip()
+    is_bare = len(parts) == 1 and not whole.stack
+    return "".join(whole.format_exception_only() if is_bare else whole.format()).rstrip()
 
 
 def failure(error: BaseException) -> Json:

@@ -64,3 +64,35 @@ def test_where_no_frame_is_the_authors_all_are_shown():
 def test_what_went_wrong_around_the_authors_code_is_its_message():
     text = explained(lambda: harness.decode({"$unheard": 1}))
     assert text == 'error: not a value that Penstock wrote: {"$unheard": 1}'
+
+
+def output(*path):
+    return {
+        "kind": "output",
+        "node": "words",
+        "output": "output",
+        "path": [{"kind": "item", "key": key} for key in path],
+    }
+
+
+@pytest.mark.parametrize(
+    ("binding", "said"),
+    [
+        (output(1), "IndexError: list index out of range"),
+        (
+            {"kind": "operation", "operator": "<", "operands": [output(), {"kind": "literal", "value": 1}]},
+            "TypeError: '<' not supported between instances of 'list' and 'int'",
+        ),
+        (
+            {"kind": "operation", "operator": "in", "operands": [output(), {"kind": "literal", "value": 1}]},
+            "TypeError: argument of type 'int' is not iterable",
+        ),
+    ],
+)
+def test_what_cannot_be_computed_is_told_without_how_it_was_tried(binding, said):
+    inputs = harness.Inputs({}, {}, {"words": {"output": ["a"]}})
+    job = {"arguments": {"result": binding}, "outputs": [], "returns": {"kind": "none"}}
+    with pytest.raises((IndexError, TypeError)) as caught:
+        harness.perform(job, harness.give, inputs, None)
+    own_frame = caught.value.__traceback__.tb_next
+    assert harness.explain(caught.value.with_traceback(own_frame)) == said
