@@ -66,7 +66,7 @@ def run(
         typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; anything but a text as JSON."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="Where outputs, cache and history go; .penstock by default.")
+        str | None, typer.Option(help="Where outputs, cache and history go: a folder or a URL; .penstock by default.")
     ] = None,
     inline: Annotated[bool, typer.Option(help="Run the steps in this process, for debuggers.")] = False,
     workers: Annotated[

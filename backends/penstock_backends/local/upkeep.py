@@ -30,6 +30,7 @@ from penstock_backends.local.objects import CorruptedError, Objects, digests_in,
 from penstock_backends.local.store import Store
 
 MARGIN = 1.0  # seconds: what was written a moment before a run began may still be what it began with
+BEGINNING = 3600.0  # seconds that a run may take to begin once it has its folder
 NAMED = re.compile(rb'"result": ?"([^"\\]+)"')
 
 
@@ -169,7 +170,7 @@ class LocalUpkeep:
         """What processes that are gone have left half done, runs that could not even begin among it."""
         for run in _entries(self._store.runs):
             with contextlib.suppress(OSError):
-                if run.stat().st_ctime_ns < since and not _has_begun(run) and not is_live(run):
+                if run.stat().st_ctime_ns < since - int(BEGINNING * 1e9) and not _has_begun(run) and not is_live(run):
                     yield run
         for draft in _entries(self._store.drafts):
             owner = re.fullmatch(r"[0-9a-f]+-(\d+)-\d+", draft.name)

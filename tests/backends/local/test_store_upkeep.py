@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import time
 
@@ -182,6 +183,26 @@ def test_a_result_that_is_used_while_gc_is_about_to_remove_it_stays(store, monke
     cleared = upkeep_of_it.gc()
     assert {kind: each.count for kind, each in cleared.gone.items()} == {"drafts": 0, "results": 0, "objects": 0}
     assert states(one.run(number=1, inline=True)) == {"cached"}
+
+
+def _run_often(times):
+    for number in range(times):
+        run = one.run(number=number % 3, inline=True)
+        assert run.outputs == bytes([number % 3]) * 10_000, run["large"].error
+
+
+@pytest.mark.slow
+def test_runs_in_other_processes_lose_nothing_to_a_gc_that_never_stops(store):
+    context = multiprocessing.get_context("fork")
+    runners = [context.Process(target=_run_often, args=(15,)) for _ in range(3)]
+    for each in runners:
+        each.start()
+    gone = 0
+    while any(each.is_alive() for each in runners):
+        gone += LocalUpkeep(store).gc(max_size=0).gone["results"].count
+    assert [each.exitcode for each in runners] == [0, 0, 0]
+    assert gone > 0
+    assert {each.kind for each in keeper(store).verify().damages} <= {"draft"}
 
 
 def test_two_do_not_clear_one_store_at_once(store):
