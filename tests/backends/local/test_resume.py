@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from penstock import ConfigurationError, ParameterError, compiler
 from penstock.loading import load_definition, load_pipeline
+from penstock_backends.local.journal import Journal
 
 SOURCE = """
 import os
@@ -95,14 +99,20 @@ class Author:
 
     def run_until_killed(self) -> None:
         self.spoil("killed")
+        assert self.is_killed(lambda: self.pipeline().run(inline=True))
+        self.spoil("killed", False)
+
+    def is_killed(self, run: Callable[[], object]) -> bool:
+        """Whether a run in a process of its own is killed; else it comes to its end."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks while threads run
             child = os.fork()
         if not child:
-            self.pipeline().run(inline=True)
+            run()
             os._exit(0)
-        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        self.spoil("killed", False)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+        return os.WIFSIGNALED(status)
 
 
 @pytest.fixture
@@ -233,6 +243,32 @@ def test_what_is_stored_but_not_written_down_is_found(author):
     journal.write_bytes(b"".join(lines[:torn]) + lines[torn][:20])
     author.pipeline().resume("latest", inline=True)
     assert author.counted() == ["finish"]
+
+
+@pytest.mark.slow
+def test_a_runner_killed_before_any_event_resumes_with_each_step_done_once(author, monkeypatch, tmp_path):
+    written = Journal.note
+
+    def run(last: int) -> None:
+        numbers = itertools.count()
+
+        def note(*arguments, **more) -> None:
+            if next(numbers) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written(*arguments, **more)
+
+        monkeypatch.setattr(Journal, "note", note)
+        author.pipeline().run(inline=True)
+
+    kills = 0
+    for last in itertools.count(1):  # before the first event there is no run to go on with
+        monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / f"store-{last}"))
+        if not author.is_killed(functools.partial(run, last)):
+            break
+        kills += 1
+        assert author.pipeline().resume("latest", inline=True).outputs == 5
+        assert author.counted() == ["load", "stamp", "publish", "finish"]
+    assert kills == 17  # three events for each of five nodes, one of the rollback that is not due, and the end
 
 
 def test_a_spec_is_resumed_in_workers_as_it_was(author):
