@@ -1,7 +1,8 @@
 """A run's journal: one line of JSON for each thing that happens, in order.
 
 `penstock.event_log` says what each event holds. A line is appended by one write, so that what a killed run leaves
-behind ends with at most one torn line. Its lock is held until it is closed, or its process is gone.
+behind ends with at most one torn line. Its lock is held until it is closed, or its process is gone. Times never go
+back, though the machine's clock may be set while the run goes on.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._handle = os.open(folder / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         lock(self._handle)
-        self._closing = threading.Lock()
+        self._writing = threading.Lock()
+        self._epoch = time.time() - time.monotonic()
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
         self.readers: list[Callable[[Json], None]] = []
 
     def note(self, event: str, **more: Json) -> None:
         """Writes an event down, with the time; nothing where the journal is closed."""
-        said = {"time": round(time.time(), 6), "event": event, **more}
-        line = self._encode(said).encode("ascii") + b"\n"
-        with self._closing:
+        with self._writing:
             if self._handle < 0:
                 return
-            _append(self._handle, line)
+            said = {"time": round(self._epoch + time.monotonic(), 6), "event": event, **more}
+            _append(self._handle, self._encode(said).encode("ascii") + b"\n")
         for read in self.readers:
             read(said)
 
     def close(self) -> None:
         """Lets go of the file."""
-        with self._closing:
+        with self._writing:
             os.close(self._handle)
             self._handle = -1
 

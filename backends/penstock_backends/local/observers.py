@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from penstock_backends.local.execution import Execution
+from penstock_backends.local.objects import Json
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.telemetry import Telemetry, TelemetryOptions
 from penstock_backends.local.trace_context import context_here
@@ -25,6 +26,10 @@ def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
         each.start()
     try:
         yield
+    except Exception as error:
+        for each in observers:
+            each.put(_broken_off(execution, error))
+        raise
     finally:
         end = time.monotonic() + PATIENCE
         for each in observers:
@@ -34,6 +39,18 @@ def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
                 end = time.monotonic()
                 each.close(0.0)
         execution.tell_what_was_noticed()
+
+
+def _broken_off(execution: Execution, error: Exception) -> Json:
+    """The end of a run that the runner itself could not bring to an end, for instance because of a full disk."""
+    return {
+        "event": "run_ended",
+        "time": time.time(),
+        "state": "failed",
+        "seconds": execution.seconds,
+        "counts": {},
+        "error": f"{type(error).__name__}: {error}",
+    }
 
 
 def _telemetry_of(execution: Execution, options: RunOptions) -> list[Telemetry]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -39,6 +40,7 @@ from penstock_backends.lowering import Program
 SPANS_AT_ONCE = 512
 LONGEST_VALUE = 1000
 _LOGGER = "opentelemetry"
+_TOO_LARGE = 2**63  # for an integer of OTLP
 _RESULTS = {
     "succeeded": "success",
     "cached": "success",
@@ -76,6 +78,8 @@ class Signals:
         self._ended: list[ReadableSpan] = []
         self._spans: dict[tuple[str, int], Span] = {}
         self.lost = 0
+        # What is sent from this thread is no concern of the author's own instrumentation.
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         resource = _resource()
         given = dict(headers) or None
         self._exporter = OTLPSpanExporter(endpoint=_below(endpoint, "traces"), headers=given)
@@ -173,7 +177,7 @@ class Signals:
             "cicd.pipeline.task.run.result": _RESULTS[state],
             "penstock.node.kind": event.get("kind", "task"),
             "penstock.node.attempts": event.get("attempts", 0),
-            **{f"penstock.metric.{name}": value for name, value in metrics.items()},
+            **{f"penstock.metric.{name}": _value(value) for name, value in metrics.items()},
             "penstock.gates.passed": [verdict_text(each) for each in gates if each["passed"]] or None,
             "penstock.gates.failed": [verdict_text(each) for each in gates if not each["passed"]] or None,
         }
@@ -183,7 +187,8 @@ class Signals:
         if error:
             self._meters.errors.add(1, {"cicd.pipeline.name": self._pipeline, "error.type": _type_of(error)})
         for name, value in metrics.items():
-            self._meters.metric.set(value, {**self._about(node), "penstock.metric.name": name})
+            if abs(value) < _TOO_LARGE:
+                self._meters.metric.set(value, {**self._about(node), "penstock.metric.name": name})
 
     def _flagged(self, event: Json, now: int) -> None:
         span = self._spans.get((event.get("node", ""), 0))
@@ -195,7 +200,8 @@ class Signals:
         result = _RESULTS[event["state"]]
         counts = {f"penstock.nodes.{state}": count for state, count in event["counts"].items()}
         span = self._spans.pop(("", 0))
-        _finish(span, event["state"], "", {"cicd.pipeline.result": result, **counts}, now, "penstock.run.state")
+        more = {"cicd.pipeline.result": result, **counts}
+        _finish(span, event["state"], event.get("error", ""), more, now, "penstock.run.state")
         about = {
             "cicd.pipeline.name": self._pipeline,
             "cicd.pipeline.run.state": "executing",
@@ -264,9 +270,9 @@ def _finish(
     """Ends a span with its state, and the error that it ended with as an exception."""
     span.set_attributes(_given({name: state, **more}))
     if state == "failed":
-        span.set_status(Status(StatusCode.ERROR, error.partition("\n")[0][:LONGEST_VALUE]))
+        span.set_status(Status(StatusCode.ERROR, _sound(error.partition("\n")[0][:LONGEST_VALUE])))
     if error:
-        span.set_attribute("error.type", _type_of(error))
+        span.set_attributes(_given({"error.type": _type_of(error)}))
         said = {
             "exception.type": _type_of(error),
             "exception.message": error.partition(": ")[2] or error,
@@ -277,7 +283,12 @@ def _finish(
 
 
 def _given(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if value is not None}
+    """Those that there are; in texts what UTF-8 cannot hold is written out, or the exporter would drop all spans."""
+    return {name: _sound(value) for name, value in attributes.items() if value is not None}
+
+
+def _sound(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 
 def _type_of(error: str) -> str:
@@ -288,7 +299,7 @@ def _type_of(error: str) -> str:
 
 def _value(wire: Json) -> str | bool | int | float:
     """A parameter as an attribute's value: plain where OpenTelemetry has it so, else as JSON."""
-    if isinstance(wire, (str, bool, float)) or (isinstance(wire, int) and abs(wire) < 2**63):
+    if isinstance(wire, (str, bool, float)) or (isinstance(wire, int) and abs(wire) < _TOO_LARGE):
         return wire[:LONGEST_VALUE] if isinstance(wire, str) else wire
     return json.dumps(wire)[:LONGEST_VALUE]
 

@@ -68,6 +68,8 @@ class Watch(Background[Json]):
         """Waits for what is to be told to be delivered, as long as there is patience."""
         end = time.monotonic() + patience
         has_ended = super().close(patience)
+        if not has_ended:
+            self.failed(TimeoutError("it was not done in time"))
         return self._sender.close(max(0.0, end - time.monotonic())) and has_ended
 
     def failed(self, error: Exception) -> None:
@@ -120,7 +122,8 @@ class Watch(Background[Json]):
 
     def _take_end(self, event: Json) -> None:
         state = event["state"]
-        about = f"{self._pipeline} {'was cancelled' if state == 'cancelled' else state}"
+        error = event.get("error", "")
+        about = f"{self._pipeline} {'was cancelled' if state == 'cancelled' else state}{error and f': {error}'}"
         facts = {"state": state, "seconds": event["seconds"], "failures": dict(self._some_failures())}
         for rule in self._rules_on("cancelled") if state == "cancelled" else ():
             self._tell(rule, about, **facts)
@@ -136,8 +139,9 @@ class Watch(Background[Json]):
             self._tell_rate(rule, facts)
 
     def _tell_rate(self, rule: Alert, facts: Json) -> None:
-        ends = [run.state for run in StoredHistory(self._store).runs(self._pipeline) if run.id != self._began["run"]]
-        states = ["failed", *(state for state in ends if state in ("succeeded", "failed", "interrupted"))][: rule.runs]
+        others = (run for run in StoredHistory(self._store).runs(self._pipeline) if run.id != self._began["run"])
+        ends = (run.state for run in others if run.state in ("succeeded", "failed", "interrupted"))
+        states = ["failed", *islice(ends, rule.runs - 1)]
         failed = sum(state != "succeeded" for state in states)
         rate = failed / len(states)
         if len(states) >= FEWEST_RUNS and rate > (rule.above or 0.0):

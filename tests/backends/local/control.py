@@ -249,3 +249,15 @@ def parent_of_spans() -> tuple[str, str]:
 @pipeline
 def traced() -> tuple[str, str]:
     return parent_of_spans()
+
+
+@step
+def odd_values(text: str, number: int) -> str:
+    log_metric("large", 2**70)
+    log_metric("nan", float("nan"))
+    return text
+
+
+@pipeline
+def odd(text: str, number: int) -> str:
+    return odd_values(text, number)

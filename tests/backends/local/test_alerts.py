@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from penstock.diagnostics import ConfigurationError
-from penstock.results import Noticed, RunEnded
+from penstock.results import AttemptStarted, Noticed, RunEnded
 from penstock_backends.local import observers, watching
 from penstock_backends.local.alerts import Alert
 from penstock_backends.local.health import Health, Usual
@@ -228,6 +229,46 @@ def test_a_cancelled_run_is_no_failure(webhook, tmp_path):
     alerts = [{"on": "failure", "to": hook.url}, {"on": "cancelled", "to": hook.url}]
     control.interrupted.run(note=note, pids=note, inline=True, alerts=alerts, on_event=stop)
     assert [body["on"] for _, _, body in hook.received] == ["cancelled"]
+
+
+def test_a_run_that_the_runner_itself_gives_up_is_a_failure(webhook):
+    def refuse(event):
+        if type(event) is AttemptStarted:
+            raise RuntimeError("the listener is broken")
+
+    hook = webhook(200)
+    with pytest.raises(RuntimeError):
+        control.fanned.run(inline=True, alerts=[{"on": "failure", "to": hook.url}], on_event=refuse)
+    ((_, _, body),) = hook.received
+    assert body["text"].startswith("fanned failed: RuntimeError: the listener is broken (run ")
+
+
+def test_ctrl_c_ends_the_wait_for_a_webhook_and_not_the_runs_own_result(webhook, tmp_path):
+    hook = webhook(0)
+    program = """
+import sys
+from tests.backends.local import control
+from penstock_backends.local import observers
+observers.PATIENCE = 60.0
+run = control.some_fail.run(values=[13], inline=True, alerts=[{"on": "failure", "to": sys.argv[1]}])
+print(run.state.value, flush=True)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, hook.url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not hook.received and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[0] == "failed\n"
+        assert time.monotonic() - began < 4  # less than a try may take
+    finally:
+        process.kill()
 
 
 def test_a_failure_rate_counts_the_runs_before(webhook):

@@ -105,6 +105,14 @@ def test_a_cached_node_has_an_end_and_no_attempt():
     assert [event["event"] for event in events if event.get("node") == "upto"] == ["node_ended"]
 
 
+def test_a_clock_that_is_set_back_moves_no_event_before_another(monkeypatch):
+    hours = iter(range(10_000, 0, -1))
+    monkeypatch.setattr("time.time", lambda: 3600.0 * next(hours))
+    times = [event["time"] for event in check(control.fanned.run(inline=True))]
+    assert times == sorted(times)
+    assert times[-1] - times[0] < 3600
+
+
 def test_a_run_that_resumes_another_names_it():
     first = control.some_fail.run(values=[1, 13], inline=True)
     second = control.some_fail.resume(first.id, inline=True)

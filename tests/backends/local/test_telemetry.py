@@ -249,6 +249,17 @@ def test_the_environment_says_where_telemetry_goes(receiver, monkeypatch):
     assert got.resources[0]["service.name"] == "nightly"
 
 
+def test_values_that_otlp_cannot_hold_cost_no_span(receiver):
+    got = receiver()
+    run = control.odd.run(text="a\ud800", number=10**30, inline=True, telemetry={"endpoint": got.url})
+    assert run["odd_values"].metrics == {"large": 2**70, "nan": pytest.approx(float("nan"), nan_ok=True)}
+    assert len(got.spans) == 3
+    whole = got.span("RUN odd")
+    assert whole.attributes["penstock.parameter.text"] == "a\\ud800"
+    assert got.span("odd_values").attributes["penstock.metric.large"] == str(2**70)
+    assert [event["event"] for event in check_events(run)].count("telemetry_failed") == 0
+
+
 def test_parameters_can_be_kept_back(receiver):
     got = receiver()
     control.fanned.run(count=0, inline=True, telemetry={"endpoint": got.url, "parameters": False})
