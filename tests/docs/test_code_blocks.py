@@ -91,7 +91,10 @@ def test_each_program_runs(block, tmp_path):
 @pytest.mark.parametrize("block", of("toml"))
 def test_each_configuration_is_one_that_its_targets_take(block):
     for target, options in tomllib.loads(block.text)["tool"]["penstock"].items():
-        compiler.parse_options(compiler.backend(target), options)
+        if target == compiler.RUN:
+            compiler.checked_run_options(options)
+        else:
+            compiler.parse_options(compiler.backend(target), options)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
