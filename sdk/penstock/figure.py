@@ -42,9 +42,9 @@ class Figure:
 def figure_of(pipeline: PipelineSpec, most: int = MOST_SHAPES) -> Figure:
     """The figure of a pipeline.
 
-    Many calls of one step between the same neighbours are a bundle. Where there are more than ``most`` shapes, so are
-    few of them, then boxes are closed, then what follows one upon another, and last what stands side by side, become
-    bundles.
+    Many calls of one step or pipeline between the same neighbours are drawn as one. Where there are more than ``most``
+    shapes, so are few of them, then boxes are closed, then what follows one upon another, and last what stands side by
+    side, become bundles.
     """
     own = tuple(_flat((pipeline.body,)))
     all_arrows = tuple(arrows(pipeline.body))
@@ -70,7 +70,7 @@ def _shape(node: Node) -> Shape:
     inside = tuple(_flat(bodies(node))) if isinstance(node, (Group, Loop)) else ()
     held = tuple(id_ for shape in inside for id_ in shape.nodes)
     if isinstance(node, Group):
-        return Shape(node.id, "group", _last(node.id), held, inside)
+        return Shape(node.id, "group", _last(node.id), (node.id, *held), inside)
     if isinstance(node, Loop):
         return Shape(node.id, "loop", f"for each of {node.text}", (node.id, *held), inside)
     if isinstance(node, Branch):
@@ -148,23 +148,36 @@ def _everywhere(
 
 
 def _merged(
-    shapes: tuple[Shape, ...], key: Callable[[Shape], Hashable], fewest: int = _FEWEST_IN_BUNDLE
+    shapes: tuple[Shape, ...], key: Callable[[Shape], Hashable | None], fewest: int = _FEWEST_IN_BUNDLE
 ) -> tuple[Shape, ...]:
-    """Leaves with the same key as bundles, where there are enough of them."""
-    keys = {shape.id: key(shape) for shape in shapes if not shape.inside}
+    """Shapes with the same key as one, where there are enough of them; None keeps a shape as it is."""
+    keys = {shape.id: key(shape) for shape in shapes}
     sizes = Counter(keys.values())
     together: dict[Hashable, list[Shape]] = {}
     for shape in shapes:
-        is_one = shape.inside or sizes[keys[shape.id]] < fewest
-        together.setdefault(("one", shape.id) if is_one else ("many", keys[shape.id]), []).append(shape)
+        mark = keys[shape.id]
+        is_one = mark is None or sizes[mark] < fewest
+        together.setdefault(("one", shape.id) if is_one else ("many", mark), []).append(shape)
     return tuple(_bundle(each) if len(each) > 1 else each[0] for each in together.values())
 
 
 def _bundle(shapes: Sequence[Shape]) -> Shape:
+    """Several shapes as one; of boxes that hold the same, what each holds is bundled with its like."""
+    first = shapes[0]
     nodes = tuple(node for shape in shapes for node in shape.nodes)
-    names = list(dict.fromkeys(step_name(shape.label) for shape in shapes))
+    labels = dict.fromkeys(shape.label for shape in shapes)
+    names = list(labels) if len(labels) == 1 else list(dict.fromkeys(map(step_name, labels)))
     label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-    return Shape(shapes[0].id, "bundle", label, nodes)
+    if not first.inside:
+        return Shape(first.id, "bundle", label, nodes)
+    inside = tuple(_bundle(each) for each in zip(*(shape.inside for shape in shapes), strict=True))
+    times = f"{label} ({len(shapes)} times)" if len(labels) > 1 else label
+    return Shape(first.id, first.kind, times, nodes, inside)
+
+
+def _outline(shape: Shape) -> Hashable:
+    """What a shape holds, so far as two of the same name may hold different things."""
+    return tuple((each.kind, each.label, _outline(each)) for each in shape.inside)
 
 
 def step_name(label: str) -> str:
@@ -184,6 +197,7 @@ def _bundle_twins(figure: Figure, _most: int, fewest: int = _FEWEST_IN_BUNDLE) -
             lambda shape: (
                 shape.kind,
                 step_name(shape.label),
+                _outline(shape),
                 frozenset(before[shape.id]),
                 frozenset(follow.get(shape.id, ())),
             ),
@@ -238,7 +252,7 @@ def _bundle_chains(figure: Figure, _most: int) -> Figure:
                 (target,) = targets
                 if sources[target] == 1:
                     chain_of[target] = head
-        return _merged(shapes, lambda shape: chain_of[shape.id])
+        return _merged(shapes, lambda shape: None if shape.inside else chain_of[shape.id])
 
     return _everywhere(figure, change)
 
@@ -247,6 +261,6 @@ def _bundle_layers(figure: Figure, _most: int) -> Figure:
     def change(shapes: tuple[Shape, ...], follow: Mapping[str, set[str]]) -> tuple[Shape, ...]:
         ids = [shape.id for shape in shapes]
         ranks = ranks_of(ids, [(source, target) for source in ids for target in follow.get(source, ())])
-        return _merged(shapes, lambda shape: ranks[shape.id])
+        return _merged(shapes, lambda shape: None if shape.inside else ranks[shape.id])
 
     return _everywhere(figure, change)

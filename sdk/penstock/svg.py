@@ -19,7 +19,7 @@ Direction = Literal["right", "down"]
 STATES = ("succeeded", "cached", "failed", "skipped", "upstream_failed", "cancelled", "running", "interrupted")
 _FONT, _LINE, _WIDEST = 13.0, 17.0, 240.0
 _PADDING, _HEAD, _ICON, _STACK = 14.0, 30.0, 22.0, 4.0
-_SCREEN = (1060.0, 640.0)
+_SCREEN, _THINNEST = (1060.0, 640.0), 2.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class _Drawing:
         if shape.inside:
             placed = self._placements[shape.id] = self._lay_out(shape.inside)
             width, height = self._turned(placed.size)
-            title = min(text_width(shape.label), _WIDEST) + text_width(look.note, _FONT - 2) + 3 * _PADDING + _ICON
+            title = min(text_width(shape.label), _WIDEST) + text_width(look.note, _FONT - 2) + 4 * _PADDING + _ICON
             self._sizes[shape.id] = (max(width + 2 * _PADDING, title), height + _PADDING + _HEAD)
             return self._sizes[shape.id]
         lines = max(text_width(shape.label), text_width(look.note, _FONT - 2))
@@ -253,6 +253,7 @@ def _bar(counts: Mapping[str, int], x: float, y: float, width: float) -> Iterato
     total = sum(counts.values())
     for state in STATES:
         share = counts.get(state, 0) / total * width if total > 1 else 0.0
+        share = max(share, _THINNEST) if share else 0.0
         if share:
             yield f'<rect class="part {state}" x="{x:.1f}" y="{y:.1f}" width="{share:.1f}" height="2.5"/>'
         x += share

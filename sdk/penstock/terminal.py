@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import pprint
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from rich.markup import escape
 from penstock.backend import Level
 from penstock.diagnostics import Diagnostic, shown_path
 from penstock.durations import duration_text
-from penstock.harness import verdict_text
+from penstock.figure import step_name
+from penstock.harness import parts_of, verdict_text
 from penstock.logs import end_of
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Noticed, Run, RunStarted, State
 from penstock.support import WORDS, Portability
@@ -44,7 +45,7 @@ _WORST_FIRST = (
 _RESULT_LINES = 12
 _WIDEST = 60
 MANY = 100
-_MOST_OF_EACH, _SLOWEST = 8, 5
+_MOST_OF_EACH, _MOST_ALIKE, _SLOWEST = 8, 4, 5
 _TAIL_LINES, _TAIL_BYTES = 20, 8192
 
 
@@ -151,15 +152,29 @@ def summary(run: Run) -> Iterator[str]:
         colour, mark = MARKS[State.SUCCEEDED if verdict["passed"] else State.FAILED]
         yield f"  [{colour}]{mark}[/] {escape(node.id)}  {escape(verdict_text(verdict))}"
     yield from _and_more(len(gates), "gates")
-    alone_first = sorted(nodes, key=lambda node: "[" in node.id)
-    metrics = [(node.id, name, value) for node in alone_first for name, value in node.metrics.items()]
-    for id_, name, value in metrics[:_MOST_OF_EACH]:
-        yield f"  {escape(name)} = {value:g}  [dim]{escape(id_)}[/]"
+    metrics = list(_metrics(nodes))
+    for line in metrics[:_MOST_OF_EACH]:
+        yield f"  {line}"
     yield from _and_more(len(metrics), "metrics")
     slowest = sorted((node for node in nodes if node.attempts), key=lambda node: -node.seconds)[:_SLOWEST]
     if slowest:
         shown = ", ".join(f"{escape(node.id)} {duration_text(node.seconds)}" for node in slowest)
         yield f"  [dim]longest:[/] {shown}"
+
+
+def _metrics(nodes: Iterable[NodeRun]) -> Iterator[str]:
+    """Each metric; of a step that logged it many times, the least and the greatest."""
+    alike: dict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
+    for node in nodes:
+        for name, value in node.metrics.items():
+            step = step_name(parts_of(node.id)[0].rpartition(".")[2])
+            alike[name, step].append((node.id, value))
+    for (name, step), found in sorted(alike.items(), key=lambda item: len(item[1])):
+        if len(found) > _MOST_ALIKE:
+            values = [value for _, value in found]
+            yield f"{escape(name)} = {min(values):g} to {max(values):g}  [dim]{len(found)} calls of {escape(step)}[/]"
+        else:
+            yield from (f"{escape(name)} = {value:g}  [dim]{escape(id_)}[/]" for id_, value in found)
 
 
 def _and_more(count: int, what: str) -> Iterator[str]:

@@ -81,15 +81,26 @@ def test_a_bundle_keeps_what_leads_to_it_and_from_it():
     assert [(each.source, each.target) for each in figure.arrows] == [("load", "train_0"), ("train_0", "select")]
 
 
-def test_boxes_are_closed_only_where_there_is_too_much_to_see():
+def test_many_boxes_of_one_kind_are_drawn_as_one_with_what_they_hold():
     names = ("load", "clean", "join", "train", "score")
     groups = [
         Group(id=f"part_{n}", pipeline="m:p", body=tuple(call(f"part_{n}.{name}") for name in names)) for n in range(40)
     ]
     few, many = figure_of(pipeline(*groups[:3])), figure_of(pipeline(*groups))
     assert [len(shape.inside) for shape in few.shapes] == [5, 5, 5]
-    assert len(list(leaves(many.shapes))) <= 100
-    assert sum(len(shape.nodes) for shape in many.shapes) == 200
+    (box,) = many.shapes
+    assert (box.label, len(box.nodes)) == ("part (40 times)", 40 * 6)
+    assert [(shape.label, len(shape.nodes)) for shape in box.inside] == [(name, 40) for name in names]
+
+
+def test_boxes_that_hold_different_things_are_closed_where_there_is_too_much_to_see():
+    groups = [
+        Group(id=f"part_{n}", pipeline="m:p", body=tuple(call(f"part_{n}.{n}_{m}") for m in range(9)))
+        for n in range(30)
+    ]
+    figure = figure_of(pipeline(*groups))
+    assert len(list(leaves(figure.shapes))) <= 100
+    assert sum(len(shape.nodes) for shape in figure.shapes) == 300
 
 
 def test_an_arrow_into_a_box_ends_at_the_box():

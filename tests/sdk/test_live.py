@@ -185,7 +185,7 @@ def test_a_thousand_nodes_are_a_few_lines_in_a_log_but_each_failure_has_its_own(
     assert "✗ region_0.call_5" in printed
     assert "1000 of 1000 done: 2 failed, 998 succeeded" in printed
     closing = "\n".join(lines.closing(Run("r", "wide", State.FAILED, nodes)))
-    assert "992 more metrics" in closing
+    assert "auc = 0.5 to 0.5  [dim]1000 calls of call[/]" in closing
     assert "longest:" in closing
 
 

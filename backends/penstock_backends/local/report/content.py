@@ -26,7 +26,7 @@ from penstock_backends.lowering import Program, program_of
 from penstock_backends.rendering import spec_hash
 
 MOST_STEPS = 1000
-_LONGEST_VALUE = 400
+_LONGEST_VALUE, _LAST_LINES = 400, 12
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ class Step:
     error: str
     traceback: str
     attempts: tuple[Attempt, ...]
+
+    @property
+    def last_lines(self) -> list[str]:
+        """What it printed last, apart from the traceback."""
+        log = self.attempts[-1].log if self.attempts else None
+        return log.text.removesuffix(self.traceback).splitlines()[-_LAST_LINES:] if log else []
 
 
 @dataclass(frozen=True)
