@@ -21,7 +21,7 @@ class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     time: float
-    """When it was written, in seconds since 1970-01-01 UTC, by the clock of the machine."""
+    """When it was written, in seconds since 1970-01-01 UTC. The machine's clock is read once, as the run begins."""
 
 
 class RunStarted(_Event):

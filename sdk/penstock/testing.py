@@ -69,7 +69,8 @@ class PipelineRunner:
                 What a step asks for of resources and images then counts for nothing.
             cache: let what an earlier run in this store computed stand in. A fake is called each time in any case.
             delays: wait between attempts, as the steps' ``retry`` says.
-            more: parameters, and options of the local engine (such as ``max_workers``), by name.
+            more: parameters, and options of the local engine (such as ``max_workers``), by name. Alerts and telemetry
+                that the project's configuration asks for are off, unless they are given here.
 
         Raises:
             ParameterError: a parameter is unknown, missing, or not of its type.
@@ -88,7 +89,8 @@ class PipelineRunner:
             adapted = _adapted(recorder, inline=inline, cache=cache, delays=delays)
             watch = _both(recorder.watch, _listener(definition.spec, more))
             with recorder.listening() if inline else nullcontext():
-                run = run_definition(adapted, given or {}, more, store=self.store, inline=inline, on_event=watch)
+                fixed = {"store": self.store, "inline": inline, "on_event": watch, **_unasked(definition.spec, more)}
+                run = run_definition(adapted, given or {}, more, **fixed)
             trial = Trial.of(run, recorder, is_inline=inline)
             self.runs.append(trial)
             if run.state is State.CANCELLED and not recorder.is_interrupted_on_purpose:
@@ -105,6 +107,12 @@ def _refuse_all_but_pipelines(thing: object) -> None:
     __tracebackhide__ = True
     if not isinstance(thing, Pipeline):
         raise TypeError(f"{thing!r:.60} is no pipeline: give what `@pipeline` made")
+
+
+def _unasked(pipeline: PipelineSpec, more: Mapping[str, Any]) -> dict[str, object]:
+    """What a test must not do to others by what the project is configured to do."""
+    asked = more.keys() - {each.name for each in pipeline.parameters}
+    return {name: off for name, off in {"alerts": (), "telemetry": False}.items() if name not in asked}
 
 
 def _listener(pipeline: PipelineSpec, more: Mapping[str, Any]) -> Callable[[Event], object] | None:

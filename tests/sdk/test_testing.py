@@ -143,6 +143,16 @@ def test_parameters_may_be_called_as_the_options_are(penstock_run):
     assert penstock_run(named, {"fakes": 3}, on_event=4).outputs == 3
 
 
+def test_a_test_alerts_nobody_of_whom_the_configuration_speaks(penstock_run, tmp_path, monkeypatch):
+    configured = {"alerts": [{"on": "cancelled", "to": ["true"]}, {"on": "failure", "to": ["touch", "told"]}]}
+    monkeypatch.setattr("penstock.compiler.run_configuration", lambda folder: configured)
+    monkeypatch.chdir(tmp_path)
+    assert not penstock_run(where, fakes={"process": OSError()}).ok
+    assert not (tmp_path / "told").exists()
+    penstock_run(where, fakes={"process": OSError()}, **configured)
+    assert (tmp_path / "told").exists()
+
+
 def test_events_are_told_to_the_tests_own_listener_too(penstock_run):
     told = []
     penstock_run(where, on_event=told.append)
