@@ -32,6 +32,7 @@ from penstock import (
     Retry,
     RunStatus,
     Schedule,
+    checkpoint_dir,
     current_attempt,
     flow,
     log_metric,
@@ -696,14 +697,21 @@ def test_nodes_inputs_and_outputs_may_be_called_anything(major: int, tmp_path: P
 def at_last(folder: str) -> list[int]:
     with Path(folder, "began").open("a") as file:
         file.write(f"{current_attempt()} {time.time()}\n")
+    (checkpoint_dir() / str(current_attempt())).touch()
     if current_attempt() < 4:
         raise ValueError(f"attempt {current_attempt()}")
-    return [current_attempt()]
+    return sorted(int(each.name) for each in checkpoint_dir().iterdir())
 
 
 @pipeline
 def retried(folder: str) -> list[int]:
     return at_last(folder)
+
+
+def test_checkpoints_are_kept_only_where_a_step_asks_for_them() -> None:
+    keeping, plain = (emitted(each).partition("SOURCES =")[0] for each in (retried, small))
+    assert "checkpoints" in keeping
+    assert "checkpoints" not in plain
 
 
 @pytest.mark.engine
@@ -716,6 +724,8 @@ def test_attempts_are_numbered_and_their_delays_exact(major: int, tmp_path: Path
     assert [number for number, _ in began] == ["1", "2", "3", "4"]
     moments = [float(moment) for _, moment in began]
     waits = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert json.loads(ran.xcoms["at_last", -1, "return_value"]) == [1, 2, 3, 4]
+    assert list((tmp_path / "artifacts").rglob("checkpoints")) == []  # it goes with success
     # `dag.test` looks every second, and an attempt takes a while to start.
     assert all(delay <= wait < delay + 2.5 for delay, wait in zip([0.5, 1.5, 2.0], waits, strict=True)), waits
 
