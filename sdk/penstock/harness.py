@@ -453,6 +453,14 @@ def _write_npy(value: object, file: Path) -> None:
     importlib.import_module("numpy").save(file, value, allow_pickle=False)
 
 
+def _read_npy(file: Path) -> object:
+    """The array. A large one is mapped: read as far as it is used, and what is written to it stays in this process."""
+    numpy = importlib.import_module("numpy")
+    if file.stat().st_size < 1 << 20:
+        return numpy.load(file, allow_pickle=False)
+    return numpy.asarray(numpy.load(file, "c", allow_pickle=False))
+
+
 # Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
 _PICKLE = (".pkl", "pickle", _write_pickle)
 _WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
@@ -475,7 +483,7 @@ def load_artifact(reference: Json, find: Find = find_type) -> object:
     if format_ == "parquet":
         return _read_parquet(file)
     if format_ == "npy":
-        return importlib.import_module("numpy").load(file, allow_pickle=False)
+        return _read_npy(file)
     with file.open("rb") as stream:
         return _Unpickler(stream, find).load()
 
