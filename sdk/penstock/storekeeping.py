@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.markup import escape
 
 from penstock.settings import size_text
-from penstock.upkeep import Cleared, Holding, Verified
+from penstock.upkeep import COPIED, Cleared, Holding, Verified
 
 _SHOWN = 20
 
@@ -15,9 +15,11 @@ _SHOWN = 20
 def holdings(place: str, held: Mapping[str, Holding]) -> Iterator[str]:
     """What a store holds, a line for each kind."""
     yield f"[bold]{escape(place)}[/]"
-    total = Holding(sum(each.count for each in held.values()), sum(each.size for each in held.values()))
-    for kind, each in {**held, "in all": total}.items():
-        yield f"  {kind:8} {each.count:8,}  {size_text(each.size):>12}"
+    kept = {kind: each for kind, each in held.items() if kind != COPIED}
+    total = Holding(sum(each.count for each in kept.values()), sum(each.size for each in kept.values()))
+    copied = {"copied here": held[COPIED]} if COPIED in held else {}
+    for kind, each in {**kept, "in all": total, **copied}.items():
+        yield f"  {kind:11} {each.count:8,}  {size_text(each.size):>12}"
 
 
 def verified(found: Verified) -> Iterator[str]:
@@ -27,7 +29,8 @@ def verified(found: Verified) -> Iterator[str]:
         yield f"[red]{each.kind}[/] {escape(each.name)}: {escape(each.problem)}{mended}"
     if len(found.damages) > _SHOWN:
         yield f"... and {len(found.damages) - _SHOWN:,} more"
-    looked_at = ", ".join(f"{count:,} {kind}" for kind, count in found.counts.items()) or "nothing"
+    counted = [f"{count:,} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in found.counts.items()]
+    looked_at = ", ".join(counted) or "nothing"
     open_ones = [each for each in found.damages if not each.is_mended]
     yield f"{looked_at} read; {len(found.damages) or 'nothing':{',' if found.damages else ''}} damaged"
     if any(each.kind != "run" for each in open_ones):
@@ -40,7 +43,7 @@ def cleared(done: Cleared, is_dry: bool, max_size: int | None) -> Iterator[str]:
     """What went, or would."""
     for kind, each in done.gone.items():
         if each.count:
-            yield f"  {kind:8} {each.count:8,}  {size_text(each.size):>12}"
+            yield f"  {kind:11} {each.count:8,}  {size_text(each.size):>12}"
     yield f"{'would free' if is_dry else 'freed'} {size_text(done.size)}, {size_text(done.left)} left"
     if max_size is not None and done.left > max_size:
         yield (

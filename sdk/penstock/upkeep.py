@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+COPIED = "copied"
 _SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -62,7 +63,7 @@ class Upkeep(Protocol):
         """Where the store is, as a person writes it."""
 
     def info(self) -> Mapping[str, Holding]:
-        """What it holds, by kind."""
+        """What it holds, by kind; of a store elsewhere also, as `COPIED`, what a copy here takes up."""
 
     def verify(self, repair: bool = False) -> Verified:
         """Reads everything. With ``repair`` what is damaged is removed, so that a later run computes it anew."""

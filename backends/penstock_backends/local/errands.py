@@ -39,5 +39,7 @@ class Errands:
             errand()
         except OSError as error:
             problem = error
+        except Exception as error:  # noqa: BLE001  # whoever gave it waits for an end, whatever that is
+            problem = OSError(f"{type(error).__name__}: {error}")
         self._done.put(lambda: then(problem))
         self._wake()

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from penstock.upkeep import Cleared, Damage, Holding, Verified
+from penstock.upkeep import COPIED, Cleared, Damage, Holding, Verified
 from penstock_backends.local.layout import JOURNAL
 from penstock_backends.local.objects import Json, artifacts_in, parsed_record
 from penstock_backends.local.remote import GRACE, Remote
@@ -58,7 +58,7 @@ class SharedUpkeep:
             "results": held["results"],
             "runs": Holding(len({name.split("/")[1] for name in runs}), _holding(runs).size),
             "drafts": held["drafts"],
-            "here": Holding(sum(each.count for each in here), sum(each.size for each in here)),
+            COPIED: Holding(sum(each.count for each in here), sum(each.size for each in here)),
         }
 
     def verify(self, repair: bool = False) -> Verified:

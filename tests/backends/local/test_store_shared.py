@@ -286,7 +286,7 @@ def test_gc_of_the_shared_side_leaves_what_is_young_and_what_runs_refer_to(machi
     cleared = upkeep().gc()
     assert cleared == would
     assert {kind: each.count for kind, each in cleared.gone.items()} == {"drafts": 0, "results": 2, "objects": 3}
-    assert cleared.left == sum(each.size for kind, each in upkeep().info().items() if kind != "here")
+    assert cleared.left == sum(each.size for kind, each in upkeep().info().items() if kind != "copied")
     machine("second")
     assert set(states(shared.run(inline=True)).values()) == {"cached"}
     by_size = upkeep().gc(max_size=0)

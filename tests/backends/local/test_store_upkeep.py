@@ -253,8 +253,8 @@ def invoke(*words):
 def test_the_commands_say_what_is_there_what_is_damaged_and_what_went(store):
     one.run(number=1, inline=True)
     said = invoke("info")
-    assert (said.exit_code, "objects         1" in said.stdout, "runs            1" in said.stdout) == (0, True, True)
-    assert "1 results, 1 runs read; nothing damaged" in invoke("verify").stdout
+    assert (said.exit_code, "objects            1" in said.stdout, "runs               1" in said.stdout) == (0, True, True)
+    assert "1 object, 1 result, 1 run read; nothing damaged" in invoke("verify").stdout
     (result,) = store.results.iterdir()
     spoil(result)
     said = invoke("verify", "--store", str(store.folder))
