@@ -28,6 +28,13 @@ class DeliveryError(Exception):
         self.may_pass = may_pass
 
 
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """Follows no one elsewhere: the message would not go along, but headers with secrets would."""
+
+    def redirect_request(self, *about: object) -> None:
+        return None
+
+
 def post(url: str, headers: Mapping[str, str], message: Json, seconds: float) -> None:
     """Posts a message as JSON to a URL. Raises `DeliveryError` where the answer isn't success."""
     wanted = {"Content-Type": "application/json", "User-Agent": "penstock", **headers}
@@ -38,7 +45,7 @@ def post(url: str, headers: Mapping[str, str], message: Json, seconds: float) ->
         )
         if request.type not in ("http", "https"):
             raise DeliveryError("its URL is not one of http or https", may_pass=False)
-        with urllib.request.urlopen(request, timeout=seconds):  # noqa: S310
+        with urllib.request.build_opener(_NoRedirection).open(request, timeout=seconds):
             return
     except UnsetError as error:
         raise DeliveryError(str(error), may_pass=False) from None

@@ -16,7 +16,7 @@ import pytest
 
 from penstock.diagnostics import ConfigurationError
 from penstock.results import AttemptStarted, Noticed, RunEnded
-from penstock_backends.local import observers, watching
+from penstock_backends.local import observers, sending
 from penstock_backends.local.alerts import Alert
 from penstock_backends.local.health import Health, Usual
 from tests.backends.local import control, pipelines
@@ -26,7 +26,7 @@ from tests.backends.local.test_journal import check_events, events_of
 @pytest.fixture(autouse=True)
 def _quickly(tmp_path, monkeypatch):
     monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(watching, "PAUSE", 0.01)
+    monkeypatch.setattr(sending, "PAUSE", 0.01)
 
 
 class Webhook:
@@ -116,6 +116,7 @@ def test_a_failure_reaches_the_webhook_with_all_that_one_wants_to_know(webhook, 
         ((500,), "alert_failed", 3),
         ((429, 503, 201), "alert_sent", 3),
         ((404,), "alert_failed", 1),
+        ((302,), "alert_failed", 1),
         ((307,), "alert_failed", 1),
     ],
 )
@@ -128,7 +129,7 @@ def test_what_may_pass_is_tried_again(webhook, statuses, event, tries):
 
 
 def test_a_webhook_that_hangs_is_given_up(webhook, monkeypatch):
-    monkeypatch.setattr(watching, "TIMEOUT", 0.1)
+    monkeypatch.setattr(sending, "TIMEOUT", 0.1)
     _, end = fail({"to": webhook(0).url})
     assert (end["event"], end["error"]) == ("alert_failed", "the webhook gave no answer within 0.1 s")
 
@@ -189,7 +190,7 @@ def test_a_command_that_fails_fails_the_alert_alone(command, error):
 
 
 def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "TIMEOUT", 0.3)
+    monkeypatch.setattr(sending, "TIMEOUT", 0.3)
     pid = tmp_path / "pid"
     _, end = fail({"to": ["sh", "-c", f"sleep 60 & echo $! > {pid}; wait"]})
     assert end["error"] == "the command did not end within 0.3 s"
