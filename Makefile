@@ -50,7 +50,7 @@ types: $(VENV)/.dev ## mypy on everything that ships, pyright on what authors im
 
 .PHONY: golden
 golden: $(VENV)/.dev ## write the golden files anew; read the diff before you commit it
-	PENSTOCK_UPDATE_GOLDEN=1 $(BIN)/pytest -q -k golden
+	PENSTOCK_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/examples/test_golden.py
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the support table in docs/targets.md anew

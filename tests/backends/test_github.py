@@ -159,6 +159,7 @@ def test_the_description_of_a_pipeline_is_a_comment_in_its_workflow() -> None:
     assert "\n# Adds.\n#\n# And adds again.\n" in text
 
 
+@pytest.mark.slow
 def test_the_same_pipeline_gives_the_same_bytes_whatever_the_hash_seed() -> None:
     program = (
         "import sys, hashlib, json; sys.path[:0] = json.loads(sys.argv[1])\n"

@@ -96,6 +96,7 @@ def compiled(flow: Path, cwd: Path, python: str = sys.executable, **environment:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_same_source_compiles_to_the_same_bytes_wherever_and_by_whomever(tmp_path: Path) -> None:
     here, there = make_flow(tmp_path / "here"), make_flow(tmp_path / "some" / "where else")
     first = compiled(here, here.parent, PYTHONHASHSEED="1")

@@ -297,6 +297,7 @@ def test_there_is_a_reason_exactly_where_an_edge_is_illegal(source, target):
     assert bool(why_not(spec(source), spec(target))) != is_assignable(spec(source), spec(target))
 
 
+@pytest.mark.slow
 def test_what_may_go_on_may_go_all_the_way():
     leaves = [*LEAVES, complex, Options, Wider, Maybe, Scores, Level, Net, DeepNet]
     unions = [Union[a, b] for a in leaves[:12] for b in leaves[:12]]
@@ -316,6 +317,7 @@ def test_what_may_go_on_may_go_all_the_way():
     assert broken == []
 
 
+@pytest.mark.slow
 @given(st.data(), annotations())
 @settings(deadline=None)  # the first value of a type builds its strategy
 def test_values_of_a_type_are_accepted_by_it_and_wherever_it_may_go(data, source):

@@ -184,6 +184,7 @@ def wait_for(condition, seconds: float = 30.0) -> bool:
     return bool(condition())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [(), ("--inline",)], ids=["workers", "inline"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_is_recorded_and_leaves_no_process(project, number, mode):

@@ -254,6 +254,7 @@ def start(note, tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["workers", "inline"])
 def test_ctrl_c_cancels_the_run_but_not_what_runs_on_exit(start, note, how):
     process = start(0.0, how)
@@ -272,6 +273,7 @@ def test_ctrl_c_cancels_the_run_but_not_what_runs_on_exit(start, note, how):
     assert lines(note)[-1] == "left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["workers", "inline"])
 def test_a_second_ctrl_c_stops_that_too(start, note, how):
     process = start(60.0, how)

@@ -262,6 +262,7 @@ def sleeper(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_ctrl_c_cancels_what_is_left_and_leaves_no_process(sleeper):
     process, pids = sleeper
     os.killpg(process.pid, signal.SIGINT)

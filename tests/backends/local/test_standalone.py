@@ -117,6 +117,7 @@ def test_it_prints_a_line_for_each_node_the_result_and_where_outputs_are(emitted
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [checks, control.fanned], ids=lambda each: each.name)
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
 def test_it_runs_on_every_python_from_3_9(emitted, version, chosen):
