@@ -6,17 +6,19 @@ known only when the pipeline runs, becomes a branch, a loop, a gate or an operat
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from types import CodeType, FunctionType
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from penstock.assignability import without_none
 from penstock.bindings import holds_placeholder, merged_type
+from penstock.catching import catchers
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.harness import OPERATORS
@@ -24,7 +26,7 @@ from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.managers import Managed, may_swallow
 from penstock.placeholders import BOOL, INT, OPERANDS, STR, Either, Placeholder, list_of, operation
 from penstock.snapshots import Snapshot, is_same, reached, same_all
-from penstock.sources import operation_site
+from penstock.sources import author_frame, location_of, operation_site
 from penstock.spec import (
     Arm,
     Binding,
@@ -47,6 +49,7 @@ Thunk = Callable[[], object]
 State = Mapping[str, object]
 Outside = Callable[[], Mapping[str, object]]
 Check = Callable[[Scope], bool]
+_INSTEAD_OF_TRY = "catch it inside the step; against failures that pass, give the step `retry=`"
 _INSTEAD_OF_CHANGES = "bind a name instead, or use `append` on a list that has a name of its own (`xs = []`)"
 
 
@@ -61,7 +64,7 @@ class Control:
     def __init__(self, trace: Trace, function: FunctionType | None = None) -> None:
         self._trace = trace
         self._failed: set[Scope] = set()
-        self._outside: Outside = _outside_of(function) if function is not None else dict
+        self._outside: Outside = _outside(function) if function is not None else dict
 
     # --- statements ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +74,7 @@ class Control:
             test.refuse()
         if not is_deferred(test):
             return Branching(bool(test))
-        watch = _Watch(state, self._outside)
+        watch = Watch(state, self._outside)
         return _DeferredBranching(self._trace, self._trace.deferred(test), names, state, watch, self._failed)
 
     def loop(self, iterable: Any, names: tuple[str, ...], state: State) -> Looping:
@@ -83,7 +86,7 @@ class Control:
         items = self._trace.deferred(iterable)
         if _has_fixed_items(items):
             return Looping(items)
-        return _DeferredLooping(self._trace, items, names, state, _Watch(state, self._outside))
+        return _DeferredLooping(self._trace, items, names, state, Watch(state, self._outside))
 
     def plain(self, value: object, construct: str) -> object:
         """The value, which must not be deferred, of a ``while`` or a ``match``."""
@@ -122,7 +125,7 @@ class Control:
         self._note_swallowed(sys.exc_info()[1])
         if self._trace.count > mark:
             message = "`try` catches nothing of the steps in it, which run later"
-            self._note("P309", message, "catch it inside the step; against failures that pass, give the step `retry=`")
+            self._note("P309", message, _INSTEAD_OF_TRY)
 
     def managed(self, manager: Any) -> Any:
         """The context manager of a ``with``; what may swallow exceptions must not stand around steps."""
@@ -134,8 +137,7 @@ class Control:
             self._note_swallowed(error)
             if self._trace.count > mark and is_swallowing:
                 message = f"`with {type(manager).__qualname__}` catches nothing of the steps in it, which run later"
-                fix = "catch it inside the step; against failures that pass, give the step `retry=`"
-                self._note("P309", message, fix)
+                self._note("P309", message, _INSTEAD_OF_TRY)
 
         return Managed(manager, ended)
 
@@ -305,8 +307,8 @@ class Control:
 
     def _in_arm(self, branch: OpenBranch, condition: Placeholder, holds: bool, thunk: Thunk, *written: Thunk) -> object:
         """What an arm within an expression gives; ``written`` are the thunks in it that stand in the author's code."""
-        asked = [self._outside, *(_outside_of(each) for each in written if isinstance(each, FunctionType))]
-        watch = _Watch({}, lambda: {name: value for outside in asked for name, value in outside().items()})
+        asked = [self._outside, *(_outside(each) for each in written if isinstance(each, FunctionType))]
+        watch = Watch({}, lambda: {name: value for outside in asked for name, value in outside().items()})
         _enter_arm(self._trace, branch, condition.__penstock__.binding, holds=holds)
         try:
             value = thunk()
@@ -321,7 +323,21 @@ class Control:
         return operation(Operator.FORMAT, STR, value, conversion, specification)
 
 
-class _Watch:
+def refuse_catchers(trace: Trace) -> None:
+    """Refuses that a step is called where a helper function would catch what it raises, which it does later."""
+    for file, statement in catchers():
+        written = "try" if not isinstance(statement, ast.With) else ast.unparse(statement.items[0])
+        message = f"`{written}` catches nothing of the step that is called in it, which runs later"
+        trace.problems.append(Diagnostic("P309", message, location_of(file, None, statement.lineno), _INSTEAD_OF_TRY))
+
+
+def watched_here() -> Watch:
+    """Watches a block that code of the author's, which is not rewritten, is about to enter."""
+    frame = author_frame()
+    return Watch(dict(frame.f_locals), _outside_of(frame.f_code, frame.f_globals))
+
+
+class Watch:
     """Ordinary objects, and names from outside of a function, before a block that is traced whether or not it runs."""
 
     def __init__(self, named: State, outside: Outside) -> None:
@@ -347,14 +363,18 @@ def _refuse_binding(name: str) -> NoReturn:
     _refuse("P315", f"{message} runs: it would be bound in any case", fix)
 
 
-def _outside_of(function: FunctionType) -> Outside:
-    """The names of its module, and of the functions around it, that a function mentions, as they are when asked."""
-    names = [name for name in _mentioned(function.__code__) if not name.startswith("__")]
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+def _outside(function: FunctionType) -> Outside:
+    """What is `_outside_of` a function."""
+    return _outside_of(function.__code__, function.__globals__, function.__closure__ or ())
+
+
+def _outside_of(code: CodeType, module: Mapping[str, object], cells: Sequence[CellType] = ()) -> Outside:
+    """The names of its module, and of the functions around it, that code mentions, as they are when asked."""
+    names = [name for name in _mentioned(code) if not name.startswith("__")]
 
     def found() -> dict[str, object]:
-        known = {name: function.__globals__[name] for name in names if name in function.__globals__}
-        for name, cell in cells.items():
+        known = {name: module[name] for name in names if name in module}
+        for name, cell in zip(code.co_freevars, cells, strict=False):
             with contextlib.suppress(ValueError):  # not bound yet
                 known[name] = cell.cell_contents
         return {name: value for name, value in known.items() if not name.startswith(FLAG)}
@@ -399,7 +419,7 @@ class _DeferredBranching(Branching):
         test: Placeholder,
         names: tuple[str, ...],
         state: State,
-        watch: _Watch,
+        watch: Watch,
         failed: Collection[Scope],
     ) -> None:
         self._trace, self._names, self._before, self._failed = trace, names, dict(state), failed
@@ -494,7 +514,7 @@ class _DeferredLooping(Looping):
 
     is_deferred = True
 
-    def __init__(self, trace: Trace, items: Placeholder, names: tuple[str, ...], state: State, watch: _Watch) -> None:
+    def __init__(self, trace: Trace, items: Placeholder, names: tuple[str, ...], state: State, watch: Watch) -> None:
         self._trace, self._names, self._before, self._watch = trace, names, dict(state), watch
         self._said = items.__penstock__.said
         self._type = item_type(items)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from penstock.bindings import merged_type, relative
-from penstock.control import Control, is_deferred, item_type
+from penstock.control import Control, is_deferred, item_type, watched_here
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.lists import Added, BuiltList, Scope, Turn
@@ -39,10 +39,13 @@ class If:
 
     def __enter__(self) -> None:
         self._open(_trace())
+        self._watch = watched_here()
 
     def __exit__(self, *error: object) -> None:
         for _ in range(self._entered):
             _trace().leave()
+        if error[0] is None:
+            self._watch.refuse_changes()
 
     def _open(self, trace: Trace) -> None:
         condition = trace.deferred(self._condition)
@@ -99,6 +102,7 @@ class Elif(If):
         _put_before_branch(trace, self._condition)
         self._open_others(trace)
         self._open(trace)
+        self._watch = watched_here()
 
 
 class Else(If):
@@ -109,6 +113,7 @@ class Else(If):
 
     def __enter__(self) -> None:
         self._open_others(_trace())
+        self._watch = watched_here()
 
 
 class ForEach(Generic[T]):
@@ -128,10 +133,13 @@ class ForEach(Generic[T]):
         type_ = item_type(items)
         loop: OpenLoop = trace.open_loop(items, type_)
         trace.enter(loop.body, Turn(loop.id))
+        self._watch = watched_here()
         return cast("T", Placeholder(ItemBinding(loop=loop.id), type_, f"an item of {items.__penstock__.said}"))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         _trace().leave()
+        if error[0] is None:
+            self._watch.refuse_changes()
 
 
 def collect(value: T) -> list[T]:

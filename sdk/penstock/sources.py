@@ -43,7 +43,7 @@ class CallSite:
 
 def call_site(callee: str = "") -> CallSite:
     """The innermost call in the author's code that is under way; ``callee`` is the name called, where known."""
-    frame = _author_frame()
+    frame = author_frame()
     path = frame.f_code.co_filename
     calls = _calls(_text(path))
     exact = _position(frame.f_code, frame.f_lasti)
@@ -56,7 +56,7 @@ def call_site(callee: str = "") -> CallSite:
 
 def operation_site() -> tuple[Location, ast.expr | None]:
     """The place in the author's code that is being run, and its innermost expression where Python tells (from 3.11)."""
-    frame = _author_frame()
+    frame = author_frame()
     path, exact = frame.f_code.co_filename, _position(frame.f_code, frame.f_lasti)
     found = next((each for each in _expressions(_text(path)) if _extent(each) == exact), None)
     return location_of(path, found, frame.f_lineno), found
@@ -78,7 +78,8 @@ def marked(path: str, line: int, text: str, node: ast.expr | ast.stmt | None) ->
     return Location(path, line, text, start, end)
 
 
-def _author_frame() -> FrameType:
+def author_frame() -> FrameType:
+    """The innermost frame of code that is not Penstock's."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_back is not None and _is_own(frame.f_code.co_filename):
         frame = frame.f_back

@@ -19,7 +19,7 @@ from penstock import cells
 from penstock.assignability import known_values, why_not, without_none
 from penstock.backend import Definition
 from penstock.bindings import Bound, Unbindable, bound
-from penstock.control import Control
+from penstock.control import Control, refuse_catchers
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location, refused_defaults
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.functions import definition_of, plain_function
@@ -259,6 +259,7 @@ class Trace:
         """Records a call of a step."""
         step, settings = call.step, call.settings
         site = call_site(step.function.__name__)
+        refuse_catchers(self)
         called = self.programs.step(step)
         id_ = self._node_id(call.name or step.name, site, chosen=bool(call.name))
         called.needs_requirements |= settings.packages is None
@@ -534,6 +535,7 @@ class Trace:
     ) -> Any:
         """Records a nested pipeline as a group, called ``name`` or else as the pipeline is; returns what it returns."""
         site = call_site(pipeline.function.__name__)
+        refuse_catchers(self)
         declaration = declaration_of(pipeline.function, self.names, pipeline.namespace)
         self.problems.extend(declaration.problems)
         _refuse_unnamed(pipeline, self.problems)

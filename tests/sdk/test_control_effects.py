@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from penstock import pipeline
+from penstock import flow, pipeline
 from tests.sdk.flows import add, note, number, text, total, upto
 from tests.sdk.test_control_refusals import refused
 
@@ -303,6 +303,56 @@ def inserted_into_after_a_merge(n: int) -> int:
     return total(m)
 
 
+# --- the explicit forms, in functions that are not the pipeline's own -------------------------------------------------
+
+
+def in_an_explicit_branch(n: int) -> int:
+    board = Board()
+    with flow.If(number(n) > 1):  # here
+        change(board)
+    return number(board.value)
+
+
+def in_the_other_arm(n: int) -> int:
+    with flow.If(number(n) > 1):
+        note(1)
+    with flow.Else():  # here
+        count_up()
+    return number(COUNT)
+
+
+def gathered(n: int) -> list[int]:
+    found: list[int] = []
+    with flow.ForEach(upto(n)) as x:  # here
+        found.append(number(x))
+    return found
+
+
+def in_a_helper(n: int) -> int:
+    return total(gathered(n))
+
+
+def safely(n: int) -> int:
+    try:  # here
+        return number(n)
+    except ValueError:
+        return 0
+
+
+def caught_by_a_helper(n: int) -> int:
+    return add(n, safely(n))
+
+
+def quietly(n: int) -> list[int]:
+    with contextlib.suppress(ValueError):  # here
+        return [number(each) for each in range(2)]
+    return []
+
+
+def suppressed_by_a_helper(n: int) -> int:
+    return total(quietly(n) if n else [])
+
+
 # --- what seems to catch a step's failure -----------------------------------------------------------------------------
 
 
@@ -392,6 +442,11 @@ REFUSED = {
     or_of_or: ("P203", "may stand for what was changed"),
     or_read_by_the_loop_that_adds: ("P313", "read in the loop that adds to it"),
     inserted_into_after_a_merge: ("P313", "after a branch has decided between it and another one"),
+    in_an_explicit_branch: ("P315", "what `board` stands for is changed in a branch"),
+    in_the_other_arm: ("P315", "`COUNT`, from outside of the function, is bound in a branch"),
+    in_a_helper: ("P315", "what `found` stands for is changed in a branch or loop"),
+    caught_by_a_helper: ("P309", "`try` catches nothing of the step that is called in it"),
+    suppressed_by_a_helper: ("P309", "`contextlib.suppress(ValueError)` catches nothing of the step"),
     suppressed: ("P309", "`with suppress` catches nothing of the steps in it"),
     suppressed_in_a_branch: ("P309", "`with suppress` catches nothing of the steps in it"),
     swallowed_by_a_generator: ("P309", "catches nothing of the steps in it"),
@@ -453,6 +508,24 @@ def with_what_hides_nothing(n: int) -> int:
     return y
 
 
+def told(n: int) -> int:
+    try:
+        label = {"a": 1}["b"]
+    except KeyError:
+        label = number(n)
+    try:
+        return add(label, 1)
+    except ValueError as error:
+        raise TypeError from error
+    finally:
+        pass
+
+
+@pipeline
+def with_a_helper_that_hides_nothing(n: int) -> int:
+    return told(n)
+
+
 @pipeline
 def suppressing_ordinary_code(n: int) -> int:
     label = "many"
@@ -485,6 +558,7 @@ def or_of_lists_that_stay(n: int) -> int:
         bound_anew,
         only_looked_at,
         with_what_hides_nothing,
+        with_a_helper_that_hides_nothing,
         suppressing_ordinary_code,
         asked_for_its_truth_and_added_to,
         or_of_lists_that_stay,
