@@ -72,10 +72,9 @@ def main() -> None:
     for _ in range(rounds):
         ideals.append(ideal())
         ours.append(run())
+    ratio = statistics.median(ours) / statistics.median(ideals)
     print(f"ideal   {statistics.median(ideals):6.3f} s")
-    print(
-        f"run     {statistics.median(ours):6.3f} s  {statistics.median(ours) / statistics.median(ideals):5.3f} times that"
-    )
+    print(f"run     {statistics.median(ours):6.3f} s  {ratio:5.3f} times that")
 
 
 if __name__ == "__main__":

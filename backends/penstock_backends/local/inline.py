@@ -21,14 +21,14 @@ from types import TracebackType
 from penstock import harness
 from penstock_backends.local.deadline import TimeIsUpError, deadline
 from penstock_backends.local.execution import Execution
-from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, located, publish
+from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, artifacts_in, located, publish
 from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.local.telemetry import below
 from penstock_backends.local.trace_context import environment_of
 from penstock_backends.local.usage import Meter
 from penstock_backends.lowering import step_part
 
-Line = list[tuple[Place, PlannedNode]]
+Line = list[tuple[int, Place, PlannedNode]]
 _OURS = (__file__, harness.__file__)
 
 
@@ -58,8 +58,8 @@ def _take_turn(execution: Execution, ready: Line, folder: AttemptFolder) -> None
         execution.run_out_of_time()
     while execution.runnable:
         node = execution.runnable.popleft()
-        heapq.heappush(ready, (node.place, node))
-    _, node = heapq.heappop(ready)
+        heapq.heappush(ready, (-node.settings.priority, node.place, node))
+    *_, node = heapq.heappop(ready)
     if execution.is_open(node):
         _bring_to_its_end(execution, node, folder)
 
@@ -103,7 +103,10 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
     try:
         given = execution.job_for(node)
         outputs = {
-            before: {name: located(wire, folder.inputs / before / name, objects) for name, wire in wires.items()}
+            before: {
+                name: located(wire, folder.inputs / before / name, objects) if artifacts_in(wire) else wire
+                for name, wire in wires.items()
+            }
             for before, wires in execution.outputs.taken_by(given).items()
         }
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
@@ -152,15 +155,16 @@ def _published(outputs: Json, folder: AttemptFolder, objects: Objects) -> Json:
 @contextmanager
 def _surroundings(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
     """The working directory and the environment variables of a step, for its duration."""
-    home, before = Path.cwd(), dict(os.environ)
+    home, before = Path.cwd(), dict(os.environb)
     os.chdir(folder)
     os.environ.update(env)
     try:
         yield
     finally:
-        if dict(os.environ) != before:
-            os.environ.clear()
-            os.environ.update(before)
+        after = dict(os.environb)
+        for name in after.keys() - before.keys():
+            del os.environb[name]
+        os.environb.update((name, value) for name, value in before.items() if after.get(name) != value)
         os.chdir(home)
 
 

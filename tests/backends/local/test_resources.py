@@ -105,9 +105,15 @@ def queue() -> list[str]:
     return [late("late"), named("first"), named("second"), urgent("urgent")]
 
 
-def test_the_highest_priority_goes_first_and_the_authors_order_decides_among_equals():
+@pytest.mark.parametrize("inline", [False, True], ids=["workers", "inline"])
+def test_the_highest_priority_goes_first_and_the_authors_order_decides_among_equals(inline):
     events = []
-    assert queue.run(max_workers=1, on_event=events.append).outputs == ["late", "first", "second", "urgent"]
+    assert queue.run(max_workers=1, inline=inline, on_event=events.append).outputs == [
+        "late",
+        "first",
+        "second",
+        "urgent",
+    ]
     started = [event.node for event in events if isinstance(event, AttemptStarted)]
     assert started == ["urgent", "named", "named_2", "late"]
 
