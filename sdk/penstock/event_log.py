@@ -42,6 +42,8 @@ class RunStarted(_Event):
     """What was run, as ``FILE:NAME`` relative to ``directory``; empty where that is not known."""
     directory: str
     """The working directory of the process that runs it."""
+    commit: str = ""
+    """The Git commit that was checked out where the pipeline's source is; missing where there is none."""
     spec: str
     """The SHA-256 of ``spec.json``."""
     host: str

@@ -35,6 +35,7 @@ from penstock.results import (
 )
 from penstock.spec import Loop
 from penstock_backends.local.cache import PYTHON, Keys
+from penstock_backends.local.commits import commit_at
 from penstock_backends.local.disk import told_of_room
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.journal import Journal
@@ -494,6 +495,7 @@ class Execution:
     def _heading(self) -> Json:
         """What the journal says of the run as a whole."""
         here = Path.cwd()
+        commit = commit_at(self.definition.folder or here)
         return {
             "run": self.id,
             "pipeline": self.spec.name,
@@ -502,6 +504,7 @@ class Execution:
             "python": PYTHON,
             "target": _relative(self.definition.target, here),
             "directory": str(here),
+            **({"commit": commit} if commit else {}),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             **({"resumes": self._resumption.runs[0]} if self._resumption.runs else {}),
