@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 
 from penstock.diagnostics import shown_path
-from penstock.differences import ADDED, REMOVED, CodeChange
+from penstock.differences import ADDED, REMOVED, CodeChange, NodeChange
 from penstock.durations import duration_text
 from penstock.harness import encode, verdict_text
 from penstock.history import PastAttempt, PastNode, PastRun
@@ -114,6 +114,13 @@ def code(changes: Sequence[CodeChange]) -> Iterator[str]:
             yield f"[bold]{escape(change.name)}[/] {_HOW.get(change.how, 'changed')}, which {escape(reached)} reaches"
 
 
+def pipeline(changes: Sequence[NodeChange]) -> Iterator[str]:
+    """Which nodes are new or gone, and what differs of the others."""
+    for change in changes:
+        said = _HOW_STEP.get(change.how, f"has other {' and '.join(change.what)}")
+        yield f"node [bold]{escape(change.node)}[/] {said}"
+
+
 _HOW = {ADDED: "is used now", REMOVED: "is no longer used"}
 _HOW_STEP = {ADDED: "is new", REMOVED: "is gone"}
 
@@ -131,7 +138,7 @@ class Side:
     nodes: Mapping[str, PastNode]
 
 
-def comparison(left: Side, right: Side, changes: Sequence[CodeChange]) -> Iterator[str]:
+def comparison(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[NodeChange]) -> Iterator[str]:
     """What differs between two runs, then their nodes side by side."""
     yield f"  {left.run.id}  {left.run.state}, {duration_text(left.run.seconds)}"
     yield f"  {right.run.id}  {right.run.state}, {duration_text(right.run.seconds)}"
@@ -142,6 +149,8 @@ def comparison(left: Side, right: Side, changes: Sequence[CodeChange]) -> Iterat
         yield f"  {escape(name)}: {escape(before)} [dim]→[/] {escape(after)}"
     yield "[bold]code[/]" + ("" if changes else " is the same")
     yield from (f"  {line}" for line in code(changes))
+    yield "[bold]pipeline[/]" + ("" if calls else " is the same")
+    yield from (f"  {line}" for line in pipeline(calls))
     yield "[bold]nodes[/]"
     names = list(_pairs(left.nodes, right.nodes))
     width = min(_WIDEST, max(map(len, names), default=0))
@@ -232,8 +241,8 @@ def _attempt_as_json(attempt: PastAttempt) -> Json:
     }
 
 
-def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange]) -> Json:
-    """Both runs whole, and what of the code differs."""
+def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[NodeChange]) -> Json:
+    """Both runs whole, and what of the code and the nodes differs."""
     return {
         "runs": [
             {
@@ -244,4 +253,5 @@ def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange]) -
             for side in (left, right)
         ],
         "code": [{"name": each.name, "how": each.how, "steps": list(each.steps)} for each in changes],
+        "pipeline": [{"node": each.node, "how": each.how, "what": list(each.what)} for each in calls],
     }

@@ -17,7 +17,7 @@ from penstock import chronicle, compiler, parameters
 from penstock.backend import Definition
 from penstock.console import err, errors, out
 from penstock.diagnostics import ConfigurationError, Diagnostic, did_you_mean
-from penstock.differences import code_changes
+from penstock.differences import code_changes, node_changes
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.loading import load_definition
 from penstock.running import run_and_exit
@@ -173,11 +173,12 @@ def compare(
         history = compiler.history(None, store)
         runs = [history.find(left), history.find(right)]
         sides = [chronicle.Side(each, history.parameters(each), history.nodes(each)) for each in runs]
-        changes = code_changes(*map(history.spec, runs))
+        specs = [history.spec(each) for each in runs]
+        changes, calls = code_changes(*specs), node_changes(*specs)
     if as_json:
-        _print_json(chronicle.comparison_as_json(sides[0], sides[1], changes))
+        _print_json(chronicle.comparison_as_json(sides[0], sides[1], changes, calls))
         return
-    for line in chronicle.comparison(sides[0], sides[1], changes):
+    for line in chronicle.comparison(sides[0], sides[1], changes, calls):
         out.print(line)
 
 
@@ -244,7 +245,8 @@ def resume(
         given = history.parameters(found)
         done = sum(found.counts.get(state, 0) for state in ("succeeded", "cached"))
         out.print(f"resuming run {found.id} [dim]({found.state}, {done} nodes completed)[/]")
-        for line in chronicle.code(code_changes(history.spec(found), definition.spec)):
+        before, after = history.spec(found), definition.spec
+        for line in (*chronicle.code(code_changes(before, after)), *chronicle.pipeline(node_changes(before, after))):
             out.print(f"  {line}")
         return definition, parameters.encoded_again(definition, given, found.id)
 

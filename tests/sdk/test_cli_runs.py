@@ -151,15 +151,24 @@ def compiler_run(file):
 
 def test_a_comparison_names_what_differs_alone(terminal):
     first = terminal.run("--inline")
-    assert "parameters are the same\ncode is the same" in terminal("runs", "compare", first, first)
-    terminal.write(("return rows / 10", "return rows / 20"))
+    assert "parameters are the same\ncode is the same\npipeline is the same" in terminal(
+        "runs", "compare", first, first
+    )
+    terminal.write(
+        ("return rows / 10", "return rows / 20"),
+        ("@step(retry=1)", "@step(retry=1, env={'A': 'b'})"),
+        ("score(load(rows))", "score(load(rows)); score.with_options(name='again')(rows)"),
+        ("accuracy > 0.3", "accuracy > 0.2"),
+    )
     terminal.run("--inline", "-p", "rows=8")
     said = terminal("runs", "compare", first)
     assert "rows: 5 → 8" in said
-    assert "step score changed" in said
+    for part in ("step score changed", "node again is new", "node load has other env", "node assert has other inputs"):
+        assert part in said
     assert "accuracy=0.5 → 0.8" in said
     found = json.loads(terminal("runs", "compare", first, "--json"))
     assert found["code"] == [{"name": "work.score", "how": "changed", "steps": ["work:score"]}]
+    assert found["pipeline"][0] == {"node": "load", "how": "changed", "what": ["env"]}
     assert [each["parameters"]["rows"] for each in found["runs"]] == [5, 8]
 
 
