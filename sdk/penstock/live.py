@@ -21,7 +21,7 @@ from penstock.spec import PipelineSpec
 from penstock.tally import Part, Tally
 
 _MOST_ROWS, _FEWEST_ROWS = 30, 4
-_REFRESH_SECONDS = 0.2
+_REFRESH_SECONDS, _PAUSE_PER_DRAWING = 0.2, 20.0
 
 
 class Display(Protocol):
@@ -136,9 +136,13 @@ class Picture:
                     self._console.print(line, soft_wrap=True)
 
     def _draw(self) -> None:
-        while not self._over.wait(_REFRESH_SECONDS):
+        pause = _REFRESH_SECONDS
+        while not self._over.wait(pause):
+            began = time.monotonic()
             with suppress(OSError):
                 self._live.refresh()
+            # A large picture is drawn less often, so that the run has nearly all of the time.
+            pause = max(_REFRESH_SECONDS, _PAUSE_PER_DRAWING * (time.monotonic() - began))
 
     def picture(self) -> Group:
         """The picture as of now."""
