@@ -22,7 +22,7 @@ from penstock_backends.local import preloading
 from penstock_backends.local.budget import VISIBLE_DEVICES, Budget, devices
 from penstock_backends.local.claims import Claims, claims_folder, total
 from penstock_backends.local.deciding import quick_answer
-from penstock_backends.local.environments import InstallError, environments_folder, python_with
+from penstock_backends.local.environments import Installer, InstallError, environments_folder
 from penstock_backends.local.errands import Errands
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import is_artifact
@@ -68,7 +68,8 @@ class Scheduler:
         self._claims = claims
         self._asks_for_devices = any(planned.request.gpu for planned in execution.plan.values())
         self._stops = 0
-        self._installer: ThreadPoolExecutor | None = None
+        self._installer = Installer(environments_folder())
+        self._installing: ThreadPoolExecutor | None = None
         self._errands = Errands(self._wake)
         self._installed: queue.SimpleQueue[tuple[PlannedNode, str, Kind | InstallError]] = queue.SimpleQueue()
         self._begin_with_nothing()
@@ -98,8 +99,9 @@ class Scheduler:
 
     def close(self) -> None:
         """Ends all processes."""
-        if self._installer is not None:
-            self._installer.shutdown(wait=False, cancel_futures=True)
+        self._installer.stop()
+        if self._installing is not None:
+            self._installing.shutdown(wait=False, cancel_futures=True)
         self._errands.close()
         self._workers.stop()
         if self._claims is not None:
@@ -181,13 +183,13 @@ class Scheduler:
         if settings.packages is None:
             self._queue(_Ready(node, key, Kind(is_preloaded=not settings.env and preloading.benefits(node.step))))
             return
-        if self._installer is None:
-            self._installer = ThreadPoolExecutor(1, "penstock-installer")
-        self._installer.submit(self._install, node, key, settings.packages)
+        if self._installing is None:
+            self._installing = ThreadPoolExecutor(1, "penstock-installer")
+        self._installing.submit(self._install, node, key, settings.packages)
 
     def _install(self, node: PlannedNode, key: str, packages: tuple[str, ...]) -> None:
         try:
-            found: Kind | InstallError = Kind(str(python_with(packages, environments_folder())))
+            found: Kind | InstallError = Kind(str(self._installer.python_with(packages)))
         except InstallError as error:
             found = error
         except OSError as error:
