@@ -175,6 +175,16 @@ def test_a_run_that_was_interrupted_has_a_report_too(tmp_path):
     assert "not reached" in page.text
 
 
+def test_what_was_noticed_while_the_run_went_on_is_told(tmp_path):
+    journal = churn.run(store=tmp_path, inline=True).folder / "events.jsonl"
+    lines = journal.read_text().splitlines()
+    said = {"event": "flagged", "node": "deploy", "what": "duration", "value": 2, "threshold": 1, "text": "slow <b>"}
+    noticed = json.dumps({**said, "time": json.loads(lines[0])["time"] + 2.5})
+    journal.write_text("\n".join([*lines[:-1], noticed, lines[-1]]) + "\n")
+    assert "after 2.5 s slow <b> deploy" in Page(reported(tmp_path)).text
+    assert "Noticed" in Page(reported(tmp_path)).text
+
+
 def test_a_report_without_the_spec_tells_the_rest(tmp_path):
     (churn.run(store=tmp_path, inline=True).folder / "spec.json").unlink()
     page = Page(reported(tmp_path))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from penstock.diagnostics import ConfigurationError
@@ -26,7 +27,8 @@ from penstock_backends.lowering import Program, program_of
 from penstock_backends.rendering import spec_hash
 
 MOST_STEPS = 1000
-_LONGEST_VALUE, _LAST_LINES = 400, 12
+_LONGEST_VALUE, _LAST_LINES, _MOST_NOTICES = 400, 12, 50
+_NOTICES = ("flagged", "alert_sent", "alert_failed", "telemetry_failed")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ class Verdict:
     passed: bool
     values: str
     message: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What was noticed while the run went on, or whom it told: after how long, and of which step, if of one."""
+
+    after: str
+    step: str
+    link: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,8 @@ class Content:
     bars_left_out: int = 0
     trends: tuple[Trend, ...] = ()
     totals: tuple[tuple[str, str], ...] = ()
-    failures: tuple[Step, ...] = field(default=())
+    failures: tuple[Step, ...] = ()
+    noticed: tuple[Notice, ...] = ()
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -133,7 +146,16 @@ def content_of(history: History, run: PastRun) -> Content:
         trends_of(history, run, nodes),
         tuple(_totals(run, nodes)),
         tuple(row for row in rows.values() if row.state == "failed"),
+        tuple(itertools.islice(_noticed(run, anchors), _MOST_NOTICES)),
     )
+
+
+def _noticed(run: PastRun, anchors: Mapping[str, str]) -> Iterator[Notice]:
+    for event in read_journal(run.folder / JOURNAL):
+        if event["event"] in _NOTICES:
+            after = duration_text(max(event["time"] - run.began.timestamp(), 0.0))
+            node = event.get("node", "")
+            yield Notice(after, node, f"#{anchors.get(node, 'steps')}", plain(str(event.get("text", ""))))
 
 
 def _spec_of(history: History, run: PastRun) -> PipelineSpec | None:
