@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from rich.markup import escape
 from penstock import chronicle, compiler, parameters
 from penstock.backend import Definition
 from penstock.console import err, errors, out
-from penstock.diagnostics import ConfigurationError, Diagnostic, did_you_mean
+from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError, did_you_mean
 from penstock.differences import code_changes, node_changes
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.loading import load_definition
@@ -31,6 +32,7 @@ Where = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _PAUSE = 0.2
+_AS_IT_WAS = "have it run as it was then: --as-it-was"
 
 
 @app.command(name="list")
@@ -259,7 +261,13 @@ def _definition_of(history: History, run: PastRun, as_it_was: bool) -> Definitio
     target = str(Path(run.directory) / run.target) if run.target else ""
     file = target if target.endswith(".json") else target.rpartition(":")[0]
     if not as_it_was and file and Path(file).is_file():
-        return load_definition(target)
+        try:
+            return load_definition(target)
+        except PenstockError as error:
+            problems = [
+                replace(each, fix="; or ".join(filter(None, (each.fix, _AS_IT_WAS)))) for each in error.diagnostics
+            ]
+            raise type(error)(problems) from None
     if not as_it_was:
         said = f"{file} is gone" if file else "it is not known which file it was run from"
         err.print(f"[yellow]{escape(said)}[/]: the pipeline runs as it was then")

@@ -219,6 +219,15 @@ def test_a_run_whose_file_is_gone_is_resumed_as_it_was(terminal):
     assert "succeeded" in said
 
 
+def test_a_pipeline_that_is_not_there_any_more_may_run_as_it_was(terminal):
+    terminal.run("--inline")
+    terminal.write(("def work(", "def other("))
+    said = terminal("runs", "resume", code=2)
+    assert "P714" in said
+    assert "--as-it-was" in said
+    terminal("runs", "resume", "--as-it-was")
+
+
 def test_parameters_that_no_longer_fit_are_told(terminal):
     terminal.run("--inline")
     terminal.write(("rows: int = 5", "lines: int = 5"), ("load(rows))", "load(lines))"))
