@@ -32,6 +32,7 @@ Where = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _PAUSE = 0.2
+_BLOCK = 1 << 20
 _AS_IT_WAS = "have it run as it was then: --as-it-was"
 
 
@@ -149,7 +150,7 @@ class _Printed:
                 continue
             with attempt.log.open("rb") as stream:
                 stream.seek(self._read.get(attempt.log, 0))
-                if text := stream.read():
+                while text := stream.read(_BLOCK):
                     self._print(text, attempt.log, name, attempt.number)
                 self._read[attempt.log] = stream.tell()
 
