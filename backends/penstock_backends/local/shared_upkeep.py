@@ -13,26 +13,16 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from penstock.upkeep import COPIED, Cleared, Damage, Holding, Verified
+from penstock_backends.local.eviction import StoredResult, excess
 from penstock_backends.local.layout import JOURNAL
 from penstock_backends.local.objects import Json, artifacts_in, parsed_record
 from penstock_backends.local.remote import GRACE, Remote
 from penstock_backends.local.signing import UntrustedError, content_of
-from penstock_backends.local.upkeep import NAMED, LocalUpkeep, excess
+from penstock_backends.local.upkeep import NAMED, LocalUpkeep
 
 Files = dict[str, Json]
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A stored result, whoever signed it: its last use, in seconds, and the objects that it needs."""
-
-    key: str
-    size: int
-    used: float
-    digests: frozenset[str]
 
 
 class SharedUpkeep:
@@ -111,12 +101,12 @@ class SharedUpkeep:
         with self._remote.within_reach():
             return self._remote.all()
 
-    def _results(self, files: Files, used: Mapping[str, float]) -> list[_Result]:
-        def read(name: str) -> _Result:
+    def _results(self, files: Files, used: Mapping[str, float]) -> list[StoredResult]:
+        def read(name: str) -> StoredResult:
             about, key = files[name], _last(name)
             last_use = max(about["modified"], used.get(key, 0))
             digests = frozenset(self._digests(self._remote.raw(name) or b""))
-            return _Result(key, about["size"], last_use, digests)
+            return StoredResult(key, about["size"], last_use, digests)
 
         return self._remote.at_once(read, _of("results", files))
 

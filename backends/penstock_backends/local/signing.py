@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
+from penstock_backends.local.objects import is_own
 
 VARIABLE = "PENSTOCK_STORE_KEY"
 SCHEME = b"hmac-sha256"
@@ -73,7 +74,8 @@ def signer_for(variable: str | None) -> Signer:
     first needed, and kept in their configuration folder.
 
     Raises:
-        ConfigurationError: the variable that was named is not set, or its key is too short to keep anyone out.
+        ConfigurationError: the variable that was named is not set; its key is too short to keep anyone out; the user's
+            own is not theirs alone.
     """
     name = variable or VARIABLE
     given = os.environ.get(name, "")
@@ -97,4 +99,9 @@ def _own_key() -> bytes:
         with suppress(FileExistsError):
             os.link(draft, file)  # of two that make one at once, the first one's counts
         draft.unlink()
+    if not is_own(file.stat()) or file.stat().st_mode & 0o077:
+        message = f"the key of the store, {file}, can be read by other users, or is theirs"
+        raise ConfigurationError(
+            Diagnostic("P729", message, fix=f"`chmod 600 {file}`; or remove it, to have a new one")
+        )
     return file.read_bytes()

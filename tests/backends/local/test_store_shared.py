@@ -163,6 +163,9 @@ def test_without_a_key_in_the_environment_each_user_has_one_of_their_own(machine
     key = tmp_path / "first" / "config" / "penstock" / "store.key"
     assert (key.stat().st_mode & 0o777, len(key.read_bytes())) == (0o600, 64)
     assert set(states(shared.run(inline=True)).values()) == {"cached"}
+    key.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="can be read by other users"):
+        shared.run(inline=True)
     machine("second")  # and of another user
     assert set(states(shared.run(inline=True)).values()) == {"succeeded"}
 

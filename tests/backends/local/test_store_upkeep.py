@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from penstock import ConfigurationError, pipeline, step
 from penstock.cli import app
 from penstock_backends.local import upkeep
+from penstock_backends.local.folders import remove
 from penstock_backends.local.objects import CorruptedError
 from penstock_backends.local.store import Store
 from penstock_backends.local.upkeep import LocalUpkeep
@@ -112,7 +113,7 @@ def test_a_damaged_run_is_told_and_kept(store):
 def test_gc_lets_go_of_what_no_run_refers_to_and_of_nothing_else(store):
     kept, gone = one.run(number=1, inline=True), one.run(number=2, inline=True)
     assert keeper(store).gc().size == 0
-    upkeep._remove(gone.folder)
+    remove(gone.folder)
     before = keeper(store).info()
     would = keeper(store).gc(dry_run=True)
     assert keeper(store).info() == before
@@ -154,7 +155,7 @@ def test_a_limit_is_kept_after_each_run_but_never_by_what_the_run_itself_uses(st
 def test_what_a_run_under_way_wrote_or_took_is_left_alone(store):
     cached, gone = one.run(number=1, inline=True), one.run(number=2, inline=True)
     for run in (cached, gone):
-        upkeep._remove(run.folder)
+        remove(run.folder)
 
     def clear(event):
         if type(event).__name__ == "NodeEnded":  # the journal does not have it yet in every case
@@ -171,7 +172,7 @@ def test_what_a_run_under_way_wrote_or_took_is_left_alone(store):
 
 def test_a_result_that_is_used_while_gc_is_about_to_remove_it_stays(store, monkeypatch):
     run = one.run(number=1, inline=True)
-    upkeep._remove(run.folder)
+    remove(run.folder)
     upkeep_of_it = keeper(store)
     let_go = upkeep_of_it._let_go
 
@@ -253,7 +254,11 @@ def invoke(*words):
 def test_the_commands_say_what_is_there_what_is_damaged_and_what_went(store):
     one.run(number=1, inline=True)
     said = invoke("info")
-    assert (said.exit_code, "objects            1" in said.stdout, "runs               1" in said.stdout) == (0, True, True)
+    assert (said.exit_code, "objects            1" in said.stdout, "runs               1" in said.stdout) == (
+        0,
+        True,
+        True,
+    )
     assert "1 object, 1 result, 1 run read; nothing damaged" in invoke("verify").stdout
     (result,) = store.results.iterdir()
     spoil(result)
