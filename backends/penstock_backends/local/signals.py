@@ -137,6 +137,8 @@ class Signals:
             "process.pid": event["pid"],
             "penstock.version": event["version"],
             "penstock.spec": event["spec"],
+            "penstock.resumes": event.get("resumes"),
+            "vcs.ref.head.revision": event.get("commit"),
             **{f"penstock.parameter.{name}": _value(wire) for name, wire in self._parameters.items()},
         }
         self._pipeline, self._run = event["pipeline"], event["run"]
