@@ -64,7 +64,7 @@ class Installer:
                 self._process.kill()
 
     def _make(self, place: Path, python: Path, requirements: Sequence[str]) -> None:
-        uv = shutil.which("uv")
+        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
         if not uv:
             self._run([sys.executable, "-m", "venv", str(place)])
             install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
