@@ -49,6 +49,7 @@ from penstock.syntax import (
     call,
     load,
     own_nodes,
+    place_of,
     placed,
 )
 
@@ -270,10 +271,10 @@ class _Rewriting(ast.NodeTransformer):
         for each in statements:
             names, made = bound(each), set(_made(each))
             outer, self.hoisted = self.hoisted, []
-            outside = self._bound_outside(each)
+            outside, where = self._bound_outside(each), place_of(each)
             lines = self._try(each) if is_try(each) else self.statements.get(type(each), self._simple)(each)
             lines[:0] = [placed(ast.Expr(ask("binds_outside", [ast.Constant(name)], each)), each) for name in outside]
-            written += [*self.hoisted, *lines]
+            written += [*(ast.copy_location(made_here, where) for made_here in self.hoisted), *lines]
             self.hoisted = outer
             self.made = (self.made - names) | made
         return written

@@ -228,6 +228,28 @@ def test_odd_forms_mean_what_they_say(xs):
     assert touched <= ran
 
 
+def test_a_comprehension_is_not_reached_before_it_is():
+    made = written("""
+def made(xs):
+    match len(xs):
+        case 0:
+            return 1
+        case 1 if [
+            x for x in xs
+            if not x
+        ]:
+            return 2
+        case 2 if {x for x in xs if 1 // x}:
+            return 3
+    return 4
+""")
+    for xs in ([], [0], [1], [1, 0], [1, 2], [1, 2, 3]):
+        expected, _, ran = outcome(made, [], xs)
+        found, _, touched = outcome(under(made), [], xs)
+        assert found == expected
+        assert touched <= ran, xs
+
+
 def test_an_iterator_is_left_where_a_break_left_it():
     made = written("""
 def made(xs):
