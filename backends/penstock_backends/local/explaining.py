@@ -17,7 +17,7 @@ from penstock.history import History, PastNode, PastRun
 from penstock.spec import PipelineSpec, StepSpec
 from penstock_backends.local import settling
 from penstock_backends.local.cache import Outputs, content_of
-from penstock_backends.local.objects import Json, read_record
+from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import instances_of
 from penstock_backends.local.plan import PlannedNode, PlannedUnit, node_of, plan_of
 from penstock_backends.local.settling import settled_job, used_by
@@ -57,7 +57,7 @@ class Books:
         """What its nodes gave, as far as the store has it."""
         found: dict[str, Mapping[str, Json]] = {}
         for node in self.nodes.values():
-            record = read_record(self._store.result_file(node.result)) if node.result else None
+            record = self._store.record(node.result) if node.result else None
             if record is not None:
                 found.update(instances_of(self.planned(node.id), record["outputs"]))
         return found

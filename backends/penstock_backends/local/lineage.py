@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
-from penstock.harness import Absent
+from penstock.harness import Absent, parts_of
 from penstock.history import History, PastNode, PastRun
 from penstock.lineage import Lineage, Made, Taken
-from penstock.spec import Task
+from penstock.spec import OutputBinding, Task, structures, within
 from penstock_backends.local.explaining import Books, parameters_in
-from penstock_backends.local.objects import Json, digest_of, digests_in, is_artifact, read_record
+from penstock_backends.local.objects import Json, digest_of, digests_in, is_artifact
+from penstock_backends.local.plan import PlannedNode
 from penstock_backends.local.settling import settled_job, used_by
 from penstock_backends.local.store import Store
 
@@ -122,7 +123,7 @@ class _Records:
             self._by_result.setdefault(node.result, id_)
 
     def _record(self, node: PastNode) -> Json:
-        found = read_record(self._store.result_file(node.result)) if node.result else None
+        found = self._store.record(node.result) if node.result else None
         return found if found is not None else {}
 
     def _read(self, id_: str) -> Made:
@@ -131,9 +132,12 @@ class _Records:
         gave = {name: _shown(wire) for name, wire in self._record(node).get("outputs", {}).items()}
         try:
             planned = books.planned(node.id)
-            taken = tuple(self._taken(books, settled_job(planned, books.outputs)["arguments"]))
-        except (ConfigurationError, KeyError, Absent):  # a spec, a parameter or a result that is no longer there
+        except (ConfigurationError, KeyError):  # its spec is no longer there, or not whole
             return Made(id_, run.id, node.id, run.pipeline, node.state, run.began, node.kind, node.text, gave=gave)
+        try:
+            taken = tuple(self._taken(books, settled_job(planned, books.outputs)["arguments"]))
+        except (ConfigurationError, KeyError, Absent):  # a parameter or a result is no longer there
+            taken = tuple(self._taken_by_spec(books, planned))
         made = Made(
             id_,
             run.id,
@@ -164,6 +168,15 @@ class _Records:
                 said.append(f"{instance} {_shown(books.outputs[instance][output])}")
             text = ", ".join(said) if said else _shown(binding.get("value"))
             yield Taken(name, text, tuple(sources))
+
+    def _taken_by_spec(self, books: Books, node: PlannedNode) -> Iterator[Taken]:
+        """What the spec says that a node takes: of what is in a loop or a branch, all that may have been meant."""
+        for name, binding in node.task.inputs:
+            units = {each.node for each in within(binding) if isinstance(each, OutputBinding)} | {*structures(binding)}
+            meant = [id_ for id_ in books.nodes if parts_of(id_)[0] in units]
+            found = (self.id_of(books.run, id_) for id_ in meant)
+            sources = tuple(dict.fromkeys(id_ for id_ in found if id_ is not None))
+            yield Taken(name, f"of {', '.join(meant)}; what it was is no longer known" if meant else "unknown", sources)
 
 
 def _digest_of_code(code: Mapping[str, str]) -> str:

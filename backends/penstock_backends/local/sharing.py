@@ -58,6 +58,13 @@ class Sharing:
             return
         self._write(self._results / key, content, 0o444)
 
+    def record(self, key: str) -> Json:
+        """What the shared side says of a result; None where it is missing. Raises `ConfigurationError`."""
+        with self.remote.within_reach(), suppress(UntrustedError):
+            content = self.remote.get(f"results/{key}")
+            return None if content is None else parsed_record(content)
+        return None
+
     def share(self, key: str) -> None:
         """Puts a result on the shared side, its objects first. Raises `RemoteError`, or `OSError`."""
         file = self._results / key

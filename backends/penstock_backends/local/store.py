@@ -102,6 +102,11 @@ class Store:
             return None
         return record
 
+    def record(self, key: str) -> Json:
+        """What was written down of a result, its objects unseen; None where it is missing, or not signed."""
+        found = read_record(self.result_file(key))
+        return self.sharing.record(key) if found is None and self.sharing is not None else found
+
     def add_result(self, key: str, record: Json) -> None:
         """Stores a result under a cache key."""
         write_record(self.result_file(key), record, self.objects.draft())

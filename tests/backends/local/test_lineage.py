@@ -144,7 +144,10 @@ def test_where_results_are_gone_the_rest_is_told(store):
         file.unlink()
     found = history(store).lineage(f"{run.id}:deploy")
     assert nodes(found, found.subjects) == ["deploy"]
-    assert found.made[found.subjects[0]].gave == {}
+    deployed = found.made[found.subjects[0]]
+    assert deployed.gave == {}
+    assert nodes(found, deployed.sources) == ["select"]
+    assert {each.node for each in found.made.values()} >= {"load", "write", "train[0]", "train[1]", "select"}
 
 
 def test_nothing_made_it(store, tmp_path):
