@@ -54,7 +54,7 @@ class Webhook:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self.released.set()
@@ -244,6 +244,7 @@ def test_a_run_that_the_runner_itself_gives_up_is_a_failure(webhook):
     assert body["text"].startswith("fanned failed: RuntimeError: the listener is broken (run ")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_a_webhook_and_not_the_runs_own_result(webhook, tmp_path):
     hook = webhook(0)
     program = """
@@ -304,6 +305,7 @@ def test_what_takes_too_long_is_flagged_while_it_runs(tmp_path):
     assert (flag["what"], flag["threshold"], flag["text"]) == ("duration", 0.05, "`holds` takes longer than 0.05 s")
 
 
+@pytest.mark.slow
 def test_what_takes_too_much_memory_is_flagged_while_it_runs(tmp_path):
     release = tmp_path / "release"
     alerts = [{"on": "memory", "node": "holds", "above": "100M", "to": ["touch", str(release)]}]
@@ -403,6 +405,7 @@ def test_a_bound_may_be_a_size():
     assert Alert.model_validate({"on": "memory", "above": "2Gi"}).above == 2**31
 
 
+@pytest.mark.slow
 def test_rules_come_from_the_project(tmp_path):
     (tmp_path / "flow.py").write_text(
         "from penstock import pipeline, step\n\n"

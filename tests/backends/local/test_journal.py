@@ -76,26 +76,26 @@ def test_the_published_schema_is_that_of_the_code_and_of_the_command(capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(SCHEMA.read_text()) == event_schema()
 
 
-@pytest.mark.parametrize(
-    ("run", "state"),
-    [
-        (lambda note: control.fanned.run(inline=True), "succeeded"),
-        (lambda note: control.some_fail.run(values=[12, 13, 14], inline=True), "failed"),
-        (lambda note: control.gated.run(note=note, value=0.5, inline=True), "failed"),
-        (lambda note: control.gated.run(note=note, value=0.9, inline=True), "succeeded"),
-        (lambda note: control.undone.run(note=note, inline=True), "failed"),
-        (
-            lambda note: control.interrupted.run(note=note, pids=note, inline=True, on_event=stop_at("sleeps")),
-            "cancelled",
-        ),
-        (lambda note: pipelines.with_metrics.run(inline=True), "succeeded"),
-        (lambda note: pipelines.one_failure.run(inline=True), "failed"),
-        (lambda note: pipelines.retried_beside_others.run(), "succeeded"),
-        (lambda note: pipelines.misbehaving.run(how="kill"), "failed"),
-    ],
-    ids=str,
-)
-def test_every_journal_is_as_the_schema_says(run, state, tmp_path):
+RUNS = {
+    "loop": (lambda note: control.fanned.run(inline=True), "succeeded"),
+    "failed item": (lambda note: control.some_fail.run(values=[12, 13, 14], inline=True), "failed"),
+    "failed gate": (lambda note: control.gated.run(note=note, value=0.5, inline=True), "failed"),
+    "passed gates": (lambda note: control.gated.run(note=note, value=0.9, inline=True), "succeeded"),
+    "rollback": (lambda note: control.undone.run(note=note, inline=True), "failed"),
+    "cancelled": (
+        lambda note: control.interrupted.run(note=note, pids=note, inline=True, on_event=stop_at("sleeps")),
+        "cancelled",
+    ),
+    "metrics": (lambda note: pipelines.with_metrics.run(inline=True), "succeeded"),
+    "failed step": (lambda note: pipelines.one_failure.run(inline=True), "failed"),
+    "retries": (lambda note: pipelines.retried_beside_others.run(), "succeeded"),
+    "killed step": (lambda note: pipelines.misbehaving.run(how="kill"), "failed"),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_journal_is_as_the_schema_says(kind, tmp_path):
+    run, state = RUNS[kind]
     assert check(run(str(tmp_path / "note")))[-1]["state"] == state
 
 
@@ -135,6 +135,7 @@ def test_an_attempt_that_is_followed_says_when_and_why_it_failed():
     ]
 
 
+@pytest.mark.slow
 def test_a_run_out_of_time_says_so_of_the_attempt_under_way(tmp_path):
     run = control.overdue.run(note=str(tmp_path / "note"), pids=str(tmp_path / "pids"))
     (ended,) = [each for each in check(run) if each["event"] == "attempt_ended" and each["node"] == "sleeps"]
@@ -156,6 +157,7 @@ def test_what_attempts_used_is_told_of_the_node_the_run_and_in_the_journal(inlin
         assert node.peak_memory == max(first["peak_memory"], second["peak_memory"]) > 100_000_000
 
 
+@pytest.mark.slow
 def test_an_inline_peak_is_told_where_it_is_the_highest_of_its_process():
     program = """
 from penstock_backends.local.usage import Meter

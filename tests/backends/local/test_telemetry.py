@@ -88,7 +88,7 @@ class Receiver:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def take(self, path: str, body: bytes) -> None:
         if path == "/v1/traces":
@@ -301,10 +301,13 @@ def test_a_collector_out_of_order_neither_breaks_nor_delays_a_run(receiver, what
     assert [each["event"] for each in check_events(run)].count("telemetry_failed") == 1
 
 
+@pytest.mark.slow
 def test_nothing_of_the_exporters_reaches_the_terminal():
     program = """
 import sys
+from penstock_backends.local import telemetry
 from tests.backends.local import pipelines
+telemetry.PATIENCE = 0.5
 run = pipelines.nothing.run(inline=True, telemetry={"endpoint": sys.argv[1]})
 print(run.state.value)
 """
@@ -333,6 +336,7 @@ def test_without_the_extra_telemetry_is_refused_before_anything_runs(monkeypatch
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_run_without_telemetry_loads_none_of_it():
     program = """
 import sys
