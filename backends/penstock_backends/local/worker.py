@@ -208,6 +208,7 @@ class Slot:
         self.programs: dict[str, harness.Program] = {}
         self.folder = stored.AttemptFolder(self.objects)
         self.child = 0
+        self.attempt = 0  # the number of the one that waits or runs: what is said of one that has ended comes too late
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
 
@@ -226,6 +227,7 @@ class Slot:
                     self.child = 0
                 if "error" in ended or "outputs" in ended:
                     self.connection.sendall(framed({"ended": self._published(ended)}))
+                self.attempt += 1
                 runners, ours = socket.socketpair()
                 self._fork(ours, runners)
                 with runners:
@@ -253,7 +255,7 @@ class Slot:
                 if self.connection.fileno() in speaking:
                     note = receive(self.connection)
                     self._compile(note["step"])
-                    if note["timeout"] is not None:
+                    if note["timeout"] is not None and note["attempt"] == self.attempt:
                         limit, deadline = note["timeout"], time.monotonic() + note["timeout"]
         finally:
             if watch:

@@ -54,8 +54,8 @@ class _Nursery:
 class _Slot:
     """A slot with the line to its attempt process, where one is there, and what has come on both.
 
-    ``ticket`` stands for the attempt that it has, if it has one; ``answer`` is its error, held back until all that the
-    attempt has started is gone.
+    ``attempt`` is the number of that process; ``ticket`` stands for what it runs, if it runs anything; ``answer`` is
+    its error, held back until all that the attempt has started is gone.
     """
 
     connection: socket.socket
@@ -65,6 +65,7 @@ class _Slot:
     line: socket.socket | None = None
     line_said: bytearray = field(default_factory=bytearray)
     steps: set[str] = field(default_factory=set)
+    attempt: int = 0
     ticket: str = ""
     answer: Json = None
     log: str = ""
@@ -102,7 +103,8 @@ class Workers:
             return
         slot.steps.add(request["step"])
         try:
-            slot.connection.sendall(_framed({"step": request["step"], "timeout": request["timeout"]}))
+            note = {"attempt": slot.attempt, "step": request["step"], "timeout": request["timeout"]}
+            slot.connection.sendall(_framed(note))
         except OSError:
             self._lost.append(slot)
             self.wake()
@@ -150,7 +152,7 @@ class Workers:
     def _hear(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
         """Reads what an attempt says. An error is held back until the slot has ended all that the attempt started."""
         is_open = slot.line is not None and _read_on(slot.line, slot.line_said)
-        messages = _taken(slot.line_said) if slot.ticket else []
+        messages = [each for each in _taken(slot.line_said) if each.keys() & {"outputs", "error"} and slot.ticket]
         if messages or not is_open:
             self._hang_up(slot)
         if messages and "error" in messages[0]:
@@ -186,6 +188,7 @@ class Workers:
     def _connect(self, slot: _Slot) -> None:
         """Takes the line to a slot's next attempt process, which waits for a request."""
         self._hang_up(slot)
+        slot.attempt += 1
         slot.line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, slot.lines.pop(0))
         self._selector.register(slot.line, selectors.EVENT_READ, slot)
         self._nurseries[slot.kind].idle.append(slot)

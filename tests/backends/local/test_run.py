@@ -120,6 +120,10 @@ def test_a_step_that_closes_its_descriptors_or_leaves_its_folder_harms_no_other(
     assert run.outputs == ("done", "/", ("", "[]"))
 
 
+def test_a_step_that_writes_to_every_socket_that_it_finds_gives_what_it_returned():
+    assert pipelines.out_of_turn.run().outputs == 2
+
+
 def test_a_daemon_that_a_step_leaves_holding_its_log_ends_with_the_attempt(tmp_path):
     note = tmp_path / "pid"
     began = time.monotonic()
