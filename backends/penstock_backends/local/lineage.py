@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
-from penstock.harness import Absent, parts_of
+from penstock.harness import Absent, Place, parts_of
 from penstock.history import History, PastNode, PastRun
 from penstock.lineage import Lineage, Made, Taken
-from penstock.spec import OutputBinding, Task, structures, within
+from penstock.spec import Binding, OutputBinding, Task, structures, within
 from penstock_backends.local.explaining import Books, parameters_in
 from penstock_backends.local.objects import Json, digest_of, digests_in, is_artifact
 from penstock_backends.local.plan import PlannedNode
-from penstock_backends.local.settling import settled_job, used_by
+from penstock_backends.local.settling import Settling, used_by
 from penstock_backends.local.store import Store
 
 _LONGEST_VALUE = 200
@@ -134,10 +134,6 @@ class _Records:
             planned = books.planned(node.id)
         except (ConfigurationError, KeyError):  # its spec is no longer there, or not whole
             return Made(id_, run.id, node.id, run.pipeline, node.state, run.began, node.kind, node.text, gave=gave)
-        try:
-            taken = tuple(self._taken(books, settled_job(planned, books.outputs)["arguments"]))
-        except (ConfigurationError, KeyError, Absent):  # a parameter or a result is no longer there
-            taken = tuple(self._taken_by_spec(books, planned))
         made = Made(
             id_,
             run.id,
@@ -147,7 +143,7 @@ class _Records:
             node.attempts[0].began if node.attempts else run.began,
             node.kind,
             node.text,
-            taken=taken,
+            taken=tuple(self._taken(books, planned)),
             gave=gave,
         )
         if not isinstance(planned.unit.node, Task):
@@ -157,26 +153,31 @@ class _Records:
         code = _digest_of_code(books.code.of(step))
         return replace(made, step=step.partition(":")[2], place=place, code=code)
 
-    def _taken(self, books: Books, arguments: Mapping[str, Json]) -> Iterator[Taken]:
-        for name, binding in arguments.items():
-            sources: dict[str, None] = {}
-            said = [f"parameter {each} = {_shown(books.parameters[each])}" for each in parameters_in(binding)]
-            for instance, output in used_by([binding]):
-                node = instance if instance in books.nodes else instance[: instance.rindex("[")]  # a loop's item
-                source = self.id_of(books.run, node)
-                sources.update({source: None} if source else {})
-                said.append(f"{instance} {_shown(books.outputs[instance][output])}")
-            text = ", ".join(said) if said else _shown(binding.get("value"))
-            yield Taken(name, text, tuple(sources))
-
-    def _taken_by_spec(self, books: Books, node: PlannedNode) -> Iterator[Taken]:
-        """What the spec says that a node takes: of what is in a loop or a branch, all that may have been meant."""
+    def _taken(self, books: Books, node: PlannedNode) -> Iterator[Taken]:
+        settling = Settling(books.outputs, node.planned.job, Place(node.index))
         for name, binding in node.task.inputs:
-            units = {each.node for each in within(binding) if isinstance(each, OutputBinding)} | {*structures(binding)}
-            meant = [id_ for id_ in books.nodes if parts_of(id_)[0] in units]
-            found = (self.id_of(books.run, id_) for id_ in meant)
-            sources = tuple(dict.fromkeys(id_ for id_ in found if id_ is not None))
-            yield Taken(name, f"of {', '.join(meant)}; what it was is no longer known" if meant else "unknown", sources)
+            try:
+                yield self._as_given(books, name, settling.settled(node.planned.job["arguments"][name]))
+            except (ConfigurationError, KeyError, Absent):  # a parameter or a result is no longer there
+                yield self._by_spec(books, name, binding)
+
+    def _as_given(self, books: Books, argument: str, settled: Json) -> Taken:
+        sources: dict[str, None] = {}
+        said = [f"parameter {each} = {_shown(books.parameters[each])}" for each in parameters_in(settled)]
+        for instance, output in used_by([settled]):
+            node = instance if instance in books.nodes else instance[: instance.rindex("[")]  # a loop's item
+            source = self.id_of(books.run, node)
+            sources.update({source: None} if source else {})
+            said.append(f"{instance} {_shown(books.outputs[instance][output])}")
+        return Taken(argument, ", ".join(said) if said else _shown(settled.get("value")), tuple(sources))
+
+    def _by_spec(self, books: Books, argument: str, binding: Binding) -> Taken:
+        """An argument as far as the spec tells it: of what is in a loop or a branch, all that may have been meant."""
+        units = {each.node for each in within(binding) if isinstance(each, OutputBinding)} | {*structures(binding)}
+        meant = [id_ for id_ in books.nodes if parts_of(id_)[0] in units]
+        found = (self.id_of(books.run, id_) for id_ in meant)
+        sources = tuple(dict.fromkeys(id_ for id_ in found if id_ is not None))
+        return Taken(argument, f"of {', '.join(meant)}; what it was is no longer known", sources)
 
 
 def _digest_of_code(code: Mapping[str, str]) -> str:
