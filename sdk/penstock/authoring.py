@@ -226,7 +226,8 @@ class Pipeline(Generic[P, R_co]):
 
         Args:
             given: the pipeline's parameters by name; they may as well be given as keyword arguments.
-            store: the folder for outputs, cache and history; ``.penstock`` in the current directory by default.
+            store: the folder, or the URL, for outputs, cache and history; ``.penstock`` in the current directory by
+                default.
             inline: run each step in this process and thread, for debuggers and coverage, instead of worker processes.
             more: parameters, and options of the local engine (such as ``max_workers``), by name.
 

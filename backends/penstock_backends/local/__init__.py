@@ -137,7 +137,7 @@ class LocalBackend(Backend):
 
     def upkeep(self, options: RunOptions) -> Upkeep:
         """What can be done for the store that a run with these options would use."""
-        store = _store(options)
+        store = _store(options, makes=False)
         if store.sharing is None:
             return LocalUpkeep(store)
         from penstock_backends.local.shared_upkeep import SharedUpkeep  # noqa: PLC0415  # imports fsspec

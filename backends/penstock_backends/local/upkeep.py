@@ -31,9 +31,16 @@ NAMED = re.compile(rb'"result": ?"([^"\\]+)"')
 
 
 class LocalUpkeep:
-    """The upkeep of a store in a folder, as `penstock.upkeep.Upkeep` has it."""
+    """The upkeep of a store in a folder, as `penstock.upkeep.Upkeep` has it.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
 
     def __init__(self, store: Store) -> None:
+        if not store.folder.exists():
+            fix = "run a pipeline, which makes one, or say where it is: `--store`"
+            raise ConfigurationError(Diagnostic("P725", f"there is no store {store.folder}", fix=fix))
         self._store = store
 
     @property

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,6 +133,43 @@ def test_a_failed_run_resumes_on_another_machine(machine, monkeypatch):
     machine("second")
     resumed = deployed.run(fails=True, resumes=failed.id)
     assert states(resumed)["deploy"] == "succeeded"  # for it was rolled back
+
+
+@step
+def wait_at(marker: str, after: int) -> int:
+    if Path(marker).exists():
+        return after
+    Path(marker).touch()
+    time.sleep(60)
+    return 0
+
+
+@pipeline
+def waiting(marker: str) -> int:
+    made = make(1)
+    return wait_at(marker, weigh(made.table, made.folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["file"], indirect=True)
+def test_a_run_whose_machine_died_goes_on_on_another_one(machine, url, tmp_path):
+    marker = tmp_path / "marker"
+    program = f"from tests.backends.local.test_store_shared import waiting\nwaiting.run(marker={str(marker)!r})"
+    command = [sys.executable, "-c", program]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(command, env=environ, start_new_session=True, stderr=subprocess.PIPE) as runner:
+        deadline = time.monotonic() + 60
+        while not (marker.exists() and any((tmp_path / "shared").glob("runs/*/events.jsonl"))):
+            assert time.monotonic() < deadline
+            assert runner.poll() is None, runner.stderr.read()
+            time.sleep(0.05)
+        runner.kill()
+    machine("second")
+    died = compiler.history(None).find("latest")
+    assert (died.state, compiler.history(None).parameters(died)) == ("interrupted", {"marker": str(marker)})
+    resumed = waiting.resume(died.id)
+    assert states(resumed) == {"make": "cached", "weigh": "cached", "wait_at": "succeeded"}
+    assert resumed.outputs == 2
 
 
 def test_what_one_machine_undid_does_not_count_on_another_that_had_seen_it_done(machine):

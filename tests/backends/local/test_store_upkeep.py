@@ -251,6 +251,13 @@ def invoke(*words):
     return CliRunner().invoke(app, ["store", *words])
 
 
+def test_what_is_no_store_is_not_made_one_by_looking(tmp_path):
+    for words in (["info"], ["verify"], ["gc"]):
+        said = invoke(*words, "--store", str(tmp_path / "none"))
+        assert (said.exit_code, "P725: there is no store" in said.stderr) == (2, True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_commands_say_what_is_there_what_is_damaged_and_what_went(store):
     one.run(number=1, inline=True)
     said = invoke("info")
