@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,7 @@ def shown(pipeline: PipelineSpec, *, quiet: bool = False, changing: bool = True)
     console = Console(highlight=False)
     if quiet:
         yield Quiet()
-    elif changing and console.is_terminal and not console.is_dumb_terminal:
+    elif changing and sys.stdout.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR alone makes no terminal
         view = Picture(pipeline, console)
         view.start()
         try:

@@ -2,6 +2,13 @@
 
 import io
 import itertools
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -154,12 +161,13 @@ def test_the_items_of_nested_loops_are_counted_once_they_are_known(tmp_path):
     assert not tally.whole.running
 
 
-def test_where_nothing_can_be_redrawn_lines_follow_one_another(capsys, tmp_path):
+def test_where_nothing_can_be_redrawn_lines_follow_one_another(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
     with shown(scored.spec) as display:
         run = scored.run(store=tmp_path, inline=True, on_event=display.take)
     printed = capsys.readouterr().out
-    assert "✓ train[0]" in printed
-    assert "\x1b" not in printed
+    assert printed.count("train[0]") == 1
+    assert not {"\x1b[2K", "\x1b[?25l"} & set(re.findall(r"\x1b\[[?0-9;]*[A-Za-z]", printed))
     assert list(display.closing(run)) == []
 
 
@@ -209,3 +217,60 @@ def test_of_a_long_log_the_last_twenty_lines_are_told(tmp_path):
     assert len(shown_lines) == 20
     assert shown_lines[-1].strip() == r"line 4999 \[bold]"
     assert end_of(log, 100)[0].startswith("line ")
+
+
+WAITS = """
+import time
+from penstock import pipeline, step
+
+@step
+def wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+@pipeline
+def waits(seconds: float = 0.0) -> None:
+    wait(seconds)
+"""
+
+
+def on_terminal(folder, *words, interrupt_at=""):
+    """What a command shows on a terminal, and its exit code; Ctrl-C comes once it shows ``interrupt_at``."""
+    (folder / "flow.py").write_text(WAITS)
+    mine, its = pty.openpty()
+    command = [sys.executable, "-m", "penstock", *words]
+    process = subprocess.Popen(command, cwd=folder, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    text = b""
+    ends = time.monotonic() + 60
+    try:
+        while time.monotonic() < ends:
+            try:
+                text += os.read(mine, 65536)
+            except OSError:  # its side is closed
+                break
+            if interrupt_at and interrupt_at in text.decode(errors="replace"):
+                process.send_signal(signal.SIGINT)
+                interrupt_at = ""
+        return text.decode(), process.wait(10)
+    finally:
+        os.close(mine)
+        process.kill()
+
+
+@pytest.mark.slow
+def test_on_a_terminal_there_is_a_picture_and_in_its_place_lines_at_the_end(tmp_path):
+    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=0.5")
+    assert code == 0
+    assert "0 of 1" in text
+    closing = text[text.rindex("\x1b[?25h") :]
+    assert "✓" in closing
+    assert "succeeded" in closing
+    assert "0 of 1" not in closing
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_the_terminal_is_as_it_was(tmp_path):
+    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=30", interrupt_at="▸")
+    assert code == 130
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
+    assert "penstock runs resume" in text[text.rindex("\x1b[?25h") :]
