@@ -140,10 +140,14 @@ class Workers:
         self._button.close()
         self._selector.close()
         for nursery in self._nurseries.values():
-            nursery.control.close()
+            with contextlib.suppress(OSError):  # it is gone
+                nursery.control.shutdown(socket.SHUT_WR)
         for nursery in self._nurseries.values():
+            nursery.control.settimeout(PATIENCE)
+            with nursery.control, contextlib.suppress(OSError):
+                nursery.control.recv(1)  # which ends when the nursery does; `wait` only looks now and then
             try:
-                nursery.process.wait(PATIENCE)
+                nursery.process.wait(0.5)
             except subprocess.TimeoutExpired:
                 nursery.process.kill()
                 nursery.process.wait()
@@ -277,6 +281,7 @@ class Workers:
 
     def _setup(self, kind: Kind, descriptor: int) -> Json:
         spec = self._definition.spec
+        authors = self._authors_folders()
         return {
             "descriptor": descriptor,
             "modules": program_of(self._definition),
@@ -285,16 +290,14 @@ class Workers:
             "drafts": str(self._store.drafts),
             "path": []
             if kind.python
-            else [str(Path(each).absolute()) for each in sys.path if not self._is_authors(each)],
+            else [str(Path(each).absolute()) for each in sys.path if Path(each).resolve() not in authors],
             "preload": preloading.modules(spec) if kind.is_preloaded else [],
         }
 
-    def _is_authors(self, entry: str) -> bool:
-        """Whether a path entry leads to the author's own modules, of which a step is to see only what was captured."""
-        folder, place = self._definition.folder, Path(entry).resolve()
-        if folder is None or any(place == Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):
-            return False
-        return place == folder.resolve()
+    def _authors_folders(self) -> set[Path]:
+        """Where the author's own modules are found, of which a step is to see only what was captured."""
+        libraries = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+        return {self._definition.folder.resolve()} - libraries if self._definition.folder is not None else set()
 
 
 def program_of(definition: Definition) -> dict[str, Json]:
