@@ -77,13 +77,14 @@ class Books:
         return plan_of(program_of(self.spec))
 
     def inputs(self, node: PlannedNode) -> dict[str, _Input]:
-        """What a node took, by the names of its step's parameters; its gates with them. Raises `KeyError` at a gap."""
+        """What a node took, each input and the bounds of each gate by name. Raises `KeyError` at a gap."""
         job = settled_job(node, self.outputs)
+        inputs = ((f"input `{name}`", binding) for name, binding in job["arguments"].items())
         bounds = (
-            (f"gate {number}", {"kind": "list", "items": check["bounds"]})
-            for number, check in enumerate(job.get("checks", ()), 1)
+            (f"gate `{check['value']} {check['operator']}`", {"kind": "list", "items": check["bounds"]})
+            for check in job.get("checks", ())
         )
-        return {name: self._input(binding) for name, binding in (*job["arguments"].items(), *bounds)}
+        return {name: self._input(binding) for name, binding in (*inputs, *bounds)}
 
     def _input(self, binding: Json) -> _Input:
         sources = {f"parameter `{name}`": self.parameters[name] for name in parameters_in(binding)}
@@ -202,13 +203,12 @@ def _input_reasons(before: Books, here: Books, node: str) -> Iterator[str]:
         yield f"what it took in run {before.run.id} is no longer in the store"
         return
     for name, taken in new.items():
-        said = name if name.startswith("gate ") else f"input `{name}`"
         if name not in old:
-            yield f"{said} is new"
+            yield f"{name} is new"
         elif old[name].content != taken.content:
             differing = [each for each, wire in taken.sources.items() if old[name].sources.get(each, _NONE) != wire]
-            yield f"{said} differs" + (f" (from {', '.join(differing)})" if differing else " (it is written otherwise)")
-    yield from (f"input `{name}` is gone" for name in old if name not in new)
+            yield f"{name} differs" + (f" (from {', '.join(differing)})" if differing else " (it is written otherwise)")
+    yield from (f"{name} is gone" for name in old if name not in new)
 
 
 _NONE = object()

@@ -135,6 +135,14 @@ def test_what_hits_names_the_run_that_computed_it(author):
             {"total": "`cache_version` changed"},
         ),
         (("explained.py", "@step\ndef total", "@step(env={'A': 'b'})\ndef total"), {"total": "`env` changed"}),
+        (
+            ("explained.py", "@step\ndef total", "@step(packages=['numpy==2.0'])\ndef total"),
+            {"total": "its packages changed (+numpy==2.0)"},
+        ),
+        (
+            ("explained.py", "@step\ndef total", "@step(gates=[Gate('output', '>', 0)])\ndef total"),
+            {"total": "gate `output >` is new"},
+        ),
         (("explained.py", "return sum(values)", "return sum(values)  # all"), {}),
     ],
 )
@@ -152,6 +160,33 @@ def test_an_input_that_differs_is_traced_to_where_it_comes_from(author):
     said = author.why(value=2)
     assert said["load"] == "input `value` differs (from parameter `value`)"
     assert said["double[0]"] == "input `by` differs (from `load`)"
+
+
+def test_the_bound_of_a_gate_that_differs_is_told(author):
+    asked = ("explained.py", "@step\ndef total", "@step(gates=[Gate('output', '>', 0)])\ndef total")
+    author.run(asked)
+    assert author.why((*asked[:2], asked[2].replace("0)", "1)"))) == {
+        "total": "gate `output >` differs (it is written otherwise)"
+    }
+
+
+def test_another_python_is_told(author, monkeypatch):
+    monkeypatch.setattr("penstock_backends.local.cache.PYTHON", "cpython-3.0")
+    monkeypatch.setattr("penstock_backends.local.execution.PYTHON", "cpython-3.0")
+    author.run()
+    monkeypatch.undo()
+    monkeypatch.setenv("PENSTOCK_STORE", str(author.folder / "store"))
+    assert author.why()["load"].startswith("it ran on cpython-3.0, and runs on cpython-3.")
+
+
+def test_a_damaged_result_is_told(author):
+    first = author.run()
+    for result in (author.folder / "store" / "results").iterdir():
+        result.chmod(0o644)
+        result.write_bytes(b"?")
+    said = author.why()
+    assert said["load"].endswith("or is damaged there")
+    assert said["double[0]"] == f"what it took in run {first.id} is no longer in the store"  # the loop's items
 
 
 def test_a_result_that_is_gone_or_was_never_there_is_told(author):
