@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from penstock import __version__, cli_lineage, cli_report, cli_runs, cli_store, compiler, parameters, terminal
 from penstock.backend import Definition, Files
-from penstock.console import Target, err, errors, out, pairs, print_problems
+from penstock.console import Target, err, errors, out, pairs, print_problems, unwritable
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
 from penstock.event_log import event_schema
 from penstock.figure import figure_of
@@ -170,7 +170,7 @@ def _write(files: Mapping[Path, str]) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text, encoding="utf-8", newline="\n")
         except OSError as error:
-            raise ConfigurationError(_unwritable(place, error.strerror or str(error))) from None
+            raise ConfigurationError(unwritable(place, error.strerror or str(error))) from None
         out.print(f"wrote {escape(str(place))}")
 
 
@@ -178,15 +178,11 @@ def _in_the_way(place: Path) -> Iterator[Diagnostic]:
     """What keeps a file from being written, as far as that can be told before any is."""
     there = next((each for each in place.parents if each.exists()), Path())
     if place.is_dir():
-        yield _unwritable(place, "it is a folder")
+        yield unwritable(place, "it is a folder")
     elif not there.is_dir():
-        yield _unwritable(place, f"{there} is a file, not a folder")
+        yield unwritable(place, f"{there} is a file, not a folder")
     elif not os.access(place if place.exists() else there, os.W_OK):
-        yield _unwritable(place, os.strerror(errno.EACCES))
-
-
-def _unwritable(place: Path, reason: str) -> Diagnostic:
-    return Diagnostic("P716", f"{place} cannot be written: {reason}", fix="give a folder that can be: -o FOLDER")
+        yield unwritable(place, os.strerror(errno.EACCES))
 
 
 def _compare(files: Mapping[Path, str]) -> int:

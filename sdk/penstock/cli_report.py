@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 
 from penstock import compiler
-from penstock.console import errors, out
-from penstock.diagnostics import ConfigurationError, Diagnostic
+from penstock.console import errors, out, unwritable
+from penstock.diagnostics import ConfigurationError
 
 
 def report(
@@ -42,5 +42,4 @@ def _write(place: Path, text: str) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        message = f"{place} cannot be written: {error.strerror or error}"
-        raise ConfigurationError(Diagnostic("P716", message, fix="give a file that can be: -o FILE")) from None
+        raise ConfigurationError(unwritable(place, error.strerror or str(error), "file")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -75,3 +76,9 @@ def pairs(texts: list[str], flag: str) -> dict[str, str]:
             [Diagnostic("P604", f"`{flag} {name}` {said}", fix=fix) for said, name, fix in problems]
         )
     return {name: value for name, _, value in parts}
+
+
+def unwritable(place: Path, reason: str, wanted: str = "folder") -> Diagnostic:
+    """That a file cannot be written where the user wants it; ``wanted`` is what ``-o`` takes."""
+    fix = f"give a {wanted} that can be: -o {wanted.upper()}"
+    return Diagnostic("P716", f"{place} cannot be written: {reason}", fix=fix)

@@ -111,8 +111,7 @@ class StoredHistory:
     def remove(self, run: PastRun) -> None:
         """Forgets a run that is not under way: its folder, not what other runs may use of it."""
         if is_live(run.folder):
-            fix = "wait for its end, or stop it with Ctrl-C where it runs"
-            raise ConfigurationError(Diagnostic("P731", f"run {run.id} is under way", fix=fix))
+            raise ConfigurationError(is_under_way(f"run {run.id}"))
         if self._store.sharing is not None:
             self._store.sharing.remove_run(run.id)
         shutil.rmtree(run.folder, ignore_errors=True)
@@ -330,3 +329,9 @@ def _no_runs(store: Store) -> Diagnostic:
 def _unreadable(run: PastRun, name: str, error: Exception) -> Diagnostic:
     said = error.strerror if isinstance(error, OSError) else "it is not whole"
     return Diagnostic("P732", f"the {name} of run {run.id} cannot be read: {said}", fix="run its pipeline anew")
+
+
+def is_under_way(what: str) -> Diagnostic:
+    """That something can't be done because a run still goes on."""
+    fix = "wait for its end, or stop it with Ctrl-C where it runs"
+    return Diagnostic("P731", f"{what} is under way", fix=fix)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock.history import PastRun
-from penstock_backends.local.history import INTERRUPTED, RUNNING, StoredHistory, nodes_of
+from penstock_backends.local.history import INTERRUPTED, RUNNING, StoredHistory, is_under_way, nodes_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def resumption_of(history: StoredHistory, run_id: str, pipeline: str) -> Resumpt
         raise ConfigurationError(Diagnostic("P733", message, fix=f"`penstock runs list --pipeline {pipeline}`"))
     live = next(_under_way(history, run), None)
     if live is not None:
-        said = f"run {run.id} is under way" if live == run.id else f"run {live}, which resumes {run.id}, is under way"
-        raise ConfigurationError(Diagnostic("P731", said, fix="wait for its end, or stop it with Ctrl-C where it runs"))
+        raise ConfigurationError(
+            is_under_way(f"run {run.id}" if live == run.id else f"run {live}, which resumes {run.id},")
+        )
     chain = [run, *earlier_of(history, run)]
     completed: set[tuple[str, str]] = set()
     under_way: set[str] = set()
