@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TypeGuard
 
+from penstock.jumps import is_try
+from penstock.managers import goes_on
 from penstock.modules import first_line
 from penstock.syntax import CONTROL, Function, own_nodes
 
@@ -44,8 +46,7 @@ def _catches(node: ast.AST) -> TypeGuard[ast.Try | ast.With]:
     if isinstance(node, ast.With):
         managers = (item.context_expr for item in node.items)
         return any(isinstance(each, ast.Call) and ast.unparse(each.func).endswith("suppress") for each in managers)
-    handlers = getattr(node, "handlers", ())
-    return any(not isinstance(each.body[-1], ast.Raise) for each in handlers)
+    return is_try(node) and goes_on(node)
 
 
 def _is_in(statement: ast.Try | ast.With, line: int) -> bool:

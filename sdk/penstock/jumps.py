@@ -191,7 +191,7 @@ def flags_of(loop: ast.For) -> set[str]:
     return flags - {CONTROL} | ({VALUE} if DONE in flags else set())
 
 
-def is_try(statement: ast.stmt) -> TypeGuard[ast.Try]:
+def is_try(statement: ast.AST) -> TypeGuard[ast.Try]:
     """Whether it is a ``try``, with ``except`` or ``except*``."""
     return type(statement).__name__ in ("Try", "TryStar")  # `TryStar` is new in Python 3.11
 

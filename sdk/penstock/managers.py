@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
+from penstock.jumps import is_try
 from penstock.syntax import own_nodes
 
 _ASKING = (contextlib.suppress, contextlib.ExitStack, contextlib.AsyncExitStack)
@@ -42,9 +43,14 @@ def may_swallow(manager: object) -> bool:
     return isinstance(leaving, FunctionType) and _returns_true(leaving)
 
 
+def goes_on(statement: ast.Try) -> bool:
+    """Whether an ``except`` ends otherwise than by raising again."""
+    return any(not isinstance(each.body[-1], ast.Raise) for each in statement.handlers)
+
+
 @functools.lru_cache(maxsize=256)
 def _catches_at_yield(function: FunctionType) -> bool:
-    tries = (node for node in _nodes_of(inspect.unwrap(function)) if isinstance(node, ast.Try) and node.handlers)
+    tries = (node for node in _nodes_of(inspect.unwrap(function)) if is_try(node) and goes_on(node))
     return any(isinstance(each, (ast.Yield, ast.YieldFrom)) for node in tries for each in own_nodes(*node.body))
 
 
@@ -59,13 +65,16 @@ def _returns_true(leaving: FunctionType) -> bool:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    return not all(
-        value is None
-        or (isinstance(value, ast.Constant) and not value.value)
-        or (isinstance(value, ast.Name) and value.id in handed_on)
-        or _is_exit(value)
-        for value in values
-    )
+    return not all(value is None or _is_harmless(value, handed_on) for value in values)
+
+
+def _is_harmless(value: ast.expr, handed_on: set[str]) -> bool:
+    """Whether what an ``__exit__`` returns is false where something was raised: ``False``, ``error is None``."""
+    if isinstance(value, ast.Compare):
+        return isinstance(value.ops[0], ast.Is) and ast.unparse(value.comparators[0]) == "None"
+    if isinstance(value, ast.Name):
+        return value.id in handed_on
+    return _is_exit(value) or (isinstance(value, ast.Constant) and not value.value)
 
 
 def _is_exit(value: ast.expr) -> bool:

@@ -75,6 +75,8 @@ def swallowing():
 def timed():
     try:
         yield 2
+    except ValueError as error:
+        raise TypeError from error
     finally:
         pass
 
@@ -93,6 +95,11 @@ class Delegating(Closing):
     def __exit__(self, *error: object) -> None:
         result = super().__exit__(*error)
         return result
+
+
+class Committing(Closing):
+    def __exit__(self, kind: object, *_: object) -> bool:
+        return kind is None
 
 
 class Hiding(Closing):
@@ -502,7 +509,7 @@ def only_looked_at(n: int) -> int:
 
 @pipeline
 def with_what_hides_nothing(n: int) -> int:
-    with timed() as two, Closing() as one, Delegating():
+    with timed() as two, Closing() as one, Delegating(), Committing():
         y = add(n, two)
     assert one.closed
     return y
