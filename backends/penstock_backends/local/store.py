@@ -45,6 +45,7 @@ VERSION = 1
 LAYOUT = {"format": FORMAT, "version": VERSION}
 VARIABLE = "PENSTOCK_STORE"
 DEFAULT = ".penstock"
+_RUN_ID = "%Y%m%d-%H%M%S-%f"
 
 
 class Store:
@@ -121,10 +122,9 @@ class Store:
         return Sharing(remote, self.objects, self.results, self.runs)
 
     def new_run(self) -> tuple[str, Path]:
-        """The id of a run, later than those before it, and its folder."""
+        """The id of a run, and its folder. Ids are times, and later ones are greater, though the clock is set back."""
         while True:
-            now = dt.datetime.now(dt.timezone.utc)
-            run_id = f"{now:%Y%m%d-%H%M%S-%f}"
+            run_id = max(f"{dt.datetime.now(dt.timezone.utc):{_RUN_ID}}", self._after_the_newest())
             folder = self.runs / run_id
             try:
                 folder.mkdir(parents=True)
@@ -132,6 +132,15 @@ class Store:
                 continue
             (folder / "logs").mkdir()
             return run_id, folder
+
+    def _after_the_newest(self) -> str:
+        """The least id that is greater than those of all runs here; empty where there are none."""
+        try:
+            newest = max(each.name for each in self.runs.iterdir())
+            moment = dt.datetime.strptime(newest, _RUN_ID)  # noqa: DTZ007  # it is only counted on from
+        except (OSError, ValueError):
+            return ""
+        return f"{moment + dt.timedelta(microseconds=1):{_RUN_ID}}"
 
 
 def _copy_of(url: str, options: Mapping[str, Any]) -> Path:

@@ -121,6 +121,13 @@ def test_the_beginning_of_an_id_is_enough_where_it_is_one(store):
         history.find("20200102")
 
 
+def test_the_latest_run_is_so_though_the_clock_was_set_back(store):
+    write_run(store, "20991231-235959-999999", STARTED)
+    runs = [pipelines.chain.run(inline=True).id for _ in range(2)]
+    assert runs == ["21000101-000000-000000", "21000101-000000-000001"]
+    assert compiler.history(None).find("latest").id == runs[1]
+
+
 def test_a_run_lives_as_long_as_its_process(store):
     holder = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'rb'); fcntl.flock(f, fcntl.LOCK_EX); print('.', flush=True)"
