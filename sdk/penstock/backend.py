@@ -19,7 +19,7 @@ from penstock.harness import find_type
 from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
-    from penstock.history import History, PastRun
+    from penstock.history import History, PastRun, Usage
     from penstock.upkeep import Upkeep
 from penstock.results import Listener, Run
 
@@ -151,6 +151,12 @@ class Runner(Protocol):
 
     def history(self, options: Any) -> History:
         """The runs in the store that a run with these ``run_options`` would use."""
+
+    def usages(self, folder: Path, attempts: Mapping[str, int]) -> Mapping[str, Usage]:
+        """What attempts under way have used so far, as far as that can be told.
+
+        ``folder`` is that of their run, which this process runs; ``attempts`` says the number of each node's attempt.
+        """
 
     def report(self, history: History, run: PastRun) -> str:
         """One of these runs as a page of HTML, which one file holds."""
