@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.diagnostics import ConfigurationError, Diagnostic, RunError
-from penstock.history import History, PastRun
+from penstock.history import History, PastRun, Usage
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec, Task, location_of
 from penstock.upkeep import Upkeep
@@ -16,6 +17,7 @@ from penstock_backends.local.disk import on_disk
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
+from penstock_backends.local.layout import log_of
 from penstock_backends.local.observers import observed
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.report import report_of
@@ -26,6 +28,7 @@ from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
 from penstock_backends.local.telemetry import telemetry_lacks
 from penstock_backends.local.upkeep import LocalUpkeep
+from penstock_backends.local.weighing import usages
 from penstock_backends.lowering import program_of
 
 FEATURES: Mapping[Feature, Support] = {
@@ -130,6 +133,11 @@ class LocalBackend(Backend):
     def history(self, options: RunOptions) -> StoredHistory:
         """The runs in the store that a run with these options would use."""
         return StoredHistory(_store(options, makes=False))
+
+    def usages(self, folder: Path, attempts: Mapping[str, int]) -> dict[str, Usage]:
+        """What attempts under way of a run that this process runs have used so far, as far as that can be told."""
+        place = folder.resolve()
+        return usages({str(log_of(place, node, attempt)): node for node, attempt in attempts.items()})
 
     def report(self, history: History, run: PastRun) -> str:
         """One of these runs as a page of HTML, which one file holds."""
