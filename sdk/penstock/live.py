@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -16,13 +17,16 @@ from rich.text import Text
 
 from penstock import terminal
 from penstock.durations import duration_text
+from penstock.history import Usage
 from penstock.results import AttemptFailed, Event, NodeEnded, Noticed, Run, RunStarted, State
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec
 from penstock.tally import Part, Tally
 
 _MOST_ROWS, _FEWEST_ROWS = 30, 4
-_REFRESH_SECONDS, _PAUSE_PER_DRAWING = 0.2, 20.0
+_REFRESH_SECONDS, _PAUSE_PER_DRAWING, _WEIGHING_SECONDS = 0.2, 20.0, 1.0
+Weigh = Callable[[Path, Mapping[str, int]], Mapping[str, Usage]]
+"""Given a run's folder and the attempts under way, what each has used (see `penstock.backend.Runner.usages`)."""
 
 
 class Display(Protocol):
@@ -36,7 +40,9 @@ class Display(Protocol):
 
 
 @contextmanager
-def shown(pipeline: PipelineSpec, *, quiet: bool = False, changing: bool = True) -> Iterator[Display]:
+def shown(
+    pipeline: PipelineSpec, *, quiet: bool = False, changing: bool = True, weigh: Weigh | None = None
+) -> Iterator[Display]:
     """For its duration, what happens in a run is shown on standard output.
 
     Args:
@@ -44,12 +50,13 @@ def shown(pipeline: PipelineSpec, *, quiet: bool = False, changing: bool = True)
         quiet: whether nothing is.
         changing: whether a picture may stand there that changes, where a terminal can show it; else lines follow one
             another.
+        weigh: what tells of attempts under way what they have used so far.
     """
     console = Console(highlight=False)
     if quiet:
         yield Quiet()
     elif changing and sys.stdout.isatty() and not console.is_dumb_terminal:  # FORCE_COLOR alone makes no terminal
-        view = Picture(pipeline, console)
+        view = Picture(pipeline, console, weigh)
         view.start()
         try:
             yield view
@@ -92,9 +99,13 @@ class Lines:
 class Picture:
     """Shows a run as a picture. Events come in the thread that runs the pipeline; another one draws it."""
 
-    def __init__(self, pipeline: PipelineSpec, console: Console) -> None:
+    def __init__(self, pipeline: PipelineSpec, console: Console, weigh: Weigh | None = None) -> None:
         self._tally = Tally(pipeline)
         self._lines = terminal.Progress()
+        self._weigh = weigh
+        self._weighed = 0.0
+        self._usages: Mapping[str, Usage] = {}
+        self._folder: Path | None = None
         self._console = console
         self._run = ""
         self._began = time.monotonic()
@@ -129,7 +140,7 @@ class Picture:
         with self._lock:
             self._tally.take(event)
         if isinstance(event, RunStarted):
-            self._run = event.run
+            self._run, self._folder = event.run, event.folder
         is_failure = isinstance(event, NodeEnded) and event.node.state is State.FAILED
         if is_failure or isinstance(event, (AttemptFailed, Noticed)):
             with suppress(OSError):
@@ -140,10 +151,19 @@ class Picture:
         pause = _REFRESH_SECONDS
         while not self._over.wait(pause):
             began = time.monotonic()
+            self._look_at_attempts(began)
             with suppress(OSError):
                 self._live.refresh()
             # A large picture is drawn less often, so that the run has nearly all of the time.
             pause = max(_REFRESH_SECONDS, _PAUSE_PER_DRAWING * (time.monotonic() - began))
+
+    def _look_at_attempts(self, now: float) -> None:
+        if self._weigh is None or self._folder is None or now < self._weighed + _WEIGHING_SECONDS:
+            return
+        self._weighed = now
+        with self._lock:
+            attempts = {node: attempt for node, (attempt, _) in self._tally.whole.running.items()}
+        self._usages = self._weigh(self._folder, attempts) if attempts else {}
 
     def picture(self) -> Group:
         """The picture as of now."""
@@ -153,7 +173,7 @@ class Picture:
             return Group(
                 _head(whole, self._run, now - self._began, self._console.width),
                 _bar(whole, min(self._console.width - 4, 72)),
-                _table(self._tally.parts, room, now),
+                _table(self._tally.parts, room, now, self._usages),
             )
 
 
@@ -182,7 +202,7 @@ def _bar(whole: Part, width: int) -> Group:
     return Group(bar, line, Text())
 
 
-def _table(parts: Sequence[Part], room: int, now: float) -> Table:
+def _table(parts: Sequence[Part], room: int, now: float, usages: Mapping[str, Usage]) -> Table:
     table = Table.grid(padding=(0, 1), expand=False)
     table.add_column(width=3, justify="right", no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
@@ -193,7 +213,8 @@ def _table(parts: Sequence[Part], room: int, now: float) -> Table:
     for part in chosen:
         is_under_box = part.box is None or part.box.id in ids
         label = "  " * part.depth + part.label if is_under_box or not part.depth else part.id
-        table.add_row(_mark(part), Text(label, style="" if part.done or part.running else "dim"), *_facts(part, now))
+        name = Text(label, style="" if part.done or part.running else "dim")
+        table.add_row(_mark(part), name, *_facts(part, now, usages))
     if len(parts) > len(chosen):
         hidden = [part for part in parts if part.id not in ids and not part.is_box]
         over = sum(part.is_over for part in hidden)
@@ -236,13 +257,15 @@ def _mark(part: Part) -> Text:
     return Text(mark, style=colour)
 
 
-def _facts(part: Part, now: float) -> tuple[Text, Text]:
+def _facts(part: Part, now: float, usages: Mapping[str, Usage]) -> tuple[Text, Text]:
     """How far it is, or how long it took; and what else there is to say of it."""
     if part.running and not part.is_box and part.total <= 1:
-        ((attempt, began),) = list(part.running.values())[:1]
-        return Text(duration_text(max(now - began, 0.1))), Text(
-            f"attempt {attempt}" if attempt > 1 else "", style="dim"
-        )
+        instance, (attempt, began) = next(iter(part.running.items()))
+        used = usages.get(instance, Usage())
+        more = [f"attempt {attempt}"] if attempt > 1 else []
+        more += [f"{duration_text(used.cpu_seconds)} CPU"] if used.cpu_seconds else []
+        more += [size_text(used.peak_memory)] if used.peak_memory else []
+        return Text(duration_text(max(now - began, 0.1))), Text("  ".join(more), style="dim")
     if part.total > 1 or part.is_box:
         said = [f"{len(part.running)} running"] if part.running else []
         failed = part.ended[State.FAILED]

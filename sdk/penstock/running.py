@@ -32,7 +32,8 @@ def run_and_exit(
     with errors(), interrupts() as received:
         definition, parameters = prepare()
         # No changing picture around steps that print, or stop in a debugger, in this process.
-        with live.shown(definition.spec, quiet=quiet, changing=not options.get("inline")) as display:
+        weigh = compiler.runner().usages
+        with live.shown(definition.spec, quiet=quiet, changing=not options.get("inline"), weigh=weigh) as display:
             finished = compiler.run_definition(definition, parameters, on_event=display.take, **options)
     for line in display.closing(finished):
         out.print(line)

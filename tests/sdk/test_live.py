@@ -225,7 +225,9 @@ from penstock import pipeline, step
 
 @step
 def wait(seconds: float) -> None:
-    time.sleep(seconds)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        pass
 
 @pipeline
 def waits(seconds: float = 0.0) -> None:
@@ -259,9 +261,10 @@ def on_terminal(folder, *words, interrupt_at=""):
 
 @pytest.mark.slow
 def test_on_a_terminal_there_is_a_picture_and_in_its_place_lines_at_the_end(tmp_path):
-    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=0.5")
+    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=2.5")
     assert code == 0
     assert "0 of 1" in text
+    assert re.search(r"s CPU +[0-9.]+ MiB", text)
     closing = text[text.rindex("\x1b[?25h") :]
     assert "✓" in closing
     assert "succeeded" in closing
