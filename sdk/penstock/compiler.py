@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -122,15 +122,33 @@ def checked_run_options(options: Mapping[str, Any]) -> BaseModel:
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        known = [*model.model_fields, "on_event"]
-        raise ConfigurationError([_run_option_problem(each, known) for each in error.errors()]) from None
+        raise ConfigurationError([_run_option_problem(each, model) for each in error.errors()]) from None
 
 
-def _run_option_problem(error: Any, known: list[str]) -> Diagnostic:
+def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
+    *outer, last = error["loc"] or ("",)
     name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden" and outer:
+        owner = f"run option `{'.'.join(map(str, outer))}` has"
+        return _unknown_option(owner, last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
-        return _unknown_option("`run` has", name, known)
+        return _unknown_option("`run` has", last, [*model.model_fields, "on_event"])
     return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])} (given: {error['input']!r})")
+
+
+def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """The fields of the options that are at a path below others, which may be one of several of their kind."""
+    for part in path:
+        if isinstance(part, str):
+            model = next(_models_in(model.model_fields[part].annotation))
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:

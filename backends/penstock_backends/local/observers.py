@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import Json
 from penstock_backends.local.options import RunOptions
-from penstock_backends.local.telemetry import Telemetry, TelemetryOptions
+from penstock_backends.local.telemetry import Telemetry
 from penstock_backends.local.trace_context import context_here
 from penstock_backends.local.watching import watch_of
 
@@ -55,12 +55,11 @@ def _broken_off(execution: Execution, error: Exception) -> Json:
 
 def _telemetry_of(execution: Execution, options: RunOptions) -> list[Telemetry]:
     """What sends telemetry, if that is asked for; the run is traced from here on."""
-    if options.telemetry is False:
+    if options.telemetry is None:
         return []
-    chosen = TelemetryOptions() if options.telemetry is True else options.telemetry
     execution.trace = context_here()
 
     def report(error: str) -> None:
         execution.notice("telemetry_failed", "", f"telemetry did not arrive: {error}", error=error)
 
-    return [Telemetry(chosen, execution.trace, execution.program, execution.parameters, report)]
+    return [Telemetry(options.telemetry, execution.trace, execution.program, execution.parameters, report)]

@@ -52,9 +52,15 @@ class RunOptions(BaseModel):
     quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     resumes: str = ""
     alerts: tuple[Alert, ...] = ()
-    telemetry: bool | TelemetryOptions = False
+    telemetry: TelemetryOptions | None = None
 
     @field_validator("memory", "store_limit", mode="before")
     @classmethod
     def _in_bytes(cls, given: object, about: ValidationInfo) -> object:
         return bytes_of(given, about.field_name or "") if isinstance(given, (int, str)) else given
+
+    @field_validator("telemetry", mode="before")
+    @classmethod
+    def _switched(cls, given: object) -> object:
+        """``True`` for what the environment says, ``False`` for none."""
+        return (TelemetryOptions() if given else None) if isinstance(given, bool) else given

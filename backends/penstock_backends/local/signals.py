@@ -104,6 +104,11 @@ class Signals:
         """How many spans there are to export."""
         return len(self._ended)
 
+    @property
+    def trouble(self) -> str:
+        """What the exporters complained of last; empty for nothing."""
+        return self._words.last
+
     def export(self) -> None:
         """Sends the spans that have ended; what cannot be sent is lost."""
         while self._ended:
@@ -119,7 +124,7 @@ class Signals:
         self.shut_down()
         self._words.close()
         parts = [f"{self.lost} spans"] * (self.lost > 0) + ["the metrics"] * self._metric_exporter.has_failed
-        return f"{' and '.join(parts)} were not taken: {self._words.last}" if parts else ""
+        return f"{' and '.join(parts)} were not taken: {self.trouble or 'no reason was given'}" if parts else ""
 
     def shut_down(self) -> None:
         """Ends what waits for the collector."""
@@ -371,7 +376,7 @@ class _Words(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = "no reason was given"
+        self.last = ""
         self._logger = logging.getLogger(_LOGGER)
         self._logger.addHandler(self)
 

@@ -27,6 +27,7 @@ else:
 EVERY = 5.0  # seconds between two exports
 MOST_WAITING = 2000  # spans that are exported before that
 PATIENCE = 3.0  # seconds after the end of a run for what is still to be sent
+PATIENCE_IN_TROUBLE = 0.5  # the same, where there were errors: more tries would hardly help
 _SIGNALS = "penstock_backends.local.signals"  # by its name, for only the extra can import it
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
@@ -122,14 +123,23 @@ class Telemetry(Background[Json]):
 
     def close(self, patience: float) -> bool:
         """Waits for the rest to be sent, as long as there is patience, and never long."""
-        patience = min(patience, PATIENCE)
-        if super().close(patience):
+        end = time.monotonic() + min(patience, PATIENCE)
+        has_ended = super().close(min(patience, PATIENCE_IN_TROUBLE))
+        if not has_ended and not self._trouble:
+            self._thread.join(max(0.0, end - time.monotonic()))
+            has_ended = not self._thread.is_alive()
+        if has_ended:
             return True
         self._is_given_up = True
-        self._report(f"the collector did not take all of it within {patience:g} s after the end of the run")
+        self._report(f"the collector did not take all of it in time{self._trouble and f': {self._trouble}'}")
         if self._signals is not None:
             self._signals.shut_down()
         return False
+
+    @property
+    def _trouble(self) -> str:
+        """What the exporters have complained of, empty for nothing."""
+        return "" if self._signals is None else self._signals.trouble
 
     def _new_signals(self) -> Signals:
         options = self._options

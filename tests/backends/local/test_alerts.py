@@ -27,6 +27,8 @@ from tests.backends.local.test_journal import check_events, events_of
 def _quickly(tmp_path, monkeypatch):
     monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(sending, "PAUSE", 0.01)
+    monkeypatch.setattr(sending, "TIMEOUT", 60.0)  # what is to arrive does, however busy the machine is
+    monkeypatch.setattr(observers, "PATIENCE", 60.0)
 
 
 class Webhook:
@@ -144,7 +146,7 @@ def test_the_end_of_a_run_waits_for_no_more_than_a_while(webhook, monkeypatch):
         alerts=[{"on": "failure", "to": hook.url}, {"on": "failure", "to": ["true"]}],
         on_event=lambda event: ended.append(time.monotonic()) if isinstance(event, RunEnded) else None,
     )
-    assert time.monotonic() - ended[0] < 3
+    assert time.monotonic() - ended[0] < 20  # it hangs for a minute
     assert [(each["event"], each["error"]) for each in ends(run)] == 2 * [
         ("alert_failed", "there was no time left for it at the end of the run")
     ]
@@ -250,8 +252,8 @@ def test_ctrl_c_ends_the_wait_for_a_webhook_and_not_the_runs_own_result(webhook,
     program = """
 import sys
 from tests.backends.local import control
-from penstock_backends.local import observers
-observers.PATIENCE = 60.0
+from penstock_backends.local import observers, sending
+observers.PATIENCE = sending.TIMEOUT = 60.0
 run = control.some_fail.run(values=[13], inline=True, alerts=[{"on": "failure", "to": sys.argv[1]}])
 print(run.state.value, flush=True)
 """
@@ -268,7 +270,7 @@ print(run.state.value, flush=True)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30)[0] == "failed\n"
-        assert time.monotonic() - began < 4  # less than a try may take
+        assert time.monotonic() - began < 20
     finally:
         process.kill()
 
@@ -391,7 +393,8 @@ def test_what_is_usual_needs_three_runs(tmp_path):
         ({"on": "memory", "above": "lots"}, "is not a size"),
         ({"on": "failure_rate", "to": "https://x", "above": 50}, "a share below 1"),
         ({"on": "success", "to": "https://x"}, "failure"),
-        ({"on": "failure", "to": "https://x", "threshold": 1}, "threshold"),
+        ({"on": "failure", "to": "https://x", "aboev": 1}, "run option `alerts.0` has no option `aboev`"),
+        ({"on": "failure", "to": "https://x", "aboev": 1}, "did you mean `above`"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused_before_anything_runs(alert, said, tmp_path):
