@@ -53,6 +53,7 @@ else:
 
 Json = typing.Any
 LENGTH = struct.Struct("!Q")
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 PR_SET_PDEATHSIG = 1
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 # Looked up here, once, and not in each attempt.
@@ -89,7 +90,7 @@ def _received(connection: socket.socket, count: int) -> bytes:
 
 def framed(message: Json) -> bytes:
     """A message as it is sent."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = ENCODER.encode(message).encode("ascii")
     return LENGTH.pack(len(body)) + body
 
 
@@ -223,7 +224,8 @@ class Slot:
                 try:
                     ended = self._attended()
                 finally:
-                    harness.end_processes(self.child)
+                    if not _is_childless():
+                        harness.end_processes(self.child)
                     self.child = 0
                 if "error" in ended or "outputs" in ended:
                     self.connection.sendall(framed({"ended": self._published(ended)}))
@@ -272,9 +274,11 @@ class Slot:
 
     def _left(self, status: int, usage: Json) -> Json:
         """What an attempt that has ended has left here, where it has not told the runner everything."""
+        if not status:
+            return {"usage": usage}
         with contextlib.suppress(OSError, ValueError):
             return {"usage": usage, **json.loads(self.folder.answer.read_bytes())}
-        return {"error": harness.how_it_died(status), "usage": usage} if status else {"usage": usage}
+        return {"error": harness.how_it_died(status), "usage": usage}
 
     def _published(self, answer: Json) -> Json:
         """An answer with its artifacts moved into the store, when nothing is left that could still write to them."""
@@ -346,8 +350,7 @@ class Slot:
             sys.stderr.flush()
         self._take_back(log)
         answer["usage"] = _usage_of_this_process()
-        self._tell(line, answer)
-        os._exit(1 if "error" in answer else 0)
+        os._exit(0 if self._tell(line, answer) else 1)
 
     def _performed(self, request: Json) -> Json:
         for name, value in request["env"].items():  # `update` asks what a mapping is, which takes 0.1 ms in a fork
@@ -375,17 +378,19 @@ class Slot:
             if os.stat(log).st_size == 0:  # noqa: PTH116
                 os.rename(log, self.folder.log)  # noqa: PTH104
 
-    def _tell(self, line: socket.socket, answer: Json) -> None:
-        """Tells the runner; through the slot where that has artifacts to publish, or the author closed the line."""
+    def _tell(self, line: socket.socket, answer: Json) -> bool:
+        """Tells the runner; whether that is all. Else the slot has artifacts to publish, or something to clear up."""
         if not any(map(stored.artifacts_in, answer.get("outputs", {}).values())):
-            with contextlib.suppress(OSError):
-                return line.sendall(framed(answer))
+            with contextlib.suppress(OSError):  # the author may have closed it
+                line.sendall(framed(answer))
+                return "error" not in answer
         try:
             self.folder.answer.write_text(harness.dumps(answer), encoding="ascii")
         except OSError as error:
             said = {"error": f"what the step returned cannot be stored: {error}", "usage": answer["usage"]}
             with contextlib.suppress(OSError):
                 line.sendall(framed(said))
+        return False
 
 
 def _ended(child: int) -> tuple[int, Json] | None:
@@ -395,6 +400,17 @@ def _ended(child: int) -> tuple[int, Json] | None:
     except ChildProcessError:
         return 0, {}
     return (status, _usage(used)) if done else None
+
+
+def _is_childless() -> bool:
+    """Whether nothing is left of an attempt that has ended: what it left would be a child of this process (Linux)."""
+    if PRCTL is None:  # then it is not this process that adopts orphans
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
 
 
 def _usage(*used: resource.struct_rusage) -> Json:

@@ -26,6 +26,7 @@ from penstock_backends.local.store import Store
 from penstock_backends.lowering import step_part
 
 Json = Any
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 HERE = Path(__file__).parent
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 PATIENCE = 5.0  # seconds for worker processes to end what they do; each gives an attempt half a second before it kills
@@ -313,7 +314,7 @@ def program_of(definition: Definition) -> dict[str, Json]:
 
 
 def _framed(message: Json) -> bytes:
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = ENCODER.encode(message).encode("ascii")
     return len(body).to_bytes(8, "big") + body
 
 
