@@ -9,14 +9,22 @@ from __future__ import annotations
 import json
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from penstock.diagnostics import Diagnostic, RunError
 from penstock_backends.local.layout import JOURNAL, LOGS, PARAMETERS, SPEC, SUMMARY
-from penstock_backends.local.objects import CorruptedError, Json, Objects, artifacts_in, digests_in, parsed_record
+from penstock_backends.local.objects import (
+    CorruptedError,
+    Json,
+    Objects,
+    artifacts_in,
+    digests_in,
+    parsed_record,
+    read_record,
+)
 from penstock_backends.local.remote import Remote, RemoteError
 from penstock_backends.local.signing import UntrustedError
 
@@ -38,13 +46,14 @@ class Sharing:
 
         A result that is there, and on the shared side as well, is good for ever, unless it ``is_revocable``.
         """
-        try:
-            mode = (self._results / key).stat().st_mode
-        except OSError:
+        file = self._results / key
+        record = read_record(file)
+        if record is None:
             return partial(self.bring, key)
-        if mode & stat.S_IWUSR:
-            return partial(self.share, key)
-        return partial(self.bring, key) if is_revocable else None
+        if file.stat().st_mode & stat.S_IWUSR:
+            return partial(self._share_if_whole, key)
+        is_here = not self._missing(digests_in(record, self._objects))
+        return None if is_here and not is_revocable else partial(self.bring, key)
 
     def bring(self, key: str) -> None:
         """Brings a result and its objects, where they are as they were stored and signed. Raises `RemoteError`."""
@@ -67,15 +76,23 @@ class Sharing:
 
     def share(self, key: str) -> None:
         """Puts a result on the shared side, its objects first. Raises `RemoteError`, or `OSError`."""
+        try:
+            self._share(key)
+        except CorruptedError as error:
+            raise RemoteError(str(error)) from None
+
+    def _share_if_whole(self, key: str) -> None:
+        """Puts a result there that an earlier run could not; one that is damaged by now will be computed anew."""
+        with suppress(CorruptedError):
+            self._share(key)
+
+    def _share(self, key: str) -> None:
         file = self._results / key
         content = file.read_bytes()
         record = parsed_record(content)
         if record is None:
             return
-        try:
-            self.remote.put_objects(digests_in(record, self._objects), self._objects)
-        except CorruptedError as error:
-            raise RemoteError(str(error)) from None
+        self.remote.put_objects(digests_in(record, self._objects), self._objects)
         self.remote.put(f"results/{key}", content)
         file.chmod(0o444)
 
@@ -119,10 +136,10 @@ class Sharing:
         bring = partial(self.remote.get_object, objects=self._objects)
         heads = {each["digest"] for wire in record["outputs"].values() for each in artifacts_in(wire)}
         self.remote.at_once(bring, self._missing(heads))
-        self.remote.at_once(bring, self._missing(set(digests_in(record, self._objects))))
+        self.remote.at_once(bring, self._missing(digests_in(record, self._objects)))
 
-    def _missing(self, digests: set[str]) -> list[str]:
-        return sorted(digest for digest in digests if not self._objects.path(digest).exists())
+    def _missing(self, digests: Iterable[str]) -> list[str]:
+        return sorted(digest for digest in set(digests) if not self._objects.path(digest).exists())
 
     def _write(self, file: Path, content: bytes, mode: int) -> None:
         draft = self._objects.draft()

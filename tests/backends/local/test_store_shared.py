@@ -15,7 +15,7 @@ import pytest
 
 from penstock import ConfigurationError, RunError, compiler, pipeline, step
 from penstock.upkeep import Verified
-from penstock_backends.local.remote import Remote
+from penstock_backends.local.remote import Remote, RemoteError
 from penstock_backends.local.signing import Signer, UntrustedError
 from penstock_backends.local.store import Store
 
@@ -259,6 +259,38 @@ def test_a_store_that_fails_in_mid_run_fails_the_step_and_the_next_run_goes_on(m
         assert states(again) == {"make": "cached", "weigh": "succeeded"}  # it had been kept here, and is shared now
     machine("second")
     assert states(shared.run(size=7))["make"] == "cached"
+
+
+def test_what_could_not_be_shared_and_is_damaged_by_now_is_computed_anew(machine, url, monkeypatch):
+    with monkeypatch.context() as down:
+        down.setattr(Remote, "put_objects", fail)
+        assert states(shared.run(inline=True))["make"] == "failed"
+    for file in Store(url).objects.folder.iterdir():
+        file.chmod(0o644)
+        file.write_bytes(b"?")
+    assert set(states(shared.run(inline=True)).values()) == {"succeeded"}
+
+
+def fail(*_):
+    raise RemoteError("the line is dead")
+
+
+def test_objects_that_went_from_the_copy_are_brought_again(machine, url):
+    shared.run(inline=True)
+    for file in Store(url).objects.folder.iterdir():
+        file.unlink()
+    again = shared.run(inline=True)
+    assert set(states(again).values()) == {"cached"}
+    assert again["make"].outputs.table == {"size": 5}
+
+
+def test_records_are_read_from_the_shared_side_where_they_are_not_here(machine, url):
+    run = shared.run(inline=True)
+    machine("second")
+    nodes = compiler.history(None).nodes(compiler.history(None).find(run.id))
+    store = Store(url)
+    assert store.record(nodes["weigh"].result)["outputs"] == {"output": 10}
+    assert store.record("0" * 64) is None
 
 
 def test_a_run_that_cannot_be_written_down_there_says_where_it_is_kept(machine, url, monkeypatch):
