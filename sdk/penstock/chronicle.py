@@ -68,9 +68,11 @@ def run(found: PastRun, parameters: Mapping[str, Json], nodes: Mapping[str, Past
 
 
 def _facts(node: PastNode) -> Iterator[str]:
-    yield duration_text(node.seconds) if node.attempts else node.state.replace("_", " ")
-    if node.attempts and node.state not in ("succeeded", "failed"):
-        yield node.state
+    ended = [each for each in node.attempts if each.seconds is not None]
+    if ended:
+        yield duration_text(node.seconds)
+    if not ended or node.state not in ("succeeded", "failed"):
+        yield node.state.replace("_", " ")
     if len(node.attempts) > 1:
         yield f"{len(node.attempts)} attempts"
     usage = [each.usage for each in node.attempts]

@@ -247,7 +247,8 @@ def resume(
         definition = _definition_of(history, found, as_it_was)
         given = history.parameters(found)
         done = sum(found.counts.get(state, 0) for state in ("succeeded", "cached"))
-        out.print(f"resuming run {found.id} [dim]({found.state}, {done} nodes completed)[/]")
+        completed = f"{done} {'node' if done == 1 else 'nodes'} completed"
+        out.print(f"resuming run {found.id} [dim]({found.state}, {completed})[/]")
         before, after = history.spec(found), definition.spec
         for line in (*chronicle.code(code_changes(before, after)), *chronicle.pipeline(node_changes(before, after))):
             out.print(f"  {line}")
