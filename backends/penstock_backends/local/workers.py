@@ -331,7 +331,7 @@ def _taken(said: bytearray) -> list[Json]:
 def _read_on(line: socket.socket, said: bytearray) -> bool:
     """Adds what has come on a line; whether more may come."""
     try:
-        while part := line.recv(1 << 20, socket.MSG_DONTWAIT):
+        while part := line.recv(1 << 16, socket.MSG_DONTWAIT):
             said += part
             if len(part) < 1 << 16:
                 return True
