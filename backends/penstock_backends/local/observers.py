@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import Json
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.telemetry import Telemetry
 from penstock_backends.local.trace_context import context_here
-from penstock_backends.local.watching import watch_of
+from penstock_backends.local.watching import Watch
 
 PATIENCE = 10.0  # seconds after the end of a run for all that is still to be sent
 
@@ -19,8 +20,7 @@ PATIENCE = 10.0  # seconds after the end of a run for all that is still to be se
 @contextmanager
 def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
     """Has a run observed as its options ask for; in the end waits a little for what is still to be sent."""
-    watches = watch_of(options.alerts, execution.spec.name, execution.store, execution.folder, execution.notice)
-    observers = [*watches, *_telemetry_of(execution, options)]
+    observers = [*_watch_of(execution, options), *_telemetry_of(execution, options)]
     for each in observers:
         execution.journal.readers.append(each.put)
         each.start()
@@ -51,6 +51,16 @@ def _broken_off(execution: Execution, error: Exception) -> Json:
         "counts": {},
         "error": f"{type(error).__name__}: {error}",
     }
+
+
+def _watch_of(execution: Execution, options: RunOptions) -> list[Watch]:
+    """What watches the run; nothing where no rule is about its pipeline."""
+    name = execution.spec.name
+    rules = [rule for rule in options.alerts if fnmatchcase(name, rule.pipeline)]
+    if not rules:
+        return []
+    note, weighs = execution.notice, not options.inline
+    return [Watch(rules, name, execution.store, execution.folder, note, weighs=weighs)]
 
 
 def _telemetry_of(execution: Execution, options: RunOptions) -> list[Telemetry]:

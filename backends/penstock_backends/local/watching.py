@@ -6,7 +6,6 @@ import datetime as dt
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -26,16 +25,12 @@ WEIGHED_EVERY = 0.5  # seconds between two looks at the memory of what is under 
 MOST_FAILURES = 20
 
 
-def watch_of(rules: Sequence[Alert], pipeline: str, store: Store, folder: Path, note: Note) -> list[Watch]:
-    """What watches a run of a pipeline; nothing where no rule is about it."""
-    about = [rule for rule in rules if fnmatchcase(pipeline, rule.pipeline)]
-    return [Watch(about, pipeline, store, folder, note)] if about else []
-
-
 class Watch(Background[Json]):
-    """Takes a run's events."""
+    """Takes a run's events. It weighs attempts under way where these have processes of their own (``weighs``)."""
 
-    def __init__(self, rules: Sequence[Alert], pipeline: str, store: Store, folder: Path, note: Note) -> None:
+    def __init__(
+        self, rules: Sequence[Alert], pipeline: str, store: Store, folder: Path, note: Note, *, weighs: bool
+    ) -> None:
         super().__init__("penstock-watch")
         self._rules = rules
         self._pipeline = pipeline
@@ -43,6 +38,7 @@ class Watch(Background[Json]):
         self._store = store
         self._note = note
         self._health = Health(rules, self._usual)
+        self._weighs = weighs and self._health.watches_memory
         self._sender = Sender(note)
         self._began: Json = {}
         self._attempts: dict[str, int] = {}
@@ -89,14 +85,14 @@ class Watch(Background[Json]):
 
     def due(self) -> float:
         """When something is overdue, or to be weighed."""
-        weighing = self._health.watches_memory and self._health.under_way
-        return min(self._health.next_due(), self._weighed + WEIGHED_EVERY if weighing else math.inf)
+        is_weighing = self._weighs and self._health.under_way
+        return min(self._health.next_due(), self._weighed + WEIGHED_EVERY if is_weighing else math.inf)
 
     def look(self) -> None:
         """Flags what is out of bounds."""
         now = time.monotonic()
         self._tell_flags(self._health.overdue(now))
-        if self._health.watches_memory and now >= self._weighed + WEIGHED_EVERY:
+        if self._weighs and now >= self._weighed + WEIGHED_EVERY:
             self._weighed = now
             place = self._folder.resolve()
             logs = {str(log_of(place, node, self._attempts[node])): node for node in self._health.under_way}
