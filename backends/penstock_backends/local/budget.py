@@ -73,6 +73,8 @@ class Budget:
         return self._changed(asked, 1)
 
     def _changed(self, asked: Request, sign: int) -> Budget:
+        if not (asked.cpu or asked.memory or asked.gpu or asked.quotas):
+            return self
         quotas = dict(self.quotas)
         for name, amount in asked.quotas:
             quotas[name] = quotas.get(name, 0) + sign * amount
