@@ -251,6 +251,16 @@ def invoke(*words):
     return CliRunner().invoke(app, ["store", *words])
 
 
+def test_what_a_link_leads_to_is_not_counted(store, tmp_path):
+    run = one.run(number=1, inline=True)
+    before = LocalUpkeep(store).info()["runs"].size
+    (run.folder / "outputs").mkdir()
+    (run.folder / "outputs" / "round").symlink_to(run.folder)
+    assert before < LocalUpkeep(store).info()["runs"].size < before + 1000
+    remove(run.folder / "outputs")
+    assert LocalUpkeep(store).info()["runs"].size == before
+
+
 def test_what_is_no_store_is_not_made_one_by_looking(tmp_path):
     for words in (["info"], ["verify"], ["gc"]):
         said = invoke(*words, "--store", str(tmp_path / "none"))
