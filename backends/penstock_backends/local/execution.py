@@ -147,6 +147,16 @@ class Execution:
         return log_of(self.folder, node.id, attempt)
 
     @property
+    def under_way(self) -> tuple[str, ...]:
+        """The nodes with an attempt that has begun and not ended."""
+        return tuple(self._under_way)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the pipeline's own nodes have ended, so that what runs at the end of a run is next."""
+        return self._endings is not None
+
+    @property
     def seconds(self) -> float:
         """How long it has taken so far."""
         return time.monotonic() - self._began
@@ -479,7 +489,7 @@ class Execution:
         self._under_way.pop(node.id, None)
         seconds, usage = answer.get("seconds", 0.0), answer.get("usage", {})
         self._seconds[node.id] = self._seconds.get(node.id, 0.0) + seconds
-        self._used[node.id] = together(self._used.get(node.id, {}), usage)
+        self._used[node.id] = together(self._used[node.id], usage) if node.id in self._used else usage
         more = {
             **usage,
             **({"error": str(answer["error"])} if answer.get("error") else {}),
