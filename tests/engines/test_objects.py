@@ -74,6 +74,7 @@ def test_a_second_machine_takes_every_result_from_the_bucket_and_sees_the_first_
     assert (second["runs"], second["logs"]) == (["succeeded", "succeeded"], first["logs"])
     assert (second["damages"], second["freed"]) == ([], 0)
     assert second["counts"]["runs"] == 2
+    assert second["cleared"] == [2, 1, second["counts"]["objects"], 0]
 
 
 def test_a_bucket_that_is_not_there_is_told_before_anything_runs(start):

@@ -119,10 +119,15 @@ class Remote:
         return str(hasher.hexdigest())
 
     def remove(self, name: str) -> None:
-        """Removes a file, or a folder with all that is in it, if it is there. Raises `RemoteError`."""
+        """Removes a file, if it is there. Raises `RemoteError`."""
+        with suppress(FileNotFoundError), self._telling():
+            self._files.rm_file(self._path(name))
+
+    def remove_all(self, folder: str) -> None:
+        """Removes a folder with all that is in it, if it is there. Raises `RemoteError`."""
         with suppress(FileNotFoundError), self._telling():
             self._files.invalidate_cache()
-            self._files.rm(self._path(name), recursive=True)
+            self._files.rm(self._path(folder), recursive=True)
 
     def at_once(self, do: Callable[[A], T], names: Iterable[A]) -> list[T]:
         """Does something for each of these, for several at a time. Raises what the first that failed raised."""

@@ -109,7 +109,7 @@ class Sharing:
     def remove_run(self, run_id: str) -> None:
         """Removes what was written down of a run from the shared side. Raises `ConfigurationError`."""
         with self.remote.within_reach():
-            self.remote.remove(f"runs/{run_id}")
+            self.remote.remove_all(f"runs/{run_id}")
 
     def _bring_run(self, run_id: str, with_logs: bool) -> None:
         folder = self._runs / run_id

@@ -2,10 +2,14 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from penstock import compiler, pipeline, step
 from penstock.diagnostics import PenstockError
+from penstock.history import History
+from penstock.upkeep import Upkeep
+from penstock_backends.local import shared_upkeep
 
 
 @step
@@ -18,7 +22,7 @@ def write(name: str, marker: str) -> Path:
     if marker and name == "part 1":
         Path(marker).touch()
         while Path(marker).exists():
-            pass
+            time.sleep(0.05)
     folder = Path("made")
     folder.mkdir()
     (folder / "text").write_text(name * 1000)
@@ -36,6 +40,19 @@ def parts(count: int = 3, marker: str = "") -> int:
     return measure([write(name, marker) for name in names(count)])
 
 
+def cleared(history: History, upkeep: Upkeep) -> list[int]:
+    """How many runs and objects the last machine leaves of those there were, once no time protects them."""
+    before = upkeep.info()
+    if before["runs"].count == 1:
+        return []
+    for past in list(history.runs())[1:]:
+        history.remove(past)
+    shared_upkeep.GRACE = -60
+    upkeep.gc(max_size=0)
+    after = upkeep.info()
+    return [before["runs"].count, after["runs"].count, before["objects"].count, after["objects"].count]
+
+
 def look(chosen: dict[str, object]) -> dict[str, object]:
     """What the store tells of its runs and of itself, or why it does not."""
     options = compiler.checked_run_options(chosen)
@@ -50,6 +67,7 @@ def look(chosen: dict[str, object]) -> dict[str, object]:
         "counts": dict(verified.counts),
         "damages": [each.problem for each in verified.damages],
         "freed": upkeep.gc(older_than=0).size,
+        "cleared": cleared(history, upkeep),
     }
 
 
