@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from penstock_backends.local.plan import PlannedNode
 from penstock_backends.local.settling import Settling, used_by
 from penstock_backends.local.store import Store
 
-_LONGEST_VALUE = 200
+_LONGEST_VALUE, _MOST_LISTED = 200, 10
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 _RAN = ("succeeded", "failed", "cached", "cancelled", "interrupted", "running")
 
@@ -169,7 +169,7 @@ class _Records:
             source = self.id_of(books.run, node)
             sources.update({source: None} if source else {})
             said.append(f"{instance} {_shown(books.outputs[instance][output])}")
-        return Taken(argument, ", ".join(said) if said else _shown(settled.get("value")), tuple(sources))
+        return Taken(argument, _listed(said) if said else _shown(settled.get("value")), tuple(sources))
 
     def _by_spec(self, books: Books, argument: str, binding: Binding) -> Taken:
         """An argument as far as the spec tells it: of what is in a loop or a branch, all that may have been meant."""
@@ -177,7 +177,12 @@ class _Records:
         meant = [id_ for id_ in books.nodes if parts_of(id_)[0] in units]
         found = (self.id_of(books.run, id_) for id_ in meant)
         sources = tuple(dict.fromkeys(id_ for id_ in found if id_ is not None))
-        return Taken(argument, f"of {', '.join(meant)}; what it was is no longer known", sources)
+        return Taken(argument, f"of {_listed(meant)}; what it was is no longer known", sources)
+
+
+def _listed(names: Sequence[str]) -> str:
+    left_out = len(names) - _MOST_LISTED
+    return ", ".join(names) if left_out <= 1 else f"{', '.join(names[:_MOST_LISTED])} and {left_out} more"
 
 
 def _digest_of_code(code: Mapping[str, str]) -> str:

@@ -124,6 +124,15 @@ def test_an_object_is_found_by_its_digest_and_by_a_file_with_its_content(store, 
     assert history(store).lineage(digest[:10]).subjects == found.subjects
 
 
+def test_of_many_inputs_the_first_are_told(store):
+    run = churn.run(store=store, inline=True, depths=list(range(40)))
+    found = history(store).lineage(f"{run.id}:select")
+    (taken,) = found.made[found.subjects[0]].taken
+    assert "train[9] " in taken.text
+    assert taken.text.endswith(" and 30 more")
+    assert len(taken.sources) == 40
+
+
 def test_what_failed_has_a_lineage_too(store):
     run = churn.run(store=store, inline=True, deploys=False)
     found = history(store).lineage(f"{run.id}:refuse")
