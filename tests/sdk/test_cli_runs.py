@@ -132,6 +132,7 @@ def test_logs_are_printed_as_they_are(terminal):
     assert "one of: 1, 2" in terminal("runs", "logs", "latest", "load", "--attempt", 3, code=2)
 
 
+@pytest.mark.slow
 def test_logs_are_followed_until_the_run_ends(terminal):
     terminal.write(('print("loading", rows)', 'print("loading", rows, flush=True); import time; time.sleep(0.3)'))
     running = threading.Thread(target=lambda: compiler_run("work.py"))
