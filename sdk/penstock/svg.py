@@ -103,10 +103,11 @@ class _Drawing:
         """The picture."""
         width, height = (round(each + 2 * _PADDING) for each in self._size)
         inside = "\n".join(self._list(self._shapes, self._placed, (_PADDING, _PADDING)))
+        role = "group" if any(each.link for each in self._looks.values()) else "img"
         sheet = f"<style>{STYLE}{_ALONE}</style>\n" if style else ""
         return (
             f'<svg class="figure" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" role="img" aria-label="{escape(title or "graph")}">\n{sheet}{inside}\n</svg>\n'
+            f'height="{height}" role="{role}" aria-label="{escape(title or "graph")}">\n{sheet}{inside}\n</svg>\n'
         )
 
     # --- layout

@@ -12,7 +12,7 @@ from penstock.durations import duration_text
 from penstock.svg import fitting
 
 MOST_BARS, _MOST_LANES, _MOST_DOTS = 1500, 48, 40
-_WIDTH, _LANE, _AXIS = 1040.0, 24.0, 22.0
+_WIDTH, _LANE, _AXIS, _CLOSE = 1040.0, 24.0, 22.0, 0.001
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def timeline(bars: Sequence[Bar], seconds: float) -> str:
     """When attempts ran: one lane for each that ran at a time."""
     kept = heapq.nlargest(MOST_BARS, bars, key=lambda bar: (bar.state == "failed", bar.ends - bar.begins))
     drawn = sorted(kept, key=lambda bar: bar.begins)
-    lanes = _lanes(drawn)
+    lanes = _lanes(drawn, max(seconds * _CLOSE, 0.002))
     height = _AXIS + (max(lanes, default=0) + 1) * _LANE
     scale = _WIDTH / max(seconds, *(bar.ends for bar in drawn), 1e-3)
     parts = [*_axis(_WIDTH / scale, scale, height)]
@@ -44,13 +44,16 @@ def timeline(bars: Sequence[Bar], seconds: float) -> str:
     )
 
 
-def _lanes(bars: Sequence[Bar]) -> list[int]:
-    """A lane for each bar, in which no other runs at that time; the first that is free."""
+def _lanes(bars: Sequence[Bar], tolerance: float) -> list[int]:
+    """A lane for each bar, in which no other runs at that time; the first that is free.
+
+    When a bar begins and how long it is were told by different clocks: an overlap of ``tolerance`` is none.
+    """
     free: list[int] = []
     busy: list[tuple[float, int]] = []
     found = []
     for bar in bars:
-        while busy and busy[0][0] <= bar.begins + 1e-6:
+        while busy and busy[0][0] <= bar.begins + tolerance:
             heapq.heappush(free, heapq.heappop(busy)[1])
         lane = heapq.heappop(free) if free else min(len(busy), _MOST_LANES - 1)
         heapq.heappush(busy, (bar.ends, lane))
