@@ -147,7 +147,7 @@ print(time.perf_counter() - began)
 """
 
 DAGSTER = """
-import sys, time
+import os, sys, time
 from dagster import DagsterInstance, execute_job, job, op, reconstructable
 
 @op
@@ -165,7 +165,7 @@ def chain():
         number = increment.alias(f"step{i}")(number)
 
 if __name__ == "__main__":
-    with DagsterInstance.ephemeral(tempdir=".") as instance:
+    with DagsterInstance.local_temp(os.getcwd()) as instance:
         began = time.perf_counter()
         assert execute_job(reconstructable(chain), instance=instance).success
         print(time.perf_counter() - began)
