@@ -187,7 +187,7 @@ class Trace:
         self.scope: Scope = ()
         self.programs = Programs(self.names, self.problems)
         self._prefix = ""
-        self._inside: list[Callable[..., Any]] = []
+        self._inside: list[tuple[Callable[..., Any], int]] = []
         self._ids: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._files: dict[str, str] = {}
@@ -564,12 +564,14 @@ class Trace:
 
     def _nested(self, pipeline: Authored, given: Mapping[str, object], site: CallSite) -> object:
         """What a nested pipeline's function returns. One that calls itself without an end is refused."""
-        self._inside.append(pipeline.function)
+        self._inside.append((pipeline.function, len(self.problems)))
         try:
             return self._called(pipeline.function, given)
         except RecursionError:
-            if self._inside.count(pipeline.function) == 1:
+            marks = [mark for function, mark in self._inside if function is pipeline.function]
+            if len(marks) == 1:
                 raise
+            del self.problems[marks[0] :]  # where there is hardly any room left on the stack, all seems to be wrong
             message = f"pipeline `{pipeline.name}` calls itself without an end: all branches are followed here"
             fix = "repeat inside a step, or loop over an ordinary iterable (`range(10)`) with an `if` in it"
             raise DefinitionError(Diagnostic("P320", message, site.location(), fix)) from None
