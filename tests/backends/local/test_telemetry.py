@@ -14,10 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
 
 from penstock.diagnostics import ConfigurationError
 from penstock.results import Noticed, RunEnded
 from penstock_backends.local import observers, telemetry
+from penstock_backends.local.trace_context import TraceContext, context_here
 from tests.backends.local import control, pipelines
 from tests.backends.local.test_journal import check_events
 
@@ -239,6 +241,30 @@ def test_a_run_is_part_of_the_trace_that_it_was_started_in(receiver, monkeypatch
     pipelines.nothing.run(inline=True, telemetry={"endpoint": got.url})
     whole = got.span("RUN nothing")
     assert (whole.trace, whole.parent) == (trace, parent)
+
+
+def test_a_run_is_part_of_the_span_that_its_caller_is_in(receiver):
+    got = receiver()
+    with TracerProvider().get_tracer("caller").start_as_current_span("nightly") as span:
+        pipelines.nothing.run(inline=True, telemetry={"endpoint": got.url})
+    assert got.span("RUN nothing").parent == f"{span.get_span_context().span_id:016x}"
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", f"00-{'0' * 32}-{'0' * 16}-01", f"00-{'a' * 32}-{'b' * 15}-01"])
+def test_a_trace_that_makes_no_sense_is_none(given, monkeypatch):
+    monkeypatch.setenv("TRACEPARENT", given)
+    first, second = context_here(), context_here()
+    assert first.parent == ""
+    assert (len(first.trace), len(first.run)) == (32, 16)
+    assert first.trace != second.trace
+
+
+def test_spans_of_nodes_and_attempts_have_ids_of_their_own():
+    context = TraceContext("1" * 32, "2" * 16)
+    ids = {context.span_of(node, attempt) for node in ("a", "a[1]", "a 1") for attempt in (0, 1, 11)}
+    assert len(ids | {context.run}) == 10
+    assert all(len(each) == 16 for each in ids)
+    assert context.span_of("a", 1) == TraceContext("1" * 32, "2" * 16, "3" * 16).span_of("a", 1)
 
 
 def test_the_environment_says_where_telemetry_goes(receiver, monkeypatch):
