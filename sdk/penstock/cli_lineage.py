@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from penstock import compiler, lineage
+from penstock import compiler, pedigree
 from penstock.console import errors, out
 
 
@@ -36,9 +36,9 @@ def show_lineage(
     with errors():
         found = compiler.history(None, store).lineage(what)
     if as_json or format_ is Format.JSON:
-        sys.stdout.write(json.dumps(lineage.as_json(found), indent=2) + "\n")
+        sys.stdout.write(json.dumps(pedigree.as_json(found), indent=2) + "\n")
     elif format_ is Format.MERMAID:
-        sys.stdout.write(lineage.as_mermaid(found))
+        sys.stdout.write(pedigree.as_mermaid(found))
     else:
-        for line in lineage.lines(found):
+        for line in pedigree.lines(found):
             out.print(line)

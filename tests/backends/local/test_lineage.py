@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import ConfigurationError, compiler, lineage, pipeline, step
+from penstock import ConfigurationError, compiler, pedigree, pipeline, step
 
 
 class Model:
@@ -170,14 +170,14 @@ def test_nothing_made_it(store, tmp_path):
 def test_a_lineage_is_told_in_lines_as_json_and_as_a_flowchart(store):
     run = churn.run(store=store, inline=True)
     found = history(store).lineage(f"{run.id}:select")
-    told = "\n".join(lineage.lines(found))
+    told = "\n".join(pedigree.lines(found))
     above, _, below = told.partition("[bold]used by[/]")
     assert "select() " in above
     assert above.index("train[0]") < above.index("write") < above.index("load")
     assert above.count("(as above)") == 2  # the table, and the list of depths
     assert "deploy" in below
-    as_json = json.loads(json.dumps(lineage.as_json(found)))
+    as_json = json.loads(json.dumps(pedigree.as_json(found)))
     assert {each["node"] for each in as_json["made"]} >= {"load", "write", "select", "deploy"}
-    drawn = lineage.as_mermaid(found)
+    drawn = pedigree.as_mermaid(found)
     assert drawn.startswith("flowchart TD\n")
     assert drawn.count("-->") == sum(len(each.sources) for each in found.made.values())
