@@ -251,6 +251,12 @@ def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):
     assert "label asks for 1044480.00 GiB of memory, and this machine has " in emitted(hungry).stderr
 
 
+def test_who_starts_it_says_what_may_be_asked_for(emitted):
+    assert emitted(starving, "--cpu", "100000").returncode == 0
+    assert emitted(hungry, "--memory", "1044480").returncode == 0
+    assert "1044480.00 GiB of memory, and this machine has 1.00 GiB" in emitted(hungry, "--memory", "1").stderr
+
+
 SLOW_UV = """#!{python}
 import os, sys, time
 time.sleep(4)
