@@ -145,6 +145,14 @@ class Flagged(_Event):
     """All of it in a sentence."""
 
 
+class Draining(_Event):
+    """Ctrl-C came: what is under way may still end, and nothing else begins but what runs on exit."""
+
+    event: Literal["draining"]
+    text: str
+    """What is waited for, in a sentence."""
+
+
 class AlertSent(_Event):
     """An alert arrived: the webhook answered with success, or the command ended with 0."""
 
@@ -207,6 +215,7 @@ Event = Annotated[
     | AttemptEnded
     | NodeEnded
     | Flagged
+    | Draining
     | AlertSent
     | AlertFailed
     | TelemetryFailed

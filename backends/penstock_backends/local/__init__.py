@@ -46,7 +46,7 @@ FEATURES: Mapping[Feature, Support] = {
     Feature.LOOP_PARALLELISM: native(),
     Feature.GATES: native("each verdict with its values is part of the run"),
     Feature.ON_FAILURE: native(),
-    Feature.ON_EXIT: native("after Ctrl-C, too; a second one stops it"),
+    Feature.ON_EXIT: native("after Ctrl-C, too; one that comes while it runs stops it"),
     Feature.ROLLBACK: native(),
     Feature.PIPELINE_TIMEOUT: native("ends what is under way, with every process below it"),
     Feature.RETRY: native(),

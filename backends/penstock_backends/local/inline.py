@@ -33,7 +33,7 @@ _OURS = (__file__, harness.__file__)
 
 
 def run_inline(execution: Execution) -> None:
-    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what the step has started.
+    """Brings every node to its end; Ctrl-C ends the step and what it has started, and cancels what is left.
 
     What runs on exit still does then, unless another Ctrl-C cancels that, too.
     """

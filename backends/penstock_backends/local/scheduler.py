@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,14 +32,16 @@ from penstock_backends.local.trace_context import environment_of
 from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
+NAMED = 3  # of the nodes that are waited for
 LOOK_AGAIN = 0.1  # seconds, for what other runs have given back
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_in_workers(execution: Execution, budget: Budget, max_workers: int, *, share_budget: bool = False) -> None:
-    """Brings every node of an execution to its end; Ctrl-C cancels what is left, and ends what is under way.
+    """Brings every node of an execution to its end.
 
-    What runs on exit still does then, unless another Ctrl-C cancels that, too.
+    Ctrl-C lets what is under way come to its end, and cancels what is left. Another one, or a request to end, ends
+    what is under way, too. What runs on exit still does in either case, unless a further one cancels that as well.
     """
     scheduler = Scheduler(execution, budget, max_workers, Claims(claims_folder()) if share_budget else None)
     with _stopping_on_interrupt(scheduler):
@@ -68,6 +70,7 @@ class Scheduler:
         self._claims = claims
         self._asks_for_devices = any(planned.request.gpu for planned in execution.plan.values())
         self._stops = 0
+        self._is_draining = False
         self._installer = Installer(environments_folder())
         self._installing: ThreadPoolExecutor | None = None
         self._errands = Errands(self._wake)
@@ -91,11 +94,21 @@ class Scheduler:
             elif execution.seconds_left() <= 0:
                 self._drop_everything()
                 execution.run_out_of_time()
+            elif self._is_draining:
+                self._drain()
 
     def stop(self) -> None:
-        """Makes `run` cancel what is left; callable from a signal handler."""
+        """Makes `run` end what is under way and cancel what is left; callable from a signal handler."""
         self._stops += 1
         self._wake()
+
+    def interrupt(self) -> None:
+        """Makes `run` let what is under way end, if there is something; else, or the second time, it is `stop`."""
+        if self._is_draining or self._execution.is_ending:
+            self.stop()
+        else:
+            self._is_draining = True
+            self._wake()
 
     def close(self) -> None:
         """Ends all processes."""
@@ -112,6 +125,8 @@ class Scheduler:
 
     def _begin_with_nothing(self) -> None:
         execution = self._execution
+        self._is_draining = False
+        self._has_said_so = False
         self._packing = Packing[_Ready](self._budget, devices(self._budget.gpu), self._max_workers)
         self._running: dict[str, Grant[_Ready]] = {}
         self._has_given_back = True
@@ -123,22 +138,36 @@ class Scheduler:
         self._workers.stop()
         self._begin_with_nothing()
 
+    def _drain(self) -> None:
+        """Cancels what is left once nothing is under way any more; until then, says what it waits for."""
+        execution = self._execution
+        if execution.is_ending:  # nothing was left but what was under way
+            self._is_draining = False
+        elif not execution.under_way:
+            self._drop_everything()
+            execution.cancel()
+        elif not self._has_said_so:
+            self._has_said_so = True
+            execution.notice("draining", "", f"waiting for {_listed(execution.under_way)}; Ctrl-C again ends that, too")
+
     def _take_turn(self) -> None:
         self._take_runnable()
         if self._stops or self._execution.is_over:
             return
-        self._start_what_fits()
+        if not self._is_draining:
+            self._start_what_fits()
         for ticket, answer in self._workers.wait(self._patience()):
             self._settle(self._running.pop(ticket), answer)
         self._take_installed()
         self._errands.take_up()
-        self._take_due()
+        if not self._is_draining:
+            self._take_due()
         self._execution.tell_what_was_noticed()
 
     def _take_runnable(self) -> None:
         """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more."""
         execution = self._execution
-        while execution.runnable and not self._stops:
+        while execution.runnable and not self._stops and not self._is_draining:
             node = execution.runnable.popleft()
             if not execution.is_open(node):
                 continue
@@ -310,11 +339,17 @@ class Scheduler:
 
     def _patience(self) -> float | None:
         """The seconds until the next node is due, or the pipeline's time is up."""
-        due = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
+        due = self._waiting[0][0] - time.monotonic() if self._waiting and not self._is_draining else math.inf
         soonest = min(due, self._execution.seconds_left())
         if self._claims is not None and self._packing.is_waiting:
             soonest = min(soonest, LOOK_AGAIN)
         return None if soonest == math.inf else soonest
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    """The first of some nodes, and how many more there are."""
+    more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+    return ", ".join(f"`{node}`" for node in nodes[:NAMED]) + more
 
 
 def _unstored(answer: Json, problem: OSError) -> Json:
@@ -329,7 +364,7 @@ def _spent(answer: Json) -> Json:
 
 @contextmanager
 def _stopping_on_interrupt(scheduler: Scheduler) -> Iterator[None]:
-    """For its duration, what would have raised `KeyboardInterrupt` (Ctrl-C) stops the scheduler between two events.
+    """For its duration, what would have raised `KeyboardInterrupt` stops the scheduler between two events.
 
     That is asked of the handlers that are there: whoever starts a run may have SIGTERM interrupt it, too.
     """
@@ -343,7 +378,10 @@ def _stopping_on_interrupt(scheduler: Scheduler) -> Iterator[None]:
         try:
             before[number](number, frame)
         except KeyboardInterrupt:
-            scheduler.stop()
+            if number == signal.SIGINT:
+                scheduler.interrupt()
+            else:  # who asks for that will not wait for long
+                scheduler.stop()
 
     for number in before:
         signal.signal(number, stop)

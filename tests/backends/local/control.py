@@ -174,6 +174,15 @@ time.sleep(float(sys.argv[1]))
 
 
 @step
+def holds(release: str, size: int) -> int:
+    memory = bytearray(1) * size
+    deadline = time.monotonic() + 30
+    while not Path(release).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return len(memory) if Path(release).exists() else -1
+
+
+@step
 def sleeps(note: str, seconds: float = 60.0) -> str:
     child = subprocess.Popen([sys.executable, "-c", SLEEPER, str(seconds)])
     Path(note).write_text(f"{os.getpid()} {child.pid}\n")
@@ -199,6 +208,13 @@ def overdue_between_attempts() -> int:
     return double(never())
 
 
+@pipeline(on_exit=last)
+def drained(note: str, release: str, seconds: float = 0.0) -> None:
+    held = holds(release, 1)
+    double(held)
+    never.with_options(after=held)()
+
+
 @step(retry=1)
 def burns() -> int:
     memory = bytearray(100_000_000)
@@ -213,15 +229,6 @@ def burns() -> int:
 @pipeline
 def burning() -> int:
     return burns()
-
-
-@step
-def holds(release: str, size: int) -> int:
-    memory = bytearray(1) * size
-    deadline = time.monotonic() + 30
-    while not Path(release).exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return len(memory) if Path(release).exists() else -1
 
 
 @pipeline

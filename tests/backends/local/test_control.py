@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from penstock import terminal
-from penstock.results import AttemptStarted, NodeEnded
+from penstock.results import AttemptStarted, Event, NodeEnded, Noticed
 from tests.backends.local import control
+from tests.backends.local.test_journal import check_events
 from tests.backends.local.test_run import is_alive, states, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -254,11 +256,20 @@ def start(note, tmp_path):
         process.communicate()
 
 
+def interrupt(run: subprocess.Popen[str], how: str, folder: Path) -> None:
+    """Has what is under way end: in workers, the first Ctrl-C would wait for it."""
+    run.send_signal(signal.SIGINT)
+    if how == "workers":
+        (journal,) = (folder / "store" / "runs").glob("*/events.jsonl")
+        wait_for(lambda: '"draining"' in journal.read_text())
+        run.send_signal(signal.SIGINT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["workers", "inline"])
-def test_ctrl_c_cancels_the_run_but_not_what_runs_on_exit(start, note, how):
+def test_ctrl_c_cancels_the_run_but_not_what_runs_on_exit(start, note, how, tmp_path):
     process = start(0.0, how)
-    process.send_signal(signal.SIGINT)
+    interrupt(process, how, tmp_path)
     said, _ = process.communicate(timeout=20)
     ended, _, state = said.strip().partition("|")
     assert eval(ended) == {
@@ -275,11 +286,69 @@ def test_ctrl_c_cancels_the_run_but_not_what_runs_on_exit(start, note, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["workers", "inline"])
-def test_a_second_ctrl_c_stops_that_too(start, note, how):
+def test_another_ctrl_c_stops_that_too(start, note, how, tmp_path):
     process = start(60.0, how)
-    process.send_signal(signal.SIGINT)
+    interrupt(process, how, tmp_path)
     wait_for(lambda: "leaving" in lines(note))
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=20)
     assert "'last': 'cancelled'" in said
     assert lines(note)[-1] == "leaving"
+
+
+class Interrupter:
+    """Presses Ctrl-C when a node is tried, and then does something when it is told what is waited for."""
+
+    def __init__(self, node: str, then: Callable[[], object]) -> None:
+        self._node = node
+        self._then = then
+        self.told: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, AttemptStarted) and event.node == self._node:
+            signal.raise_signal(signal.SIGINT)
+        if isinstance(event, Noticed):
+            self.told.append(event.text)
+            self._then()
+
+
+def test_ctrl_c_lets_what_is_under_way_end(note, tmp_path):
+    release = tmp_path / "release"
+    press = Interrupter("holds", release.touch)
+    run = control.drained.run(note=str(note), release=str(release), on_event=press)
+    assert states(run) == {
+        "holds": "succeeded",
+        "double": "cancelled",
+        "never": "cancelled",
+        "last": "succeeded",
+    }
+    assert run.state.value == "cancelled"
+    assert press.told == ["waiting for `holds`; Ctrl-C again ends that, too"]
+    assert lines(note)[-1] == "left"
+    assert "draining" in [event["event"] for event in check_events(run)]
+
+
+def test_what_fails_after_ctrl_c_is_not_tried_again(note, tmp_path):
+    began = time.monotonic()
+    run = control.drained.run(note=str(note), release="", on_event=Interrupter("never", int), max_workers=1)
+    assert time.monotonic() - began < 20
+    assert (run["never"].state.value, run["never"].attempts) == ("cancelled", 1)
+
+
+def test_ctrl_c_changes_nothing_where_nothing_was_left(note):
+    run = control.holding.run(release=str(note), on_event=Interrupter("holds", note.touch))
+    assert run.state.value == "cancelled"  # the assert was left
+    assert control.pausing.run(seconds=0.05, on_event=Interrupter("pauses", int)).state.value == "succeeded"
+
+
+def test_sigterm_waits_for_nothing(note, monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    press = Interrupter("pauses", int)
+
+    def terminate(event: Event) -> None:
+        press(event)
+        if isinstance(event, Noticed):
+            signal.raise_signal(signal.SIGTERM)
+
+    run = control.pausing.run(seconds=60.0, on_event=terminate)
+    assert states(run) == {"pauses": "cancelled"}
