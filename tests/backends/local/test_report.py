@@ -11,7 +11,7 @@ from penstock_backends.local import LocalBackend
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.report import report_of
 from penstock_backends.local.report.charts import Bar, timeline, trend
-from penstock_backends.local.report.logs import Logs
+from penstock_backends.local.report.logs import Logs, readable
 from penstock_backends.local.report.trends import trends_of
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \x1b[31mred\x1b[0m"
@@ -205,6 +205,12 @@ def test_a_long_log_is_cut_at_a_line_and_says_where_the_rest_is(tmp_path):
     file.write_text("")
     assert Logs().read(file) is None
     assert Logs().read(tmp_path / "none") is None
+
+
+def test_of_a_long_message_the_middle_is_left_out():
+    assert readable("short \x1b[1mand\x1b[0m bold") == "short and bold"
+    cut = readable("a" * 5000 + "b" * 7000 + "c" * 5000)
+    assert cut == "a" * 5000 + "\n... 7000 characters are left out here ...\n" + "c" * 5000
 
 
 def test_of_a_log_only_what_was_to_be_seen_is_left():

@@ -13,21 +13,20 @@ from penstock.diagnostics import ConfigurationError
 from penstock.durations import duration_text
 from penstock.harness import decode, parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
-from penstock.logs import plain
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec, Task
 from penstock_backends.local.history import read_journal
 from penstock_backends.local.layout import JOURNAL
 from penstock_backends.local.report.charts import MOST_BARS, Bar, share_bar, timeline
 from penstock_backends.local.report.drawing import drawing_of
-from penstock_backends.local.report.logs import Log, Logs
+from penstock_backends.local.report.logs import Log, Logs, readable
 from penstock_backends.local.report.states import WORDS
 from penstock_backends.local.report.trends import Trend, trends_of
 from penstock_backends.lowering import Program, program_of
 from penstock_backends.rendering import spec_hash
 
 MOST_STEPS = 1000
-_LONGEST_VALUE, _LAST_LINES, _MOST_NOTICES = 400, 12, 50
+_LONGEST_VALUE, _LAST_LINES, _MOST_NOTICES, _MOST_METRICS = 400, 12, 50, 50
 _NOTICES = ("flagged", "draining", "alert_sent", "alert_failed", "telemetry_failed")
 
 
@@ -155,7 +154,7 @@ def _noticed(run: PastRun, anchors: Mapping[str, str]) -> Iterator[Notice]:
         if event["event"] in _NOTICES:
             after = duration_text(max(event["time"] - run.began.timestamp(), 0.0))
             node = event.get("node", "")
-            yield Notice(after, node, f"#{anchors.get(node, 'steps')}", plain(str(event.get("text", ""))))
+            yield Notice(after, node, f"#{anchors.get(node, 'steps')}", readable(str(event.get("text", ""))))
 
 
 def _spec_of(history: History, run: PastRun) -> PipelineSpec | None:
@@ -270,10 +269,10 @@ class _Steps:
             duration_text(sum(cpu)) if cpu else "",
             size_text(max(memory)) if memory else "",
             len(node.attempts),
-            tuple((name, f"{value:.6g}") for name, value in node.metrics.items()),
+            tuple((name, f"{value:.6g}") for name, value in itertools.islice(node.metrics.items(), _MOST_METRICS)),
             tuple(_verdict(node.id, anchor, each) for each in node.gates),
-            plain(node.error),
-            plain(node.traceback),
+            readable(node.error),
+            readable(node.traceback),
             tuple(self._attempt(each) for each in node.attempts),
         )
 
@@ -296,7 +295,7 @@ class _Steps:
         after = (attempt.began - self._run.began).total_seconds()
         log = self._logs.read(attempt.log) if attempt.log else None
         began = f"began after {duration_text(max(after, 0.0))}"
-        return Attempt(attempt.number, attempt.state, began, tuple(filter(None, facts)), plain(attempt.error), log)
+        return Attempt(attempt.number, attempt.state, began, tuple(filter(None, facts)), readable(attempt.error), log)
 
 
 def _verdict(step: str, anchor: str, given: Mapping[str, Any]) -> Verdict:

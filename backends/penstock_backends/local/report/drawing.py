@@ -9,10 +9,12 @@ from penstock.durations import duration_text
 from penstock.figure import Shape, figure_of
 from penstock.harness import parts_of
 from penstock.history import PastNode
-from penstock.logs import plain
 from penstock.spec import PipelineSpec
 from penstock.svg import Look, picture
+from penstock_backends.local.report.logs import readable
 from penstock_backends.local.report.states import WORDS, worst
+
+_LONGEST_TITLE = 400
 
 
 def drawing_of(spec: PipelineSpec, nodes: Mapping[str, PastNode], anchors: Mapping[str, str]) -> str:
@@ -40,7 +42,7 @@ def _look(shape: Shape, found: Sequence[PastNode], anchors: Mapping[str, str]) -
         note = duration_text(first.seconds) if first.attempts else WORDS[state]
         if len(first.attempts) > 1:
             note += f", {len(first.attempts)} attempts"
-        error = f"\n{plain(first.error)}" if first.error else ""
+        error = f"\n{readable(first.error)[:_LONGEST_TITLE]}" if first.error else ""
         return Look(state, note, f"{first.id}: {WORDS[state]}{error}", link)
     note = _share(shape, found, counts)
     return Look(state, note, f"{shape.label}: {said}", link, {} if shape.inside else counts)
