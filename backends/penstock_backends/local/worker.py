@@ -246,8 +246,8 @@ class Slot:
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    said = {"error": harness.out_of_time(limit), "is_late": True}
-                    return {**said, "usage": _usage_so_far(self.child)}
+                    self.connection.sendall(framed({"late": True}))  # before it is ended: it may yet say something
+                    return {"error": harness.out_of_time(limit), "usage": _usage_so_far(self.child)}
                 longest = math.inf if watch else 0.01
                 wait = None if left == longest == math.inf else min(left, longest) * 1000 + 1
                 speaking = [descriptor for descriptor, _ in self.poll.poll(wait)]

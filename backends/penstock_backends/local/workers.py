@@ -56,7 +56,7 @@ class _Slot:
     """A slot with the line to its attempt process, where one is there, and what has come on both.
 
     ``attempt`` is the number of that process; ``ticket`` stands for what it runs, if it runs anything; ``answer`` is
-    its error, held back until all that the attempt has started is gone.
+    its error, held back until all that the attempt has started is gone; ``is_late`` says that its time was up.
     """
 
     connection: socket.socket
@@ -69,6 +69,7 @@ class _Slot:
     attempt: int = 0
     ticket: str = ""
     answer: Json = None
+    is_late: bool = False
     log: str = ""
     began: float = 0.0
 
@@ -113,7 +114,9 @@ class Workers:
     def wait(self, seconds: float | None) -> list[tuple[str, Json]]:
         """The answers that are there, or come within so many seconds, or until `wake`."""
         answers: list[tuple[str, Json]] = []
-        for key, _ in self._selector.select(None if seconds is None else max(0.0, seconds)):
+        events = self._selector.select(None if seconds is None else max(0.0, seconds))
+        # Slots first: what an attempt says after its time was up comes after its slot has said so.
+        for key, _ in sorted(events, key=lambda event: _is_of_attempt(event[0])):
             slot = key.data
             if slot is None:
                 with contextlib.suppress(BlockingIOError):
@@ -157,7 +160,8 @@ class Workers:
     def _hear(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
         """Reads what an attempt says. An error is held back until the slot has ended all that the attempt started."""
         is_open = slot.line is not None and _read_on(slot.line, slot.line_said)
-        messages = [each for each in _taken(slot.line_said) if each.keys() & {"outputs", "error"} and slot.ticket]
+        is_heard = slot.ticket and not slot.is_late
+        messages = [each for each in _taken(slot.line_said) if each.keys() & {"outputs", "error"} and is_heard]
         if messages or not is_open:
             self._hang_up(slot)
         if messages and "error" in messages[0]:
@@ -177,6 +181,9 @@ class Workers:
             self._bereaved(slot, answers)
             return
         for message in _taken(slot.said):
+            if "late" in message:
+                slot.is_late = bool(slot.ticket)
+                continue
             ended = message.get("ended", {"error": harness.how_it_died(0), "usage": message.get("usage", {})})
             if slot.ticket:
                 self._settle(slot, ended, answers)
@@ -187,7 +194,7 @@ class Workers:
         """Takes the end of an attempt; its own words count for more, unless its time was up."""
         self._hear(slot, answers)
         if slot.ticket:
-            is_final = ended.pop("is_late", False) or "outputs" in ended or slot.answer is None
+            is_final = slot.is_late or "outputs" in ended or slot.answer is None
             self._answer(slot, ended if is_final else slot.answer, answers)
 
     def _connect(self, slot: _Slot) -> None:
@@ -216,7 +223,7 @@ class Workers:
         if "error" in answer:
             _append(slot.log, answer.get("traceback") or f"error: {answer['error']}")
         answers.append((slot.ticket, answer))
-        slot.ticket, slot.answer = "", None
+        slot.ticket, slot.answer, slot.is_late = "", None, False
 
     def _bereaved(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
         """Takes note that a slot is gone, and answers for the attempt that it had, if it had one."""
@@ -311,6 +318,10 @@ def program_of(definition: Definition) -> dict[str, Json]:
         else:
             program[module.name] = module.text
     return program
+
+
+def _is_of_attempt(key: selectors.SelectorKey) -> bool:
+    return key.data is not None and key.fileobj is key.data.line
 
 
 def _framed(message: Json) -> bytes:

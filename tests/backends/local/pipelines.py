@@ -1,5 +1,6 @@
 """Pipelines that the tests of the local engine run."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -326,3 +327,44 @@ def talks_out_of_turn(number: int) -> int:
 @pipeline
 def out_of_turn() -> int:
     return add(talks_out_of_turn(1))
+
+
+@step(timeout=0.5)
+def ends_politely(number: int) -> int:
+    def leave(received: int, frame: object) -> None:
+        raise SystemExit("asked to leave")
+
+    signal.signal(signal.SIGTERM, leave)
+    with contextlib.suppress(SystemExit):
+        time.sleep(60)
+    return number
+
+
+@pipeline
+def polite() -> int:
+    return ends_politely(1)
+
+
+@step(cache=False)
+def kills_those_that_wait(numbers: list[int]) -> int:
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    nursery, killed = parent(os.getppid()), 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            slot = parent(int(entry.name))
+            if slot > 1 and slot != os.getppid() and parent(slot) == nursery:
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed += 1
+        except (OSError, ValueError, IndexError):
+            continue
+    return killed
+
+
+@pipeline
+def waiting_ones_killed() -> int:
+    killed = kills_those_that_wait([add(1), add(2), add(3)])
+    later = [add.with_options(retry=5)(killed, number) for number in range(6)]
+    assert len(later) == 6
+    return killed

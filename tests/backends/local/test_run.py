@@ -120,6 +120,18 @@ def test_a_step_that_closes_its_descriptors_or_leaves_its_folder_harms_no_other(
     assert run.outputs == ("done", "/", ("", "[]"))
 
 
+def test_what_a_step_returns_when_its_time_was_up_comes_too_late():
+    run = pipelines.polite.run()
+    assert states(run) == {"ends_politely": "failed"}
+    assert "0.5 s" in run["ends_politely"].error
+
+
+def test_a_process_that_was_killed_while_it_waited_for_an_attempt_is_replaced():
+    run = pipelines.waiting_ones_killed.run(max_workers=3)
+    assert run.state.value == "succeeded"
+    assert run.outputs >= 1
+
+
 def test_a_step_that_writes_to_every_socket_that_it_finds_gives_what_it_returned():
     assert pipelines.out_of_turn.run().outputs == 2
 
