@@ -171,8 +171,9 @@ def test_a_run_that_was_interrupted_has_a_report_too(tmp_path):
     until = next(number for number, line in enumerate(lines) if json.loads(line).get("node") == "deploy")
     journal.write_text("\n".join(lines[: until + 1]) + '\n{"time": 1, "ev')
     page = Page(reported(tmp_path))
-    assert "interrupted" in page.text
+    assert "deploy interrupted" in page.text
     assert "not reached" in page.text
+    assert "deploy 0 ms" not in page.text
 
 
 def test_what_was_noticed_while_the_run_went_on_is_told(tmp_path):

@@ -39,7 +39,7 @@ def _look(shape: Shape, found: Sequence[PastNode], anchors: Mapping[str, str]) -
     link = f"#{anchors[first.id]}" if first.id in anchors else "#steps"
     said = ", ".join(f"{count} {WORDS[each]}" for each, count in counts.items())
     if shape.kind in ("task", "branch", "gate") and len(found) == 1:
-        note = duration_text(first.seconds) if first.attempts else WORDS[state]
+        note = duration_text(first.seconds) if first.seconds else WORDS[state]
         if len(first.attempts) > 1:
             note += f", {len(first.attempts)} attempts"
         error = f"\n{readable(first.error)[:_LONGEST_TITLE]}" if first.error else ""
