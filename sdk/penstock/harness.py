@@ -1280,7 +1280,9 @@ def explain(error: BaseException) -> str:
 
 def failure(error: BaseException) -> Json:
     """The error as the JSON that `supervise` reports."""
-    said = str(error)
+    said = ""
+    with contextlib.suppress(Exception):  # the author's own class may fail at this
+        said = str(error)
     message = (
         said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
     )
@@ -1411,10 +1413,15 @@ def out_of_time(timeout: float | None) -> str:
 
 def how_it_died(status: int) -> str:
     """What to say of an attempt whose process left no result, from its exit status."""
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+
+
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
-        hint = " (often: out of memory)" if number == signal.SIGKILL else ""
+        hint = {"SIGKILL": " (often: out of memory)", **dict.fromkeys(CRASHES, " (a crash in native code)")}.get(
+            name, ""
+        )
         return f"the attempt was killed by {name}{hint}"
     return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
 

@@ -19,6 +19,7 @@ import _signal  # type: ignore[import-not-found]  # `signal.signal` makes enums:
 import codecs
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import importlib.util
@@ -468,6 +469,7 @@ def main() -> None:
     harness.HIDDEN_FILES.add(__file__)
     with contextlib.suppress(KeyboardInterrupt):
         nursery(socket.socket(fileno=int(setup["descriptor"])), setup)
+    faulthandler.enable(2)  # which is the log of an attempt, in the process of one
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""What goes wrong in a step, or around it, has its right end, soon, with a message that says why."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.backends.local import faults
+from tests.backends.local.test_run import states
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
+
+
+def processes_with(mark: str) -> list[int]:
+    """Those that were started with something in their environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (place / "environ").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("eats_memory", "MemoryError"),
+        ("reads_address_zero", "killed by SIGSEGV (a crash in native code)"),
+        ("leaves_quietly", "exit code 0 and no result"),
+        ("aborts", "killed by SIGABRT (a crash in native code)"),
+        ("ignores_the_request_to_end", "timeout of 1 s"),
+        ("starts_stubborn_children", "timeout of 1 s"),
+        ("kills_its_session", "killed by SIGKILL"),
+        ("exhausts_descriptors", "Too many open files"),
+        ("recurses", "RecursionError"),
+        ("raises_what_cannot_be_told", "Mute"),
+    ],
+)
+def test_a_step_that_goes_wrong_fails_alone_and_says_why(how, message, tmp_path):
+    began = time.monotonic()
+    run = faults.erring.run(how=how, max_workers=1)
+    assert time.monotonic() - began < 20
+    assert run["errs"].error.count(message) == 1, run["errs"]
+    assert states(run) == {"counts": "succeeded", "errs": "failed", "counts_2": "upstream_failed"}
+    assert "last words" in run["errs"].log.read_text(errors="replace")
+    assert processes_with(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("how", faults.MISUSES)
+def test_a_step_that_misuses_its_process_harms_nobody(how, tmp_path):
+    run = faults.bearing.run(how=how, max_workers=1)
+    assert states(run) == {"bears": "succeeded", "counts": "succeeded"}, run["bears"].error
+    assert run.outputs == 2
+    assert run["bears"].seconds < 20
+    assert processes_with(str(tmp_path)) == []
+
+
+def test_a_crash_in_native_code_leaves_the_lines_that_led_to_it():
+    run = faults.erring.run(how="reads_address_zero")
+    log = run["errs"].log.read_text()
+    assert "Segmentation fault" in log
+    assert f'File "{faults.__file__}", line' in log
+    assert "in reads_address_zero" in log
