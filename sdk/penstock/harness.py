@@ -1419,10 +1419,8 @@ CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
-        hint = {"SIGKILL": " (often: out of memory)", **dict.fromkeys(CRASHES, " (a crash in native code)")}.get(
-            name, ""
-        )
-        return f"the attempt was killed by {name}{hint}"
+        hints = {"SIGKILL": " (often: out of memory)", **dict.fromkeys(CRASHES, " (a crash in native code)")}
+        return f"the attempt was killed by {name}{hints.get(name, '')}"
     return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
 
 

@@ -13,6 +13,10 @@ from penstock.diagnostics import Diagnostic, RunError
 from penstock.settings import size_text
 
 FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_ANEW = "something has removed it while the run went on: run again, and what is left of its results is taken"
+_RIGHTS = "see to it that you may write to it, or use another store: `store=...`"
+_ROOM = "make room, for instance by `penstock store gc`, and resume the run: what it completed is kept"
+_FIXES = {errno.ENOENT: _ANEW, **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _RIGHTS)}
 
 
 @contextmanager
@@ -21,12 +25,16 @@ def on_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FAILURES:
+        if error.errno not in FAILURES and not _is_in(folder, error):
             raise
         said = told_of_room(error.strerror or "", folder)
         message = f"the run cannot go on, for its store {folder} cannot be written: {said}"
-        fix = "make room, for instance by `penstock store gc`, and resume the run: what it completed is kept"
-        raise RunError(Diagnostic("P613", message, fix=fix)) from error
+        raise RunError(Diagnostic("P613", message, fix=_FIXES.get(error.errno or 0, _ROOM))) from error
+
+
+def _is_in(folder: Path, error: OSError) -> bool:
+    """Whether an error is about a file in a folder."""
+    return isinstance(error.filename, (str, Path)) and folder in Path(error.filename).parents
 
 
 def told_of_room(error: str, folder: Path) -> str:

@@ -101,7 +101,12 @@ class LocalUpkeep:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with self._store.lock.open("ab") as lock:
+        try:
+            stream = self._store.lock.open("ab")
+        except OSError as error:
+            message = f"the store {self._store.folder} cannot be cleared: {error.strerror}"
+            raise ConfigurationError(Diagnostic("P722", message)) from None
+        with stream as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -111,8 +116,11 @@ class LocalUpkeep:
 
     def _in_use_since(self) -> int:
         """Since when what was written or touched may be in use, in nanoseconds of the file system's clock."""
-        self._store.lock.touch()
-        moments = [self._store.lock.stat().st_mtime_ns]
+        try:
+            self._store.lock.touch()
+            moments = [self._store.lock.stat().st_mtime_ns]
+        except OSError:  # it can only be read, so that nothing is written to it
+            moments = [time.time_ns()]
         for run in entries(self._store.runs):
             if is_live(run):
                 for name in (SPEC, JOURNAL):  # the journal, too: the clock may have been set back since

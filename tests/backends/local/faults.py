@@ -62,11 +62,11 @@ def recurses() -> None:
 
 
 def raises_what_cannot_be_told() -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise ValueError("no words")
 
-    raise Mute
+    raise MuteError
 
 
 ERRORS = {

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock import RunError
 from tests.backends.local import faults
 from tests.backends.local.test_run import states
+from tests.backends.local.test_store_disk import lines_of, mounting
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def processes_with(mark: str) -> list[int]:
         ("kills_its_session", "killed by SIGKILL"),
         ("exhausts_descriptors", "Too many open files"),
         ("recurses", "RecursionError"),
-        ("raises_what_cannot_be_told", "Mute"),
+        ("raises_what_cannot_be_told", "MuteError"),
     ],
 )
 def test_a_step_that_goes_wrong_fails_alone_and_says_why(how, message, tmp_path):
@@ -69,3 +71,23 @@ def test_a_crash_in_native_code_leaves_the_lines_that_led_to_it():
     assert "Segmentation fault" in log
     assert f'File "{faults.__file__}", line' in log
     assert "in reads_address_zero" in log
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["workers", "inline"])
+@pytest.mark.parametrize("what", ["store", "store/runs"])
+def test_a_run_whose_folder_is_removed_ends_and_says_so(what, inline, tmp_path):
+    with pytest.raises(RunError) as caught:
+        faults.sawing.run(folder=str(tmp_path / what), inline=inline)
+    (problem,) = caught.value.diagnostics
+    assert (problem.code, "No such file" in problem.message) == ("P613", True)
+    assert "removed it while the run went on" in problem.fix
+    assert faults.sawing.run(folder=str(tmp_path / "store/drafts"), inline=inline).state.value == "failed"
+
+
+@pytest.mark.slow
+def test_a_store_that_can_only_be_read_is_told_and_what_is_in_it_is_shown(tmp_path):
+    (said,) = lines_of("read_only_disk.py", tmp_path, by=mounting())
+    for use in ("run", "inline"):
+        code, message, fix = said[use]
+        assert (code, "Read-only file system" in message, "another store" in fix) == ("P613", True, True)
+    assert (said["new"][0], said["gc"][0], said["damages"], said["listed"]) == ("P722", "P722", 0, 1)
