@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,16 @@ def test_a_quota_that_the_run_does_not_have_is_refused_before_anything_runs(tmp_
     with pytest.raises(RunError, match="1 of the quota `licence` of 0"):
         licences.run()
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.slow
+def test_the_emitted_file_counts_of_a_quota_what_one_step_needs(tmp_path):
+    (text,) = licences.compile("local").values()
+    (tmp_path / "licences.py").write_text(text)
+    command = [sys.executable, "licences.py", "--jobs", "4"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    ends = json.loads(done.stdout.partition("result: ")[2].splitlines()[0])
+    assert all(later - earlier >= 0.1 for earlier, later in itertools.pairwise(sorted(ends)))
 
 
 @step(cache=False)
