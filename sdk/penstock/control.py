@@ -732,10 +732,10 @@ def _list(trace: Trace, _: object, value: Any) -> Placeholder:
     return operation(Operator.CONCATENATE, list_of(item_type(made)), made)
 
 
-def _set(trace: Trace, _: object, items: Any) -> Placeholder:
+def _set(trace: Trace, function: Any, items: Any) -> Placeholder:
     made = trace.deferred(items)
-    item = item_type(made)
-    return operation(Operator.SET, TypeSpec(kind=TypeKind.SET, args=(item,), text=f"set[{item.text}]"), made)
+    item, name = item_type(made), function.__name__
+    return operation(Operator(name), TypeSpec(kind=TypeKind(name), args=(item,), text=f"{name}[{item.text}]"), made)
 
 
 def _dict(trace: Trace, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -755,8 +755,12 @@ def _dict_of(made: Placeholder, parts: tuple[TypeSpec, ...]) -> Placeholder:
 
 
 def _tuple(trace: Trace, function: Any, items: Any) -> Any:
-    is_fixed = isinstance(items, Placeholder) and _has_fixed_items(items)
-    return function(iter(items)) if is_fixed else _refused(trace, function, items)
+    if isinstance(items, Placeholder) and _has_fixed_items(items):
+        return function(iter(items))
+    made = trace.deferred(items)
+    item = item_type(made)
+    type_ = TypeSpec(kind=TypeKind.TUPLE, args=(item,), variadic=True, text=f"tuple[{item.text}, ...]")
+    return operation(Operator.TUPLE, type_, made)
 
 
 def _refused(_: Trace, function: Any, *args: Any, **__: Any) -> NoReturn:
@@ -775,7 +779,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     builtins.set: _set,
     builtins.dict: _dict,
     builtins.tuple: _tuple,
-    builtins.frozenset: _refused,
+    builtins.frozenset: _set,
 }
 
 

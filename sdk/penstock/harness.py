@@ -1010,7 +1010,9 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "keys": list,
     "values": lambda mapping: list(mapping.values()),
     "items": lambda mapping: list(mapping.items()),
+    "tuple": tuple,
     "set": set,
+    "frozenset": frozenset,
     "dict": dict,
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
@@ -1411,11 +1413,11 @@ def out_of_time(timeout: float | None) -> str:
     return f"the attempt exceeded its timeout of {timeout:g} s and was ended"
 
 
-def how_it_died(status: int) -> str:
-    """What to say of an attempt whose process left no result, from its exit status."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
 
 
+def how_it_died(status: int) -> str:
+    """What to say of an attempt whose process left no result, from its exit status."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in list(signal.Signals) else str(number)

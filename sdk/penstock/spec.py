@@ -236,7 +236,9 @@ class Operator(str, Enum):
     KEYS = "keys"
     VALUES = "values"
     ITEMS = "items"
+    TUPLE = "tuple"
     SET = "set"
+    FROZENSET = "frozenset"
     DICT = "dict"
     CONCATENATE = "concatenate"  # lists into one
     TEXT = "text"  # texts into one

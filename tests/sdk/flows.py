@@ -776,7 +776,8 @@ def copied_and_added_to(n: int) -> int:
 def sets_and_dicts_of_lists(n: int) -> str:
     pairs = [(f"k{x}", add(x, 1)) for x in upto(n)]
     low, high = tuple(pair(n))
-    return anything([set(upto(n)), set(pairs), dict(pairs), dict(table(n)), dict(a=number(n)), low, high])  # noqa: C408  # told apart
+    fixed = [tuple(number(x) for x in upto(n)), tuple(pairs), frozenset(upto(n))]
+    return anything([set(upto(n)), set(pairs), dict(pairs), dict(table(n)), dict(a=number(n)), low, high, fixed])  # noqa: C408  # told apart
 
 
 @pipeline

@@ -244,10 +244,6 @@ def any_of_a_loop(n: int) -> int:
     return number(1) if any(x > 1 for x in upto(n)) else number(2)  # here
 
 
-def as_a_tuple(n: int) -> str:
-    return anything(tuple(number(x) for x in upto(n)))  # here
-
-
 def as_a_dict(n: int) -> str:
     return anything(dict(upto(n)))  # here
 
@@ -432,7 +428,6 @@ REFUSED = {
     of_a_type: ("P309", "`type()` asks for `number`'s result", "in a step"),
     summed: ("P309", "`sum()` asks for `upto`'s result", "in a step"),
     any_of_a_loop: ("P309", "`any()` asks for a list that grows in a branch or loop", "in a step"),
-    as_a_tuple: ("P309", "`tuple()` asks for a list that grows", "in a step"),
     as_a_dict: ("P309", "`dict()` asks for `upto`'s result", "in a step"),
     named_where_it_may_not_be_reached: ("P310", "`:=` is reached depends on `number`'s result > 1", "of its own"),
     named_in_one_of_two: ("P310", "`:=` is reached depends on `number`'s result > 1", "of its own"),

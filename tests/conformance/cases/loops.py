@@ -504,7 +504,8 @@ def copies_that_grow(count: int = 3) -> list[str]:
     for value in upto(count):
         if value > 1:
             parts.append(value)
-    return listed([total(grown), total(more), total(parts), set(parts), len(dict(zip(parts, more)))])
+    fixed = (tuple(plus(value, 1) for value in parts), frozenset(more))
+    return listed([total(grown), total(more), total(parts), set(parts), len(dict(zip(parts, more))), fixed])
 
 
 @pipeline
