@@ -237,6 +237,10 @@ class Slot:
                     ready = framed({"ready": True, "usage": ended["usage"]})
                     socket.send_fds(self.connection, [ready], [runners.fileno()])
         finally:
+            if self.child:  # a spare of which the runner will not hear: it may be about to open its log
+                with contextlib.suppress(OSError):
+                    os.kill(self.child, signal.SIGKILL)
+                    os.waitpid(self.child, 0)
             self.folder.remove()
 
     def _attended(self) -> Json:
