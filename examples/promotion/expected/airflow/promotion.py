@@ -1,4 +1,4 @@
-# promotion: made by Penstock from pipeline.py, spec 373c34e13ae78e37.
+# promotion: made by Penstock from pipeline.py, spec 3a6aa8209b8679ef.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to airflow
 #
@@ -794,7 +794,7 @@ def main() -> None:
         written = folder if has_artifacts else work / "nothing"
         return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
 
-    result = supervise(attempt, timeout=job.get("timeout"), deadline=request.get("deadline"))
+    result = supervise(attempt, None, job.get("timeout"), request.get("deadline"), request.get("checkpoints"))
     result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")
@@ -933,11 +933,9 @@ import math
 import operator
 import os
 import pickle
-import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import types
@@ -1356,6 +1354,14 @@ def _write_npy(value: object, file: Path) -> None:
     importlib.import_module("numpy").save(file, value, allow_pickle=False)
 
 
+def _read_npy(file: Path) -> object:
+    """The array. A large one is mapped: read as far as it is used, and what is written to it stays in this process."""
+    numpy = importlib.import_module("numpy")
+    if file.stat().st_size < 1 << 20:
+        return numpy.load(file, allow_pickle=False)
+    return numpy.asarray(numpy.load(file, "c", allow_pickle=False))
+
+
 # Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
 _PICKLE = (".pkl", "pickle", _write_pickle)
 _WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
@@ -1378,7 +1384,7 @@ def load_artifact(reference: Json, find: Find = find_type) -> object:
     if format_ == "parquet":
         return _read_parquet(file)
     if format_ == "npy":
-        return importlib.import_module("numpy").load(file, allow_pickle=False)
+        return _read_npy(file)
     with file.open("rb") as stream:
         return _Unpickler(stream, find).load()
 
@@ -1573,6 +1579,27 @@ def current_attempt() -> int:
     return _ATTEMPTS[-1].number if _ATTEMPTS else 1
 
 
+CHECKPOINTS = "PENSTOCK_CHECKPOINTS"  # a variable of the environment, so that what a step starts has it, too
+
+
+def checkpoint_dir() -> Path:
+    """A folder of the step's own, in which an attempt leaves what the next one can go on from.
+
+    It is empty at first, stays when an attempt fails or dies, and goes when the step has succeeded. It belongs to one
+    node of one run, in a loop to one item. Outside of a run it is a new folder each time, which goes with the process.
+    """
+    if CHECKPOINTS in os.environ:
+        folder = Path(os.environ[CHECKPOINTS])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    import atexit  # noqa: PLC0415  # seldom needed
+    import tempfile  # noqa: PLC0415  # as in `_temporary`
+
+    folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @dataclasses.dataclass(frozen=True)
 class ArtifactLabel:
     """What kind of artifact a type is, for engines that show kinds; written as ``Dataset[...]`` and the like."""
@@ -1612,7 +1639,10 @@ class RunStatus:
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-RUNTIME_NAMES = ("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer", "current_attempt", "log_metric")
+RUNTIME_NAMES = (
+    *("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
+    *("checkpoint_dir", "current_attempt", "log_metric"),
+)
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -1881,7 +1911,9 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "keys": list,
     "values": lambda mapping: list(mapping.values()),
     "items": lambda mapping: list(mapping.items()),
+    "tuple": tuple,
     "set": set,
+    "frozenset": frozenset,
     "dict": dict,
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
@@ -1889,7 +1921,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
 }
 
 
-# --- steps of the harness's own: what decides branches, lists the items of loops, and passes gates --------------------
+# --- steps of the harness's own: for branches, loops, gates, and the pipeline's result --------------------------------
 
 
 def decide(condition: object) -> bool:
@@ -1905,6 +1937,11 @@ def items(items: typing.Iterable[object]) -> list[object]:
 def check(condition: object, text: str, shown: Mapping[str, object], message: object) -> None:
     """Passes a gate, or not: see `perform` for what becomes of the verdict."""
     _ATTEMPTS[-1].gates.append(_verdict(text, bool(condition), shown, message))
+
+
+def give(result: object) -> object:
+    """What a pipeline returns, as far as that has to be computed."""
+    return result
 
 
 def _verdict(text: str, passed: bool, values: Mapping[str, object], message: object) -> Json:
@@ -1943,25 +1980,40 @@ def _checked(job: Json, values: Mapping[str, object], metrics: Mapping[str, floa
         bounds = [inputs.resolve(bound) for bound in each["bounds"]]
         text = f"{name} {sign} {' and '.join(map(_short, bounds))}".rstrip()
         try:
-            value = metrics[name] if name in metrics else _reached(name, values)
+            value = metrics[name] if name in metrics else _reached(name, values, metrics)
             found.append(_verdict(text, bool(_COMPARISONS[sign](value, *bounds)), {name: value}, each["message"]))
         except Exception as error:  # noqa: BLE001  # whatever comparing raises, the gate is not passed
-            said = f"{type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
             found.append(_verdict(text, False, {}, f"{each['message']} ({said})" if each["message"] else said))
     return found
 
 
-def _reached(name: str, values: Mapping[str, typing.Any]) -> object:
+def _reached(name: str, values: Mapping[str, typing.Any], metrics: Mapping[str, float]) -> object:
     """A part of the outputs by its dotted name; that of a single unnamed output may be left out."""
     path = name.split(".")
-    if path[0] not in values and list(values) == ["output"]:
-        path.insert(0, "output")
-    if path[0] not in values:
-        raise LookupError(f"the step gave no metric and no output `{name}`")
-    value: typing.Any = values[path[0]]
-    for part in path[1:]:
+    is_short = path[0] not in values and list(values) == ["output"]
+    value: typing.Any = values["output"] if is_short else values
+    for number, part in enumerate(path):
+        if not (part in value if isinstance(value, dict) else hasattr(value, part)):
+            raise StepError(_no_such_name(name, [*_parts(value, path[:number]), *values, *metrics]))
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
+
+
+def _parts(value: typing.Any, path: Sequence[str]) -> list[str]:
+    """The names of the parts of a value that ``path`` leads to, as far as the value tells."""
+    found = value if isinstance(value, dict) else getattr(value, "_fields", getattr(value, "__dict__", ()))
+    return [".".join((*path, str(each))) for each in found if not str(each).startswith("_")]
+
+
+def _no_such_name(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415  # for this alone
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, 1)
+    listed = ", ".join(f"`{each}`" for each in names[:20]) + (" and others" if len(names) > 20 else "")
+    said = f"there is no metric and no output `{name}`, but {listed or 'nothing'}"
+    return said + (f"; did you mean `{near[0]}`?" if near else "")
 
 
 # --- performing a job -------------------------------------------------------------------------------------------------
@@ -2083,8 +2135,7 @@ def run_job(
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
     home = Path.cwd()
-    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
-    with tempfile.TemporaryDirectory(prefix="step-", **lenient) as work:
+    with _temporary("step-") as work:
         os.chdir(work)
         try:
             Program(modules, job["reach"]).install()
@@ -2092,6 +2143,14 @@ def run_job(
             return perform(job, find_type(job["function"]), inputs, folder, number)
         finally:
             os.chdir(home)
+
+
+def _temporary(prefix: str) -> contextlib.AbstractContextManager[str]:
+    """A folder for the duration of a block; what of it can't be removed then stays."""
+    import tempfile  # noqa: PLC0415  # it loads `random`, whose hook on forks takes 0.3 ms of every process
+
+    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+    return tempfile.TemporaryDirectory(prefix=prefix, **lenient)
 
 
 # Files whose frames tell an author nothing; a program that embeds this one may add its own.
@@ -2103,6 +2162,10 @@ HIDDEN_FILES = {
 }
 
 
+# Where Python's own operators meet the author's values: what they raise is told by the error alone.
+_COMPUTING = ("_access", "_operation", "<lambda>", "_zip_strict", "decide", "items")
+
+
 def explain(error: BaseException) -> str:
     """The error as its author wants to see it: the traceback without the frames of this file, where others are left."""
     if isinstance(error, StepError):
@@ -2110,14 +2173,19 @@ def explain(error: BaseException) -> str:
     whole = traceback.TracebackException(type(error), error, error.__traceback__)
     parts = [whole]
     for part in parts:
-        part.stack[:] = [each for each in part.stack if each.filename not in HIDDEN_FILES] or part.stack
+        shown = [each for each in part.stack if each.filename not in HIDDEN_FILES]
+        is_told = not shown and bool(part.stack) and part.stack[-1].name in _COMPUTING
+        part.stack[:] = shown if shown or is_told else part.stack
         parts += filter(None, (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())))
-    return "".join(whole.format()).rstrip()
+    is_bare = len(parts) == 1 and not whole.stack
+    return "".join(whole.format_exception_only() if is_bare else whole.format()).rstrip()
 
 
 def failure(error: BaseException) -> Json:
     """The error as the JSON that `supervise` reports."""
-    said = str(error)
+    said = ""
+    with contextlib.suppress(Exception):  # the author's own class may fail at this
+        said = str(error)
     message = (
         said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
     )
@@ -2132,6 +2200,8 @@ def retry_delay(retry: Json, attempt: int) -> float:
     delay = retry.get("delay", 0.0) * retry.get("backoff", 1.0) ** (attempt - 1)
     if retry.get("max_delay") is not None:
         delay = min(delay, retry["max_delay"])
+    import random  # noqa: PLC0415  # as `tempfile` in `_temporary`
+
     return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
 
 
@@ -2140,14 +2210,25 @@ def supervise(
     retry: Json = None,
     timeout: float | None = None,
     deadline: float | None = None,
+    checkpoints: Path | None = None,
 ) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
     An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
     None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
     Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
-    many ran.
+    many ran. All of them have one `checkpoint_dir`: ``checkpoints``, or a folder that goes with the last of them.
     """
+    with _temporary("checkpoints-") as kept:
+        return _supervised(functools.partial(_with_checkpoints, attempt, checkpoints or kept), retry, timeout, deadline)
+
+
+def _with_checkpoints(attempt: Callable[[int], Json], folder: Path | str, number: int) -> Json:
+    os.environ[CHECKPOINTS] = str(folder)
+    return attempt(number)
+
+
+def _supervised(attempt: Callable[[int], Json], retry: Json, timeout: float | None, deadline: float | None) -> Json:
     allowed = 1 + (retry or {}).get("max_retries", 0)
     result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
     for number in range(1, allowed + 1):
@@ -2181,7 +2262,7 @@ def say(message: str) -> None:
 
 
 def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
-    with tempfile.TemporaryDirectory(prefix="attempt-") as folder:
+    with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
         sys.stdout.flush()
@@ -2233,13 +2314,16 @@ def out_of_time(timeout: float | None) -> str:
     return f"the attempt exceeded its timeout of {timeout:g} s and was ended"
 
 
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+
+
 def how_it_died(status: int) -> str:
     """What to say of an attempt whose process left no result, from its exit status."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
-        hint = " (often: out of memory)" if number == signal.SIGKILL else ""
-        return f"the attempt was killed by {name}{hint}"
+        hints = {"SIGKILL": " (often: out of memory)", **dict.fromkeys(CRASHES, " (a crash in native code)")}
+        return f"the attempt was killed by {name}{hints.get(name, '')}"
     return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
 
 
