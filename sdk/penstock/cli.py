@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock import __version__, cli_lineage, cli_report, cli_runs, cli_store, compiler, parameters, terminal
+from penstock import __version__, cli_diff, cli_lineage, cli_report, cli_runs, cli_store, compiler, parameters, terminal
 from penstock.backend import Definition, Files
 from penstock.console import Target, err, errors, out, pairs, print_problems, unwritable
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 cli_runs.app.command()(cli_report.report)
 cli_runs.app.command("lineage")(cli_lineage.show_lineage)
+app.command()(cli_diff.diff)
 app.add_typer(cli_runs.app)
 app.add_typer(cli_store.app)
 

@@ -7,7 +7,7 @@ a step reaches it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.harness import bound_names, root_names, trimmed
@@ -58,15 +58,26 @@ class Code:
             for name in reach.names
         }
 
+    def source(self, name: str) -> str:
+        """The statements that make ``module.name`` what it is, as its author wrote them."""
+        module, _, own = name.rpartition(".")
+        written = self._modules[module].statements if module in self._modules else ()
+        return "\n".join(each.source for each in written if own in _names(ast.parse(each.source).body))
+
     def _statements(self, module: str) -> dict[str, str]:
         if module not in self._known:
             found: dict[str, str] = {}
             for statement in self._modules[module].statements:
                 for each in ast.parse(statement.source).body:
-                    for name in bound_names(each) | root_names(each):
+                    for name in _names([each]):
                         found[name] = found.get(name, "") + ast.dump(trimmed(each, {name}))
             self._known[module] = found
         return self._known[module]
+
+
+def _names(statements: Iterable[ast.stmt]) -> set[str]:
+    """The names that statements belong to."""
+    return {name for each in statements for name in bound_names(each) | root_names(each)}
 
 
 def own_name(step: str) -> str:
