@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from penstock.differences import ADDED, CHANGED, REMOVED, Code, changes_of_step, own_name
 from penstock.harness import Absent, parts_of
@@ -88,9 +89,9 @@ class Books:
 
     def _input(self, binding: Json) -> _Input:
         sources = {f"parameter `{name}`": self.parameters[name] for name in parameters_in(binding)}
-        for node, output in used_by([binding]):
-            reference = {"kind": "output", "node": node, "output": output}
-            sources[f"`{node}`"] = content_of(reference, {}, self.outputs)
+        for node, outputs in itertools.groupby(sorted(set(used_by([binding]))), key=itemgetter(0)):
+            references = [{"kind": "output", "node": node, "output": output} for _, output in outputs]
+            sources[f"`{node}`"] = [content_of(each, {}, self.outputs) for each in references]
         return _Input(content_of(binding, self.parameters, self.outputs), sources)
 
 
@@ -207,11 +208,18 @@ def _input_reasons(before: Books, here: Books, node: str) -> Iterator[str]:
             yield f"{name} is new"
         elif old[name].content != taken.content:
             differing = [each for each, wire in taken.sources.items() if old[name].sources.get(each, _NONE) != wire]
-            yield f"{name} differs" + (f" (from {', '.join(differing)})" if differing else " (it is written otherwise)")
+            yield f"{name} differs" + (f" (from {_some(differing)})" if differing else " (it is written otherwise)")
     yield from (f"{name} is gone" for name in old if name not in new)
 
 
 _NONE = object()
+_MOST_SOURCES = 4
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, of many the first: a step may take what a thousand others gave."""
+    more = len(names) - _MOST_SOURCES
+    return ", ".join(names[:_MOST_SOURCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def parameters_in(binding: Json) -> Iterator[str]:

@@ -162,6 +162,24 @@ def test_an_input_that_differs_is_traced_to_where_it_comes_from(author):
     assert said["double[0]"] == "input `by` differs (from `load`)"
 
 
+def test_a_node_of_which_one_output_among_several_differs_is_told(author):
+    several = (
+        ("explained.py", "from near", "from dataclasses import dataclass\nfrom near"),
+        ("explained.py", "FACTOR = 2", "FACTOR = 2\n\n@dataclass\nclass Both:\n    changing: int\n    constant: int"),
+        ("explained.py", "-> int:\n    return value * FACTOR + by", "-> Both:\n    return Both(value, 0)"),
+        ("explained.py", "values: list[int]", "values: list[Both]"),
+        ("explained.py", "return sum(values)", "return len(values)"),
+    )
+    author.run(*several)
+    assert author.why(*several, sizes=[1, 3])["total"] == "input `values` differs (from `double[1]`)"
+
+
+def test_of_many_nodes_that_an_input_is_from_the_first_are_named(author):
+    author.run(sizes=[1] * 9)
+    many = "from `double[0]`, `double[1]`, `double[2]`, `double[3]` and 5 more"
+    assert author.why(sizes=[2] * 9)["total"] == f"input `values` differs ({many})"
+
+
 def test_the_bound_of_a_gate_that_differs_is_told(author):
     asked = ("explained.py", "@step\ndef total", "@step(gates=[Gate('output', '>', 0)])\ndef total")
     author.run(asked)
