@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from penstock import Pipeline
+from penstock.compiler import run_configuration
 from penstock.spec import TypeKind
 from penstock.values import Json
 from penstock_backends.local.objects import located
+from penstock_backends.local.options import RunOptions
 from penstock_backends.local.store import Store
 from tests.conformance.engine import Observed
 from tests.engines.standalone import standalone
@@ -71,7 +73,7 @@ class StandaloneRunner:
         files = pipeline.compile("local")
         (program,) = files
         arguments = [each for name, text in typed(pipeline, parameters).items() for each in (f"--{name}", text)]
-        ran = standalone().run(files, program, ["--json", *arguments], folder=folder)
+        ran = standalone().run(files, program, ["--json", *arguments, *budget(pipeline)], folder=folder)
         assert ran.code in (0, 1), ran.stderr
         said: dict[str, Any] = json.loads(ran.stdout)
         assert ran.code == int(said["state"] != "succeeded")
@@ -84,6 +86,14 @@ def typed(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> dict[str,
     texts = {each.name for each in pipeline.spec.parameters if each.type.kind is TypeKind.STR}
     wires: dict[str, Json] = pipeline.encode_parameters(parameters)
     return {name: wires[name] if name in texts else json.dumps(wires[name]) for name in parameters}
+
+
+def budget(pipeline: Pipeline[..., Any]) -> list[str]:
+    """What the project of a pipeline says that its steps may ask for together."""
+    options = RunOptions(**run_configuration(pipeline.define().folder))
+    memory = None if options.memory is None else options.memory / 2**30
+    given = {"--cpu": options.cpu, "--memory": memory, "--gpu": options.gpu}
+    return [each for flag, amount in given.items() if amount is not None for each in (flag, str(amount))]
 
 
 ENGINES = (Local("local-inline", inline=True), Local("local-workers", inline=False), StandaloneRunner())

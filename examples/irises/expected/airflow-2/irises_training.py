@@ -1,0 +1,2012 @@
+# irises_training: made by Penstock from pipeline.py, spec 3a805569754affd0.
+# Change the pipeline, not this file; then make it again with
+#     penstock compile pipeline.py:irises_training --to airflow --airflow 2
+#
+# Needs Airflow 2.10 or newer, below 3. Its workers share the folder that ARTIFACT_ROOT says, and hold:
+#     numpy==2.4.6
+#     pandas==3.1.1
+#     pyarrow==26.0.1
+#     scikit-learn==1.9.1
+"""Preprocess, train, evaluate: the end-to-end training pipeline."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from urllib.parse import quote
+
+import pendulum
+from airflow import DAG
+from airflow.decorators import task
+from airflow.models.param import Param
+from airflow.operators.python import get_current_context
+
+with DAG(
+    dag_id="irises_training",
+    description="Preprocess, train, evaluate: the end-to-end training pipeline.",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 0},
+    tags=["training"],
+    params={
+        "data_path": Param(
+            "",
+            type="string",
+            description="a CSV file or its URL, with a column `species`; empty for the irises",
+        ),
+        "epochs": Param(50, type="integer", description="how often training goes through the rows"),
+    },
+) as dag:
+
+    @task
+    def preprocess_data(data_path):
+        """The table with each measurement standardised."""
+        return run_step("preprocess_data", data_path=data_path)
+
+    @task
+    def train_model(dataset, epochs):
+        """A linear classifier that goes through the first four fifths of the rows as often as it is told."""
+        return run_step("train_model", dataset=dataset, epochs=epochs)
+
+    @task(multiple_outputs=True)
+    def evaluate_model(model, dataset):
+        """How the model does on the last fifth, and a page with what it takes for what."""
+        return run_step("evaluate_model", model=model, dataset=dataset)
+
+    preprocess_data_task = preprocess_data(data_path=dag.param("data_path"))
+    train_model_task = train_model(dataset=preprocess_data_task, epochs=dag.param("epochs"))
+    evaluate_model(model=train_model_task, dataset=preprocess_data_task)
+
+
+# --- How a step runs ----------------------------------------------------------------------------------------
+# None of this runs when Airflow parses the file. Each attempt is a process of its own, outside of Airflow's:
+# the author's code can neither disturb Airflow nor outlive its task, and a crash, `os._exit` or a lack of
+# memory is a failed attempt. XCom holds values as JSON text, so that no database changes them; of artifacts,
+# and of what is large, it holds the path.
+
+# Empty: the Airflow Variable `artifact_root`, or where there is none, $AIRFLOW_HOME/artifacts.
+ARTIFACT_ROOT = ""
+LARGEST_XCOM = 48 * 1024
+LONGEST_LINE = 64 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class StepFailed(Exception):
+    """An attempt failed; its own traceback stands in the log above."""
+
+
+def run_step(name, /, **values):
+    """Run one attempt of what the task of this name calls, and return its outputs as JSON text."""
+    context = get_current_context()
+    ti = context["ti"]
+    unknown = sorted(set(context["dag_run"].conf or {}) - set(PARAMETERS))
+    if unknown:
+        known = ", ".join(PARAMETERS) or "none"
+        raise StepFailed(f"the DAG has no parameter {', '.join(unknown)}; it has: {known}")
+    call = CALLS[name]
+    step = STEPS[call["step"]]
+    attempt = ti.try_number - ti.max_tries + ti.task.retries  # counts from 1 again after the task was cleared
+    root = ARTIFACT_ROOT or context["var"]["value"].get("artifact_root", None) or airflow_home() / "artifacts"
+    folder = attempt_folder(Path(root), ti)
+    try:
+        result = run_process(call, step, values, attempt, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for metric, value in result["metrics"].items():
+        log.info("metric %s = %s", metric, value)
+    if result["metrics"]:
+        ti.xcom_push(key="step_metrics", value=json.dumps(result["metrics"]))
+    outputs = {output: json.dumps(wire) for output, wire in result["outputs"].items()}
+    return outputs["output"] if step["returns"]["kind"] == "value" else outputs or None
+
+
+def attempt_folder(root, ti):
+    """Where this attempt, and no other, leaves what is too large for XCom. It is made when it is needed."""
+    mapped = [str(ti.map_index)] if ti.map_index >= 0 else []
+    attempt = f"try-{ti.try_number}-{uuid.uuid4().hex[:8]}"
+    return root.joinpath(ti.dag_id, quote(ti.run_id, safe=":+"), ti.task_id, *mapped, attempt)
+
+
+def airflow_home():
+    """The home of this worker's Airflow."""
+    return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+
+
+def run_process(call, step, values, attempt, folder):
+    """Run an attempt in a process of its own, which prints into the task's log; return its outputs and metrics."""
+    with tempfile.TemporaryDirectory(prefix="step-") as work:
+        request = {
+            "call": call,
+            "step": step,
+            "modules": {module: SOURCES[module] for module in step["reach"]},
+            "types": PARAMETERS,
+            "values": values,
+            "attempt": attempt,
+            "folder": str(folder),
+            "largest": LARGEST_XCOM,
+            "parent": os.getpid(),
+        }
+        Path(work, "request.json").write_text(json.dumps(request), encoding="utf-8")
+        Path(work, "run-step.py").write_text(HARNESS + ATTEMPT, encoding="utf-8")
+        # Temporary files of the attempt go when it goes, even if it is killed.
+        variables = {**os.environ, "TMPDIR": work, **call.get("env", {})}
+        command = [sys.executable, "-u", "run-step.py"]
+        child = subprocess.Popen(
+            command,
+            cwd=work,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            copy_to_log(child)
+        finally:
+            end(child)
+        answer = Path(work, "result.json")
+        if not answer.exists():
+            raise StepFailed(f"the process ended with exit code {child.returncode} and no result")
+        result = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" not in result:
+        return result
+    hint = ""
+    if result["error"].startswith("ModuleNotFoundError"):
+        held = call.get("packages", step.get("requirements", []))
+        hint = f" (the step was made to find: {', '.join(held) or 'the standard library alone'})"
+    raise StepFailed(result["error"] + hint)
+
+
+def copy_to_log(child):
+    """Copy what a process prints to the task's log, line by line, until it has ended."""
+    stream, rest = child.stdout.fileno(), b""
+    while True:
+        ready = select.select([stream], [], [], 0.2)[0]
+        chunk = os.read(stream, LONGEST_LINE) if ready else b""
+        if not chunk and (ready or child.poll() is not None):
+            break
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            log.info("%s", line.decode(errors="backslashreplace"))
+    if rest:
+        log.info("%s", rest.decode(errors="backslashreplace"))
+    child.wait()
+
+
+def end(child):
+    """End a process that still runs (a timeout, a task that was cleared); it ends all that the step started."""
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    child.stdout.close()
+
+
+# What each task calls: a step, and as its arguments literals, parameters of the DAG, and outputs of other tasks.
+CALLS = {
+    "preprocess_data": {
+        "step": "pipeline:preprocess_data",
+        "arguments": {"data_path": {"kind": "parameter", "name": "data_path"}},
+    },
+    "train_model": {
+        "step": "pipeline:train_model",
+        "arguments": {
+            "dataset": {"kind": "output", "node": "preprocess_data", "output": "output"},
+            "epochs": {"kind": "parameter", "name": "epochs"},
+        },
+    },
+    "evaluate_model": {
+        "step": "pipeline:evaluate_model",
+        "arguments": {
+            "model": {"kind": "output", "node": "train_model", "output": "output"},
+            "dataset": {"kind": "output", "node": "preprocess_data", "output": "output"},
+        },
+    },
+}
+
+# The types of the DAG's parameters.
+PARAMETERS = {
+    "data_path": {"type": {"kind": "str"}},
+    "epochs": {"type": {"kind": "int"}},
+}
+
+# The steps: what each returns, and what of the sources it reaches.
+STEPS = {
+    "pipeline:preprocess_data": {
+        "reach": {
+            "pipeline": [
+                "Dataset",
+                "LABEL",
+                "StandardScaler",
+                "irises",
+                "load_iris",
+                "log_metric",
+                "pd",
+                "preprocess_data",
+            ],
+        },
+        "outputs": [
+            {"name": "output", "text": "Dataset[DataFrame]", "artifact": True, "serializer": "parquet"},
+        ],
+        "returns": {"kind": "value"},
+        "requirements": ["pandas==3.1.1", "pyarrow==26.0.1", "scikit-learn==1.9.1"],
+    },
+    "pipeline:train_model": {
+        "reach": {
+            "pipeline": [
+                "Dataset",
+                "LABEL",
+                "Model",
+                "SGDClassifier",
+                "log_loss",
+                "log_metric",
+                "np",
+                "pd",
+                "train_model",
+            ],
+        },
+        "outputs": [
+            {"name": "output", "text": "Model[SGDClassifier]", "artifact": True, "serializer": "pickle"},
+        ],
+        "returns": {"kind": "value"},
+        "requirements": ["numpy==2.4.6", "pandas==3.1.1", "pyarrow==26.0.1", "scikit-learn==1.9.1"],
+    },
+    "pipeline:evaluate_model": {
+        "reach": {
+            "pipeline": [
+                "Dataset",
+                "Evaluation",
+                "LABEL",
+                "Model",
+                "NamedTuple",
+                "Path",
+                "Report",
+                "SGDClassifier",
+                "evaluate_model",
+                "log_metric",
+                "pd",
+            ],
+        },
+        "outputs": [
+            {"name": "accuracy", "text": "float", "kind": "float"},
+            {"name": "confusion", "text": "Report[Path]", "artifact": True, "serializer": "path"},
+        ],
+        "returns": {"kind": "namedtuple", "type": "pipeline:Evaluation"},
+        "requirements": ["pandas==3.1.1", "pyarrow==26.0.1", "scikit-learn==1.9.1"],
+    },
+}
+
+# The author's code, as far as the steps reach it.
+SOURCES = {
+    "pipeline": r'''from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_iris
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+
+from penstock import Dataset, Model, Report, log_metric
+
+LABEL = "species"
+
+
+class Evaluation(NamedTuple):
+    """How often a model is right, and where it is not."""
+
+    accuracy: float
+    confusion: Report[Path]
+
+
+def preprocess_data(data_path: str) -> Dataset[pd.DataFrame]:
+    """The table with each measurement standardised."""
+    rows = pd.read_csv(data_path) if data_path else irises()
+    measured = [name for name in rows.columns if name != LABEL]
+    rows[measured] = StandardScaler().fit_transform(rows[measured])
+    log_metric("rows", len(rows))
+    return rows
+
+
+def irises() -> pd.DataFrame:
+    """150 flowers of three species, four lengths of each, in an order that tells nothing."""
+    flowers = load_iris(as_frame=True)
+    species = flowers.target.map(dict(enumerate(flowers.target_names.tolist())))
+    rows: pd.DataFrame = flowers.data.assign(**{LABEL: species})
+    return rows.sample(frac=1, random_state=7).reset_index(drop=True)
+
+
+def train_model(dataset: Dataset[pd.DataFrame], epochs: int) -> Model[SGDClassifier]:
+    """A linear classifier that goes through the first four fifths of the rows as often as it is told."""
+    seen = dataset.iloc[: len(dataset) * 4 // 5]
+    features, labels = seen.drop(columns=LABEL), seen[LABEL]
+    model = SGDClassifier(loss="log_loss", alpha=0.01, random_state=7)
+    for _ in range(epochs):
+        model.partial_fit(features, labels, classes=np.unique(dataset[LABEL]))
+        log_metric("loss", float(log_loss(labels, model.predict_proba(features))))
+    return model
+
+
+def evaluate_model(model: Model[SGDClassifier], dataset: Dataset[pd.DataFrame]) -> Evaluation:
+    """How the model does on the last fifth, and a page with what it takes for what."""
+    unseen = dataset.iloc[len(dataset) * 4 // 5 :]
+    predicted = model.predict(unseen.drop(columns=LABEL))
+    accuracy = float((predicted == unseen[LABEL]).mean())
+    log_metric("accuracy", accuracy)
+    page = Path("confusion.html")
+    page.write_text(pd.crosstab(unseen[LABEL].to_numpy(), predicted).to_html(), encoding="utf-8")
+    return Evaluation(accuracy, page)
+''',
+}
+
+# What the process of an attempt does: read the request, supervise the attempt, write the result.
+ATTEMPT = r'''
+
+def main() -> None:
+    """Runs the attempt that ``request.json`` in the working directory asks for, and leaves ``result.json`` there."""
+    work = Path.cwd()
+    request = json.loads((work / "request.json").read_text(encoding="utf-8"))
+    end_with(request["parent"])
+    call, types, folder = request["call"], request["types"], Path(request["folder"])
+    job = {**request["step"], **call, "function": call["step"]}
+    job["parameters"] = {name: each["type"] for name, each in types.items()}
+    place = Place(**{**request.get("place", {}), "index": tuple(request.get("place", {}).get("index", ()))})
+    parameters, outputs = gathered(job, request, place)
+    inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
+    obstacle = inputs.obstacle(job) if "place" in request else ""
+    if obstacle:
+        write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
+        return
+    has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])
+
+    def attempt(_: int) -> Json:
+        check_files(outputs)
+        written = folder if has_artifacts else work / "nothing"
+        return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
+
+    result = supervise(attempt, None, job.get("timeout"), request.get("deadline"), request.get("checkpoints"))
+    result["count"] = len(result.get("outputs", {}).get("items") or ())
+    for name, wire in result.get("outputs", {}).items():
+        result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")
+    write_result(work, result)
+
+
+def end_with(parent: int) -> None:
+    """Asks the kernel to end this process when the Airflow task that started it is killed (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
+    """The parameters by name, and the outputs of other instances that did not fail by name: handed over, or pulled."""
+    types = request["types"]
+    parameters = {
+        name: exact(types[name], value) for name, value in request.get("parameters", {}).items() if name in types
+    }
+    outputs = {
+        name: {output: unfolded(output, json.loads(text)) for output, text in texts.items()}
+        for name, texts in request.get("pulled", {}).items()
+    }
+    for name, value in request["values"].items():
+        binding = job["arguments"][name]
+        single = binding["kind"] in ("parameter", "output") or is_whole(binding)
+        for ref, item in zip(references(binding), [value] if single else value):  # noqa: B905  # Python 3.9
+            if ref["kind"] == "parameter":
+                parameters[ref["name"]] = exact(types[ref["name"]], item)
+            elif item is not None:  # else it was skipped
+                for node, output, text in received(ref, item, request.get("keys", {})):
+                    known = instance(node, place.index[: job.get("depths", {}).get(node, 0)])
+                    outputs.setdefault(known, {})[output] = json.loads(text)
+    return parameters, {name: wires for name, wires in outputs.items() if name not in place.states}
+
+
+def exact(known: Json, value: Json) -> Json:
+    """A parameter's value; its default as it was, where plain JSON says less."""
+    return known["exact"] if "exact" in known and value == known["default"] else value
+
+
+def unfolded(output: str, wire: Json) -> Json:
+    """A wire; the items of a loop by themselves, though they may be too large for XCom together."""
+    if output != "items" or isinstance(wire, list) or wire.get("$artifact", {}).get("format") != "json":
+        return wire
+    return json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii"))
+
+
+def received(ref: Json, item: Json, keys: Json) -> Iterator[tuple[str, str, str]]:
+    """The JSON texts that an argument holds, by node and output: one, or those of a whole result."""
+    if ref["kind"] == "output":
+        yield ref["node"], ref["output"], item
+        return
+    for output, field in ref["fields"]:
+        yield field["node"], output, item[keys.get(field["node"], {}).get(output, output)]
+
+
+def references(binding: Json) -> Iterator[Json]:
+    """What a binding refers to, in its order: parameters, outputs, and whole results (as records)."""
+    if binding["kind"] in ("parameter", "output") or is_whole(binding):
+        yield binding
+        return
+    inner = [binding["then"], binding["otherwise"]] if binding["kind"] == "choice" else binding.get("operands", ())
+    for item in binding.get("items", binding.get("fields", inner)):
+        yield from references(item if isinstance(item, dict) else item[1])
+
+
+def is_whole(binding: Json) -> bool:
+    """Whether a binding is a record of one task's named outputs, each under its own name."""
+    if binding["kind"] != "record":
+        return False
+    parts = [
+        (field["kind"], field.get("node"), field.get("output") == name, "path" in field)
+        for name, field in binding["fields"]
+    ]
+    return len(set(parts)) == 1 and parts[0][0] == "output" and parts[0][2:] == (True, False)
+
+
+def check_files(outputs: dict[str, dict[str, Json]]) -> None:
+    """Raises `StepError` for a file that another task wrote and this worker does not see."""
+    for node, wires in outputs.items():
+        for wire in wires.values():
+            for each in wire if isinstance(wire, list) else [wire]:
+                file = each["$artifact"]["file"] if isinstance(each, dict) and "$artifact" in each else "/"
+                if not Path(file).exists():
+                    raise StepError(f"{file}, which `{node}` wrote, is not here: workers must share the artifact root")
+
+
+def within(largest: int, wire: Json, file: Path) -> Json:
+    """The wire, or where it is too large for XCom, a reference to ``file``, which then holds it."""
+    text = dumps(wire)
+    if len(text) <= largest:
+        return wire
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="ascii")
+    return {"$artifact": {"format": "json", "file": str(file.resolve())}}
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+# The program around a step, the same for every step and target; it stands before ATTEMPT.
+HARNESS = r'''"""Runs one step, anywhere: decodes its inputs, calls it, and writes its outputs.
+
+This file is the part of Penstock that travels. It is embedded in what the backends emit, so it imports nothing but the
+standard library, works on Python 3.9, and is kept short enough to be read by whoever reviews an emitted file.
+
+Words used here:
+
+- *wire*: a value as JSON. Plain JSON means itself; what JSON lacks is tagged (``{"$tuple": [1, 2]}``), so that every
+  value comes back as what it was. An artifact is ``{"$artifact": {"format": ..., "file": ...}}``, its bytes beside the
+  JSON.
+- *job*: what is to be done, as JSON: which function, its bindings, how its result divides (see `perform`).
+- *program*: the author's source that the job's function reaches, module by module.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import base64
+import contextlib
+import ctypes
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import importlib
+import importlib.util
+import json
+import linecache
+import math
+import operator
+import os
+import pickle
+import shutil
+import signal
+import sys
+import time
+import traceback
+import types
+import typing
+import uuid
+from pathlib import Path
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = typing.TypeVar("T")
+Json = typing.Any
+Find = typing.Callable[[str], typing.Any]
+
+EXACT_INTEGERS = 2**53  # beyond, JSON readers that keep numbers as doubles (JavaScript, protobuf) change the value
+
+
+class StepError(Exception):
+    """What went wrong around the author's code: an input, an output or the program, not the code itself."""
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def type_name(cls: type) -> str:
+    """The name by which an encoded value refers to its class: ``module:qualname``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find_type(name: str) -> typing.Any:
+    """The class or function called ``module:qualname``; ``penstock:...`` is this file's own."""
+    module, _, qualname = name.partition(":")
+    if module == "penstock":
+        return globals()[qualname]
+    return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
+
+
+def encode(value: object, name_of: Callable[[type], str] = type_name) -> Json:
+    """The value as JSON that `decode` turns back into the same value of the same type.
+
+    NumPy scalars become the Python number they hold. Raises:
+        TypeError: the value, or a part of it, has no exact JSON form.
+    """
+    cls = type(value)
+    if value is None or cls in (bool, str):
+        return value
+    if isinstance(value, enum.Flag):
+        return {"$flag": [name_of(cls), value.value]}
+    if isinstance(value, enum.Enum):
+        return {"$enum": [name_of(cls), value.name]}
+    if cls in _ENCODERS:
+        return _ENCODERS[cls](value, name_of)
+    plain = _plain_number(value)
+    if plain is not value:
+        return encode(plain, name_of)
+    if dataclasses.is_dataclass(value):
+        _refuse_extras(value)
+        return {
+            "$dataclass": [
+                name_of(cls),
+                {f.name: encode(getattr(value, f.name), name_of) for f in dataclasses.fields(value)},
+            ]
+        }
+    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+        return {"$namedtuple": [name_of(cls), [encode(item, name_of) for item in value]]}
+    if hasattr(cls, "__pydantic_validator__"):
+        return {"$pydantic": [name_of(cls), _encode_pydantic(value, name_of)]}
+    base = next((each.__name__ for each in cls.__mro__[1:] if each in _ENCODERS or each is str), "")
+    hint = f"; make a plain {base} of it" if base else ""
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no exact JSON form{hint}")
+
+
+def _plain_number(value: typing.Any) -> typing.Any:
+    """The Python number in a NumPy scalar, told apart without importing NumPy; anything else as it is."""
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_scalar else value
+
+
+def _refuse_extras(value: object) -> None:
+    """Raises `TypeError` for a dataclass's instance that has more than its fields, which would be lost."""
+    cls = type(value)
+    known = {each.name for each in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set(vars(cls))
+    for name in vars(value) if hasattr(value, "__dict__") else ():
+        if name not in known and not isinstance(getattr(cls, name, None), functools.cached_property):
+            raise TypeError(f"this {cls.__qualname__} has `{name}` beside its fields, which would be lost")
+
+
+def _encode_int(value: int, _: object) -> Json:
+    return value if -EXACT_INTEGERS <= value <= EXACT_INTEGERS else {"$int": str(value)}
+
+
+def _encode_float(value: float, _: object) -> Json:
+    plain = math.isfinite(value) and not (value == 0 and math.copysign(1, value) < 0)
+    return value if plain else {"$float": repr(value)}
+
+
+def _encode_set(value: typing.Collection[object], name_of: Callable[[type], str]) -> list[Json]:
+    return sorted((encode(item, name_of) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+
+
+def _encode_dict(value: dict[object, object], name_of: Callable[[type], str]) -> Json:
+    if all(type(key) is str and not key.startswith("$") for key in value):
+        return {key: encode(item, name_of) for key, item in value.items()}
+    return {"$dict": [[encode(key, name_of), encode(item, name_of)] for key, item in value.items()]}
+
+
+def _encode_moment(value: dt.datetime | dt.time) -> list[Json]:
+    zone = value.tzinfo
+    if zone is None or isinstance(zone, dt.timezone):
+        return [value.isoformat(), None, value.fold]
+    key = getattr(zone, "key", None)
+    if type(zone).__module__.split(".")[0] not in ("zoneinfo", "backports") or key is None:
+        raise TypeError(f"a time zone of type {type(zone).__qualname__} has no exact JSON form; use zoneinfo.ZoneInfo")
+    return [value.replace(tzinfo=None).isoformat(), key, value.fold]
+
+
+def _encode_pydantic(value: typing.Any, name_of: Callable[[type], str]) -> Json:
+    state = value.__getstate__()
+    return {
+        "fields": {name: encode(item, name_of) for name, item in state["__dict__"].items()},
+        "set": sorted(state["__pydantic_fields_set__"]),
+        "extra": encode(state["__pydantic_extra__"], name_of),
+        "private": encode(dict(state["__pydantic_private__"] or {}) or None, name_of),
+    }
+
+
+_ENCODERS: dict[type, Callable[..., Json]] = {
+    int: _encode_int,
+    float: _encode_float,
+    list: lambda value, name_of: [encode(item, name_of) for item in value],
+    tuple: lambda value, name_of: {"$tuple": [encode(item, name_of) for item in value]},
+    set: lambda value, name_of: {"$set": _encode_set(value, name_of)},
+    frozenset: lambda value, name_of: {"$frozenset": _encode_set(value, name_of)},
+    dict: _encode_dict,
+    bytes: lambda value, _: {"$bytes": base64.b64encode(value).decode("ascii")},
+    dt.datetime: lambda value, _: {"$datetime": _encode_moment(value)},
+    dt.time: lambda value, _: {"$time": _encode_moment(value)},
+    dt.date: lambda value, _: {"$date": value.isoformat()},
+    dt.timedelta: lambda value, _: {"$timedelta": [value.days, value.seconds, value.microseconds]},
+    decimal.Decimal: lambda value, _: {"$decimal": str(value)},
+    uuid.UUID: lambda value, _: {"$uuid": str(value)},
+}
+
+
+def decode(wire: Json, find: Find = find_type, load: Callable[[Json], object] | None = None) -> typing.Any:
+    """The value that `encode` was given. ``find`` turns a type's name into the class, ``load`` reads an artifact.
+
+    Raises:
+        StepError: the JSON holds a tag that is not one of ours.
+    """
+    if isinstance(wire, list):
+        return [decode(item, find, load) for item in wire]
+    if not isinstance(wire, dict):
+        return wire
+    tag = next(iter(wire), "")
+    if not tag.startswith("$"):
+        return {key: decode(item, find, load) for key, item in wire.items()}
+    if tag == "$artifact" and load is not None:
+        return load(wire[tag])
+    if tag not in _DECODERS or len(wire) != 1:
+        raise StepError(f"not a value that Penstock wrote: {json.dumps(wire)[:200]}")
+    return _DECODERS[tag](wire[tag], lambda item: decode(item, find, load), find)
+
+
+def _decode_moment(cls: typing.Any, body: Sequence[Json]) -> typing.Any:
+    text, key, fold = body
+    value = cls.fromisoformat(text).replace(fold=fold)
+    if key is None:
+        return value
+    zoneinfo = importlib.import_module("zoneinfo")
+    return value.replace(tzinfo=zoneinfo.ZoneInfo(key))
+
+
+def _decode_pydantic(body: Sequence[Json], part: Callable[[Json], typing.Any], find: Find) -> object:
+    cls, state = find(body[0]), body[1]
+    value = cls.__new__(cls)
+    value.__setstate__(
+        {
+            "__dict__": {name: part(item) for name, item in state["fields"].items()},
+            "__pydantic_fields_set__": set(state["set"]),
+            "__pydantic_extra__": part(state["extra"]),
+            "__pydantic_private__": part(state["private"]),
+        }
+    )
+    return value
+
+
+def assemble(cls: typing.Any, fields: Mapping[str, object]) -> typing.Any:
+    """An instance of a record class from all of its fields, without running ``__init__`` again."""
+    if issubclass(cls, tuple):
+        return cls._make(fields.values())
+    value = object.__new__(cls)
+    for name, item in fields.items():
+        object.__setattr__(value, name, item)
+    return value
+
+
+_DECODERS: dict[str, Callable[..., typing.Any]] = {
+    "$int": lambda body, part, find: int(body),
+    "$float": lambda body, part, find: float(body),
+    "$tuple": lambda body, part, find: tuple(map(part, body)),
+    "$set": lambda body, part, find: set(map(part, body)),
+    "$frozenset": lambda body, part, find: frozenset(map(part, body)),
+    "$dict": lambda body, part, find: {part(key): part(item) for key, item in body},
+    "$bytes": lambda body, part, find: base64.b64decode(body),
+    "$datetime": lambda body, part, find: _decode_moment(dt.datetime, body),
+    "$time": lambda body, part, find: _decode_moment(dt.time, body),
+    "$date": lambda body, part, find: dt.date.fromisoformat(body),
+    "$timedelta": lambda body, part, find: dt.timedelta(*body),
+    "$decimal": lambda body, part, find: decimal.Decimal(body),
+    "$uuid": lambda body, part, find: uuid.UUID(body),
+    "$enum": lambda body, part, find: find(body[0])[body[1]],
+    "$flag": lambda body, part, find: find(body[0])(body[1]),
+    "$dataclass": lambda body, part, find: assemble(find(body[0]), {k: part(v) for k, v in body[1].items()}),
+    "$namedtuple": lambda body, part, find: find(body[0])._make(map(part, body[1])),
+    "$pydantic": _decode_pydantic,
+}
+
+
+# --- parameters given from outside ------------------------------------------------------------------------------------
+
+
+def parse(text: str, kind: Json) -> Json:
+    """The raw value that a person typed for a parameter of the type ``kind`` (a `TypeSpec` as JSON)."""
+    if kind["kind"] == "str" or (kind["kind"] == "literal" and text in kind["values"]):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def coerce(raw: Json, kind: Json, find: Find = find_type) -> typing.Any:
+    """The value of the type ``kind`` that plain JSON from outside stands for.
+
+    What is already of the type, or tagged, stays as it is; a list becomes the declared tuple or set, a text the
+    declared date, an object the declared dataclass, and so on. Raises:
+        StepError: it stands for no value of that type.
+    """
+    if isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in _DECODERS:
+        return decode(raw, find)
+    name = kind["kind"]
+    try:
+        if name in _COERCERS:
+            return _COERCERS[name](raw, kind, find)
+    except (StepError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        reason = f" ({error})" if isinstance(error, StepError) else ""
+        raise StepError(f"{json.dumps(raw)[:200]} is not {kind.get('text') or name}{reason}") from None
+    return decode(raw, find)
+
+
+def _expect(condition: bool, value: T) -> T:
+    if not condition:
+        raise ValueError
+    return value
+
+
+def _coerce_int(raw: Json, *_: object) -> int:
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < EXACT_INTEGERS:
+        return int(raw)  # some engines keep every number as a double
+    return typing.cast("int", _expect(isinstance(raw, int) and not isinstance(raw, bool), raw))
+
+
+def _coerce_float(raw: Json, *_: object) -> float:
+    if raw in ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity"):
+        return float(raw)
+    return typing.cast("float", _expect(isinstance(raw, (int, float)) and not isinstance(raw, bool), raw))
+
+
+def _coerce_items(make: Callable[[list[typing.Any]], typing.Any]) -> Callable[[Json, Json, Find], typing.Any]:
+    def convert(raw: Json, kind: Json, find: Find) -> typing.Any:
+        _expect(isinstance(raw, list), raw)
+        kinds = kind.get("args") or [{"kind": "any"}]
+        if kind["kind"] == "tuple" and not kind.get("variadic"):
+            _expect(len(kinds) == len(raw), raw)
+            return make([coerce(item, each, find) for item, each in zip(raw, kinds)])
+        return make([coerce(item, kinds[0], find) for item in raw])
+
+    return convert
+
+
+def _coerce_dict(raw: Json, kind: Json, find: Find) -> dict[typing.Any, typing.Any]:
+    _expect(isinstance(raw, dict), raw)
+    key_kind, item_kind = kind.get("args") or [{"kind": "any"}, {"kind": "any"}]
+    return {coerce(parse(key, key_kind), key_kind, find): coerce(item, item_kind, find) for key, item in raw.items()}
+
+
+def _coerce_record(raw: Json, kind: Json, find: Find) -> typing.Any:
+    fields = {field["name"]: field for field in kind.get("fields", ())}
+    if kind["kind"] == "namedtuple" and isinstance(raw, list):
+        raw = dict(zip(fields, raw))
+    _expect(isinstance(raw, dict), raw)
+    unknown = [name for name in raw if name not in fields]
+    lacking = [name for name, field in fields.items() if field.get("required", True) and name not in raw]
+    if unknown or lacking:
+        said = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(lacking)}"] * bool(lacking)
+        raise StepError("; ".join(said))
+    values = {name: coerce(item, fields[name]["type"], find) for name, item in raw.items()}
+    return values if kind["kind"] == "typeddict" else find(kind["name"])(**values)
+
+
+def _coerce_enum(raw: Json, kind: Json, find: Find) -> object:
+    cls = find(kind["name"])
+    return cls[raw] if raw in kind["members"] else cls(decode(raw, find))
+
+
+def _coerce_literal(raw: Json, kind: Json, find: Find) -> object:
+    return decode(kind["values"][[(type(each), each) for each in kind["values"]].index((type(raw), raw))], find)
+
+
+def _coerce_union(raw: Json, kind: Json, find: Find) -> object:
+    exact = {type(None): "none", bool: "bool", int: "int", float: "float", str: "str"}.get(type(raw))
+    for member in sorted(kind["args"], key=lambda each: each["kind"] != exact):
+        with contextlib.suppress(StepError):
+            return coerce(raw, member, find)
+    raise ValueError
+
+
+_COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
+    "none": lambda raw, kind, find: _expect(raw is None, raw),
+    "bool": lambda raw, kind, find: _expect(isinstance(raw, bool), raw),
+    "int": _coerce_int,
+    "float": _coerce_float,
+    "str": lambda raw, kind, find: _expect(isinstance(raw, str), raw),
+    "bytes": lambda raw, kind, find: base64.b64decode(raw, validate=True),
+    "datetime": lambda raw, kind, find: dt.datetime.fromisoformat(raw),
+    "date": lambda raw, kind, find: dt.date.fromisoformat(raw),
+    "time": lambda raw, kind, find: dt.time.fromisoformat(raw),
+    "timedelta": lambda raw, kind, find: dt.timedelta(seconds=_coerce_float(raw, kind, find)),
+    "decimal": lambda raw, kind, find: decimal.Decimal(_expect(not isinstance(raw, float), raw)),
+    "uuid": lambda raw, kind, find: uuid.UUID(raw),
+    "list": _coerce_items(list),
+    "tuple": _coerce_items(tuple),
+    "set": _coerce_items(set),
+    "frozenset": _coerce_items(frozenset),
+    "dict": _coerce_dict,
+    "literal": _coerce_literal,
+    "enum": _coerce_enum,
+    "dataclass": _coerce_record,
+    "namedtuple": _coerce_record,
+    "typeddict": _coerce_record,
+    "pydantic": _coerce_record,
+    "union": _coerce_union,
+}
+
+
+# --- artifacts --------------------------------------------------------------------------------------------------------
+
+
+def save_artifact(value: object, serializer: str, folder: Path, name: str, find: Find = find_type) -> Json:
+    """Writes a value below ``folder`` and returns the wire that refers to it, its ``file`` relative to ``folder``.
+
+    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``pickle``, ``any``) or the author's own, as
+    ``module:save,module:load,.extension``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if "," in serializer:
+        save, _, extension = serializer.split(",")
+        find(save)(value, folder / f"{name}{extension}")
+        return _reference(f"{name}{extension}", serializer)
+    if isinstance(value, os.PathLike) and serializer in ("path", "any"):
+        return _reference(_copy_path(Path(value), folder / name).relative_to(folder).as_posix(), "path")
+    if serializer == "path":
+        raise StepError(f"output `{name}` is declared as a path, but the step returned {type(value).__qualname__}")
+    failure: object = ""
+    for extension, format_, write in _WRITERS.get(serializer, _WRITERS["pickle"]):
+        file = folder / f"{name}{extension}"
+        try:
+            write(value, file)
+        except Exception as error:  # noqa: BLE001  # whatever it raises, the next format may do
+            file.unlink(missing_ok=True)
+            failure = error
+            continue
+        return _reference(file.name, format_)
+    raise StepError(f"output `{name}` ({type(value).__qualname__}) cannot be written: {failure}")
+
+
+def _reference(file: str, format_: str) -> Json:
+    return {"$artifact": {"format": format_, "file": file}}
+
+
+def _copy_path(source: Path, folder: Path) -> Path:
+    if not source.exists():
+        raise StepError(f"the step returned the path {source}, but there is nothing there")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / (folder.name if source.resolve() == Path.cwd() else source.absolute().name)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+    return target
+
+
+def _write_json(value: object, file: Path) -> None:
+    file.write_text(dumps(encode(value)), encoding="ascii")
+
+
+def _write_pickle(value: object, file: Path) -> None:
+    with file.open("wb") as stream:
+        pickle.dump(value, stream, protocol=5)
+
+
+def _write_parquet(value: typing.Any, file: Path) -> None:
+    write = value.to_parquet if hasattr(value, "to_parquet") else value.write_parquet
+    write(file)
+    if not _read_parquet(file, type(value)).equals(value):
+        raise ValueError("Parquet would change the data")
+
+
+def _read_parquet(file: Path, cls: type | None = None) -> typing.Any:
+    library = (cls.__module__ if cls else "pandas").partition(".")[0]
+    return importlib.import_module(library).read_parquet(file)
+
+
+def _write_npy(value: object, file: Path) -> None:
+    importlib.import_module("numpy").save(file, value, allow_pickle=False)
+
+
+def _read_npy(file: Path) -> object:
+    """The array. A large one is mapped: read as far as it is used, and what is written to it stays in this process."""
+    numpy = importlib.import_module("numpy")
+    if file.stat().st_size < 1 << 20:
+        return numpy.load(file, allow_pickle=False)
+    return numpy.asarray(numpy.load(file, "c", allow_pickle=False))
+
+
+# Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
+_PICKLE = (".pkl", "pickle", _write_pickle)
+_WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
+    "any": ((".json", "json", _write_json), _PICKLE),
+    "parquet": ((".parquet", "parquet", _write_parquet), _PICKLE),
+    "npy": ((".npy", "npy", _write_npy), _PICKLE),
+    "pickle": (_PICKLE,),
+}
+
+
+def load_artifact(reference: Json, find: Find = find_type) -> object:
+    """The value behind a reference whose ``file`` is an absolute path."""
+    file, format_ = Path(reference["file"]), reference["format"]
+    if "," in format_:
+        return find(format_.split(",")[1])(file)
+    if format_ == "path":
+        return file
+    if format_ == "json":
+        return decode(json.loads(file.read_text(encoding="ascii")), find)
+    if format_ == "parquet":
+        return _read_parquet(file)
+    if format_ == "npy":
+        return _read_npy(file)
+    with file.open("rb") as stream:
+        return _Unpickler(stream, find).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds the author's classes by the names that encoded values use."""
+
+    def __init__(self, stream: typing.IO[bytes], find: Find) -> None:
+        super().__init__(stream)
+        self.find = find
+
+    def find_class(self, module: str, name: str) -> typing.Any:
+        if self.find is find_type:
+            return super().find_class(module, name)
+        return self.find(f"{module}:{name}")
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """A top-level statement and the parts of it that run in the module's own scope where steps run.
+
+    Left out: the bodies of functions and classes, the targets of comprehensions, and blocks under ``TYPE_CHECKING`` or
+    ``__name__ == "__main__"``.
+    """
+    yield node
+    hidden = ""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        hidden = "body"
+    elif isinstance(node, ast.comprehension):
+        hidden = "target"
+    elif isinstance(node, ast.If) and never_holds(node.test):
+        hidden = "body"
+    for field, value in ast.iter_fields(node):
+        if field != hidden:
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, ast.AST):
+                    yield from running(part)
+
+
+def never_holds(test: ast.expr) -> bool:
+    """Whether a condition is ``TYPE_CHECKING`` or ``__name__ == "__main__"``, both false where steps run."""
+    if isinstance(test, ast.Compare):
+        sides = [getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)]
+        return isinstance(test.ops[0], ast.Eq) and sorted(map(str, sides)) == ["__main__", "__name__"]
+    return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"
+
+
+def bound_names(statement: ast.stmt) -> set[str]:
+    """The names that a top-level statement binds, those in its nested blocks included."""
+    names: set[str] = set()
+    for part in running(statement):
+        if isinstance(part, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in part.names}
+        elif isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(part.name)
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            names.add(part.id)
+        elif type(part).__name__ in ("MatchAs", "MatchStar", "MatchMapping"):  # new in Python 3.10
+            names |= {getattr(part, "name", None) or getattr(part, "rest", None) or "_"} - {"_"}
+    return names
+
+
+def root_names(statement: ast.stmt) -> set[str]:
+    """The names whose objects a statement changes: ``np`` of ``np.random.seed(0)``, ``C`` of ``C["x"] = 1``."""
+    roots: set[str] = set()
+    for part in running(statement):
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call):
+            roots |= _root_name(part.value)
+        elif isinstance(part, (ast.Attribute, ast.Subscript, ast.Name)) and not isinstance(part.ctx, ast.Load):
+            roots |= _root_name(part) if isinstance(part.ctx, ast.Del) or not isinstance(part, ast.Name) else set()
+    return roots
+
+
+def _root_name(node: ast.expr) -> set[str]:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def belongs(statement: ast.stmt, names: set[str]) -> bool:
+    """Whether a top-level statement is part of the program of a step that reaches ``names``."""
+    if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+        return True
+    return bool((bound_names(statement) | root_names(statement)) & names)
+
+
+def trimmed(statement: ast.stmt, names: set[str]) -> ast.stmt:
+    """An import with only the aliases that bind one of ``names``; any other statement as it is."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)) or getattr(statement, "module", "") == "__future__":
+        return statement
+    kept = [alias for alias in statement.names if (alias.asname or alias.name.partition(".")[0]) in names]
+    level = (statement.module, kept, statement.level) if isinstance(statement, ast.ImportFrom) else (kept,)
+    return ast.copy_location(type(statement)(*level), statement)
+
+
+class Program:
+    """A finder and loader that serves the author's modules to ``import``, each holding only what one step reaches.
+
+    ``modules`` maps a module's name to its text, or to pieces ``[file, line, text]`` which keep their place in the
+    author's file; ``reach`` maps it to the names that belong to the step.
+    """
+
+    def __init__(self, modules: Mapping[str, Json], reach: Mapping[str, Sequence[str]]) -> None:
+        self.reach = {name: set(names) for name, names in reach.items()}
+        self.modules = {name: modules[name] for name in reach}
+        self.packages = {name.rpartition(".")[0] for name in self.modules}
+        self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
+        self._code: dict[str, list[types.CodeType]] = {}
+
+    def install(self) -> None:
+        """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
+        for name in (*self.modules, *self.packages):
+            sys.modules.pop(name, None)
+        sys.meta_path.insert(0, self)
+        stand_in = types.ModuleType("penstock")
+        vars(stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
+        sys.modules["penstock"] = stand_in
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
+        """This as the loader of a module of the step, or of a package around one; None for all others."""
+        if name not in self.modules and name not in self.packages:
+            return None
+        loader: typing.Any = self
+        return importlib.util.spec_from_loader(name, loader, is_package=name in self.packages)
+
+    def create_module(self, spec: object) -> None:
+        """Leaves it to Python to make the module."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Fills a module with what the step reaches of it."""
+        for code in self.compiled(module.__name__):
+            exec(code, vars(module))  # noqa: S102  # running the author's code is what this is for
+
+    def compiled(self, name: str) -> list[types.CodeType]:
+        """A module's code, piece by piece; made once, so that processes forked after this share it."""
+        if name not in self._code:
+            source = self.modules.get(name, "")
+            pieces: Json = [[f"<{name}>", 1, source]] if isinstance(source, str) else source
+            flags = 0
+            self._code[name] = []
+            for file, line, text in pieces:
+                if file not in linecache.cache and not Path(file).exists():
+                    linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+                tree = ast.parse(text, file)
+                tree.body = [trimmed(each, self.reach[name]) for each in tree.body if belongs(each, self.reach[name])]
+                ast.increment_lineno(tree, line - 1)
+                flags |= _future_flags(tree.body)
+                self._code[name].append(compile(tree, file, "exec", flags, True))
+        return self._code[name]
+
+
+def _future_flags(statements: Sequence[ast.stmt]) -> int:
+    """What a module's ``from __future__`` statements switch on: it holds for the pieces after them, too."""
+    found = 0
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            for alias in statement.names:
+                found |= getattr(__future__, alias.name).compiler_flag
+    return found
+
+
+# --- one attempt ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Attempt:
+    number: int = 1
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    gates: list[Json] = dataclasses.field(default_factory=list)
+
+
+_ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
+
+
+def log_metric(name: str, value: float) -> None:
+    """Records a number under a name, for the run's report, its gates, and the engine's own metrics page.
+
+    The last value of a name stands. Outside of a run nothing is recorded. Raises:
+        TypeError: ``value`` is not a number.
+    """
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"metric {name!r} must be a number, not {type(value).__qualname__}")
+    if _ATTEMPTS:
+        _ATTEMPTS[-1].metrics[name] = number
+
+
+def current_attempt() -> int:
+    """The number of the attempt that runs this step: 1 for the first, 2 for the first retry (1 outside of a run)."""
+    return _ATTEMPTS[-1].number if _ATTEMPTS else 1
+
+
+CHECKPOINTS = "PENSTOCK_CHECKPOINTS"  # a variable of the environment, so that what a step starts has it, too
+
+
+def checkpoint_dir() -> Path:
+    """A folder of the step's own, in which an attempt leaves what the next one can go on from.
+
+    It is empty at first, stays when an attempt fails or dies, and goes when the step has succeeded. It belongs to one
+    node of one run, in a loop to one item. Outside of a run it is a new folder each time, which goes with the process.
+    """
+    if CHECKPOINTS in os.environ:
+        folder = Path(os.environ[CHECKPOINTS])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    import atexit  # noqa: PLC0415  # seldom needed
+    import tempfile  # noqa: PLC0415  # as in `_temporary`
+
+    folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactLabel:
+    """What kind of artifact a type is, for engines that show kinds; written as ``Dataset[...]`` and the like."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Serializer(typing.Generic[T]):
+    """How the artifacts of an annotated type are written: ``Annotated[Net, Serializer(save_net, load_net, ".pt")]``.
+
+    ``save(value, path)`` writes one file at ``path``, ``load(path)`` reads it back; both are module-level functions.
+    ``extension`` ends the file's name and begins with a dot.
+    """
+
+    save: typing.Callable[[T, Path], object]
+    load: typing.Callable[[Path], T]
+    extension: str = ".bin"
+
+
+Dataset = typing.Annotated[T, ArtifactLabel("Dataset")]
+Model = typing.Annotated[T, ArtifactLabel("Model")]
+Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
+Report = typing.Annotated[T, ArtifactLabel("Report")]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """How a run went, for the steps given as ``on_failure`` and ``on_exit``.
+
+    ``state`` is ``succeeded`` or ``failed`` (``cancelled`` where it was stopped); ``failures`` maps the id of each node
+    that failed (``train``, ``train[2]`` for the third item of a loop) to what it said.
+    """
+
+    pipeline: str
+    state: str
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+RUNTIME_NAMES = (
+    *("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
+    *("checkpoint_dir", "current_attempt", "log_metric"),
+)
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def instance(node: str, index: Sequence[int]) -> str:
+    """The name of one run of a node: ``train``, or in loops ``train[2]`` or ``train[2][0]``, outermost item first."""
+    return node + "".join(f"[{each}]" for each in index)
+
+
+def parts_of(name: str) -> tuple[str, tuple[int, ...]]:
+    """The node and the index that `instance` made a name of."""
+    node, *index = name.replace("]", "").split("[")
+    return node, tuple(map(int, index))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an instance stands, and what became of others.
+
+    ``index`` holds the number of its item in each loop around it, outermost first. ``states`` names the instances that
+    gave no outputs, with their states; one that is in neither counts as skipped. ``status`` is a `RunStatus` as JSON.
+    """
+
+    index: tuple[int, ...] = ()
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    status: Json = None
+
+
+class Absent(Exception):  # noqa: N818  # a state, not an error
+    """An instance that was referred to gave nothing; ``state`` says how it ended."""
+
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(f"{name} is {state}")
+        self.state = state
+
+
+class Inputs:
+    """Resolves the bindings of a job.
+
+    ``parameters`` holds the pipeline's parameters as raw JSON, ``kinds`` their types; ``outputs`` the wires of the
+    instances before this one, by `instance` and output, the ``file`` of each artifact an absolute path. Each is decoded
+    once. Of ``job``, ``depths`` (how many loops there are around a node, where there are any) and ``members`` (the
+    nodes in the body of a loop that is collected) are read.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Json],
+        kinds: Mapping[str, Json],
+        outputs: Mapping[str, Mapping[str, Json]],
+        find: Find = find_type,
+        job: Json = None,
+        place: Place = Place(),
+    ) -> None:
+        self.parameters, self.kinds, self.outputs, self.find = parameters, kinds, outputs, find
+        self.place, self.index = place, place.index
+        self.depths: Mapping[str, int] = (job or {}).get("depths", {})
+        self.members: Mapping[str, Sequence[str]] = (job or {}).get("members", {})
+        self._failed = [parts_of(name) for name, state in place.states.items() if state in FAILURES]
+        self._seen: dict[tuple[str, str, int], object] = {}
+
+    def resolve(self, binding: Json) -> typing.Any:
+        """The value that a binding (see ``penstock.spec.Binding``) stands for.
+
+        Raises:
+            Absent: it refers to an instance that gave nothing.
+        """
+        value = getattr(self, "_" + binding["kind"])(binding)
+        return functools.reduce(_access, binding.get("path", ()), value)
+
+    def obstacle(self, job: Json) -> str:
+        """Why a job's instance must not run: ``upstream_failed``, ``skipped``, or empty where it may.
+
+        Besides its ``arguments`` it has ``when`` (arms of branches, all of which must run) and ``after`` (nodes, each
+        with how many of the loops around it are this one's, too).
+        """
+        found = [self._of_arm(arm) for arm in job.get("when", ())]
+        found += [self._of_order(node, shared) for node, shared in job.get("after", ())]
+        bounds = [bound for check in job.get("checks", ()) for bound in check["bounds"]]
+        found += [self.state(binding) for binding in (*job["arguments"].values(), *bounds)]
+        return _worst(found)
+
+    def state(self, binding: Json) -> str:
+        """As `obstacle`, of one binding; nothing is decoded."""
+        kind = binding["kind"]
+        if kind == "output":
+            return self._of_node(binding["node"])
+        if kind == "item":
+            return self._of_node(binding["loop"])
+        if kind == "choice":
+            arm = self._of_node(binding["branch"])
+            return arm or self.state(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+        if kind == "collect":
+            return self._of_collection(binding)
+        return _worst(map(self.state, _operands(binding)))
+
+    def holds(self, branch: str) -> bool:
+        """Whether the condition of a branch is true."""
+        return bool(self._wires(branch)["holds"])
+
+    def _of_node(self, node: str) -> str:
+        name = self._name(node)
+        if name in self.outputs:
+            return ""
+        return "upstream_failed" if self.place.states.get(name) in FAILURES else "skipped"
+
+    def _of_arm(self, arm: Json) -> str:
+        return self._of_node(arm["branch"]) or ("" if self.holds(arm["branch"]) is arm["holds"] else "skipped")
+
+    def _of_order(self, node: str, shared: int) -> str:
+        around = self.index[:shared]
+        failed = any(name == node and index[:shared] == around for name, index in self._failed)
+        return "upstream_failed" if failed else ""
+
+    def _of_collection(self, binding: Json) -> str:
+        loop = binding.get("loop")
+        if loop and self._of_node(loop):
+            return self._of_node(loop)
+        members, around = self.members.get(loop or "", ()), self.index[: self.depths.get(loop or "", 0)]
+        if any(name in members and index[: len(around)] == around for name, index in self._failed):
+            return "upstream_failed"
+        for _ in self._turns(loop):
+            states = [_worst(map(self._of_arm, entry.get("when", ()))) for entry in binding["entries"]]
+            added = [entry for entry, state in zip(binding["entries"], states) if not state]
+            if "upstream_failed" in states + [self.state(entry["value"]) for entry in added]:
+                return "upstream_failed"
+        return ""
+
+    def _turns(self, loop: str | None) -> Iterator[int]:
+        """Goes through the items of a loop, `index` at each in turn; once, and nowhere else, without a loop."""
+        if not loop:
+            yield 0
+            return
+        before, around = self.index, self.index[: self.depths.get(loop, 0)]
+        try:
+            for number in range(len(self._wires(loop)["items"])):
+                self.index = (*around, number)
+                yield number
+        finally:
+            self.index = before
+
+    def _name(self, node: str) -> str:
+        return instance(node, self.index[: self.depths.get(node, 0)])
+
+    def _wires(self, node: str) -> Mapping[str, Json]:
+        name = self._name(node)
+        if name not in self.outputs:
+            raise Absent(name, self.place.states.get(name, "skipped"))
+        return self.outputs[name]
+
+    def _literal(self, binding: Json) -> object:
+        return decode(binding["value"], self.find)
+
+    def _list(self, binding: Json) -> list[object]:
+        return [self.resolve(item) for item in binding["items"]]
+
+    def _tuple(self, binding: Json) -> tuple[object, ...]:
+        return tuple(self._list(binding))
+
+    def _dict(self, binding: Json) -> dict[str, object]:
+        return {key: self.resolve(item) for key, item in binding["items"]}
+
+    def _record(self, binding: Json) -> object:
+        return assemble(self.find(binding["type"]), {name: self.resolve(item) for name, item in binding["fields"]})
+
+    def _parameter(self, binding: Json) -> object:
+        name = binding["name"]
+        if ("", name, 0) not in self._seen:
+            try:
+                self._seen["", name, 0] = coerce(self.parameters[name], self.kinds[name], self.find)
+            except StepError as error:
+                raise StepError(f"parameter `{name}`: {error}") from None
+        return self._seen["", name, 0]
+
+    def _output(self, binding: Json) -> object:
+        node, output = binding["node"], binding["output"]
+        return self._decoded(self._name(node), output, 0, self._wires(node)[output])
+
+    def _item(self, binding: Json) -> object:
+        loop = binding["loop"]
+        number = self.index[self.depths.get(loop, 0)]
+        return self._decoded(self._name(loop), "items", number, self._wires(loop)["items"][number])
+
+    def _decoded(self, name: str, output: str, number: int, wire: Json) -> object:
+        key = (name, output, number)
+        if key not in self._seen:
+            self._seen[key] = decode(wire, self.find, lambda reference: load_artifact(reference, self.find))
+        return self._seen[key]
+
+    def _operation(self, binding: Json) -> object:
+        name, operands = binding["operator"], binding["operands"]
+        if name == "if":
+            return self.resolve(operands[1 if self.resolve(operands[0]) else 2])
+        if name in ("and", "or"):
+            value: object = None
+            for operand in operands:
+                value = self.resolve(operand)
+                if bool(value) is (name == "or"):
+                    break
+            return value
+        return OPERATORS[name](*map(self.resolve, operands))
+
+    def _choice(self, binding: Json) -> object:
+        return self.resolve(binding["then" if self.holds(binding["branch"]) else "otherwise"])
+
+    def _collect(self, binding: Json) -> list[object]:
+        found: list[object] = []
+        for _ in self._turns(binding.get("loop")):
+            for entry in binding["entries"]:
+                if any(map(self._of_arm, entry.get("when", ()))) or self.state(entry["value"]):
+                    continue
+                value = self.resolve(entry["value"])
+                found.extend(value if entry.get("spread") else (value,))
+        return found
+
+    def _status(self, _: Json) -> RunStatus:
+        return RunStatus(**(self.place.status or {"pipeline": "", "state": "succeeded"}))
+
+
+FAILURES = ("failed", "upstream_failed", "cancelled")  # after which what depends on an instance cannot run
+
+
+def _worst(states: typing.Iterable[str]) -> str:
+    return max(states, key=("", "skipped", "upstream_failed").index, default="")
+
+
+def _operands(binding: Json) -> Sequence[Json]:
+    kind = binding["kind"]
+    if kind in ("list", "tuple"):
+        return typing.cast("Sequence[Json]", binding["items"])
+    pairs = binding["items"] if kind == "dict" else binding["fields"] if kind == "record" else ()
+    return [item for _, item in pairs] or binding.get("operands", ())
+
+
+def _access(value: typing.Any, access: Json) -> typing.Any:
+    return getattr(value, access["key"]) if access["kind"] == "attribute" else value[access["key"]]
+
+
+def _zip_strict(*lists: typing.Any) -> list[tuple[object, ...]]:
+    if len(set(map(len, lists))) > 1:
+        raise ValueError(f"zip() of lists of different lengths: {', '.join(str(len(each)) for each in lists)}")
+    return list(zip(*lists))
+
+
+_CONVERSIONS: dict[str, Callable[[object], object]] = {"": lambda value: value, "r": repr, "s": str, "a": ascii}
+
+# What an operation gives for the values of its operands; `and`, `or` and `if` don't look at all of them.
+OPERATORS: dict[str, Callable[..., typing.Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda item, container: item in container,
+    "not in": lambda item, container: item not in container,
+    "is": operator.is_,
+    "is not": operator.is_not,
+    "not": operator.not_,
+    "len": len,
+    "range": lambda *limits: list(range(*limits)),
+    "zip": lambda *lists: list(zip(*lists)),
+    "zip strict": _zip_strict,
+    "enumerate": lambda items, start: list(enumerate(items, start)),
+    "keys": list,
+    "values": lambda mapping: list(mapping.values()),
+    "items": lambda mapping: list(mapping.items()),
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": dict,
+    "concatenate": lambda *lists: [item for each in lists for item in each],
+    "text": lambda *parts: "".join(parts),
+    "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
+}
+
+
+# --- steps of the harness's own: for branches, loops, gates, and the pipeline's result --------------------------------
+
+
+def decide(condition: object) -> bool:
+    """Whether a branch's condition is true."""
+    return bool(condition)
+
+
+def items(items: typing.Iterable[object]) -> list[object]:
+    """The items of a loop."""
+    return list(items)
+
+
+def check(condition: object, text: str, shown: Mapping[str, object], message: object) -> None:
+    """Passes a gate, or not: see `perform` for what becomes of the verdict."""
+    _ATTEMPTS[-1].gates.append(_verdict(text, bool(condition), shown, message))
+
+
+def give(result: object) -> object:
+    """What a pipeline returns, as far as that has to be computed."""
+    return result
+
+
+def _verdict(text: str, passed: bool, values: Mapping[str, object], message: object) -> Json:
+    plain = {name: _plain_number(value) for name, value in values.items()}
+    shown = {
+        name: encode(value) if isinstance(value, (bool, int, float, str, type(None))) else _short(value)
+        for name, value in plain.items()
+    }
+    return {"gate": text, "passed": passed, "values": shown, "message": "" if message is None else str(message)}
+
+
+def verdict_text(verdict: Json) -> str:
+    """A verdict on one line: ``gate accuracy >= 0.8: failed (accuracy = 0.71): worse than the floor``."""
+    values = ", ".join(f"{name} = {decode(wire)}" for name, wire in verdict["values"].items())
+    said = f"gate {verdict['gate']}: {'passed' if verdict['passed'] else 'failed'}"
+    said += f" ({values})" if values else ""
+    return said if verdict["passed"] or not verdict["message"] else f"{said}: {verdict['message']}"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+_COMPARISONS: dict[str, Callable[..., bool]] = {
+    **{sign: OPERATORS[sign] for sign in ("<", "<=", ">", ">=", "==", "!=")},
+    "between": lambda value, low, high: low <= value <= high,
+    "is not null": lambda value: value is not None and not _is_nan(value),
+}
+
+
+def _checked(job: Json, values: Mapping[str, object], metrics: Mapping[str, float], inputs: Inputs) -> list[Json]:
+    """The verdicts of the gates on a step, on its outputs by name and its metrics."""
+    found = []
+    for each in job.get("checks", ()):
+        name, sign = each["value"], each["operator"]
+        bounds = [inputs.resolve(bound) for bound in each["bounds"]]
+        text = f"{name} {sign} {' and '.join(map(_short, bounds))}".rstrip()
+        try:
+            value = metrics[name] if name in metrics else _reached(name, values, metrics)
+            found.append(_verdict(text, bool(_COMPARISONS[sign](value, *bounds)), {name: value}, each["message"]))
+        except Exception as error:  # noqa: BLE001  # whatever comparing raises, the gate is not passed
+            said = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
+            found.append(_verdict(text, False, {}, f"{each['message']} ({said})" if each["message"] else said))
+    return found
+
+
+def _reached(name: str, values: Mapping[str, typing.Any], metrics: Mapping[str, float]) -> object:
+    """A part of the outputs by its dotted name; that of a single unnamed output may be left out."""
+    path = name.split(".")
+    is_short = path[0] not in values and list(values) == ["output"]
+    value: typing.Any = values["output"] if is_short else values
+    for number, part in enumerate(path):
+        if not (part in value if isinstance(value, dict) else hasattr(value, part)):
+            raise StepError(_no_such_name(name, [*_parts(value, path[:number]), *values, *metrics]))
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def _parts(value: typing.Any, path: Sequence[str]) -> list[str]:
+    """The names of the parts of a value that ``path`` leads to, as far as the value tells."""
+    found = value if isinstance(value, dict) else getattr(value, "_fields", getattr(value, "__dict__", ()))
+    return [".".join((*path, str(each))) for each in found if not str(each).startswith("_")]
+
+
+def _no_such_name(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415  # for this alone
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, 1)
+    listed = ", ".join(f"`{each}`" for each in names[:20]) + (" and others" if len(names) > 20 else "")
+    said = f"there is no metric and no output `{name}`, but {listed or 'nothing'}"
+    return said + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+# --- performing a job -------------------------------------------------------------------------------------------------
+
+
+def divide(value: typing.Any, job: Json, find: Find = find_type) -> dict[str, typing.Any]:
+    """The named outputs that a returned value holds, as the job's ``returns`` says."""
+    kind, names = job["returns"]["kind"], [output["name"] for output in job["outputs"]]
+    if kind == "none":
+        return {}
+    if kind == "value":
+        return {names[0]: value}
+    if kind == "tuple":
+        if type(value) is not tuple or len(value) != len(names):
+            raise StepError(f"the step must return a tuple of {len(names)}, not {_short(value)}")
+        return dict(zip(names, value))
+    declared = find(job["returns"]["type"])
+    if type(value) is not declared:
+        # A subclass would be cut down to the declared fields.
+        raise StepError(f"the step must return a {declared.__qualname__} itself, not {_short(value)}")
+    try:
+        _refuse_extras(value)
+    except TypeError as error:
+        raise StepError(f"what the step returned cannot be kept: {error}") from None
+    return {name: getattr(value, name) for name in names}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+# What a step annotated with one of these may return; all else would be another value, or another type, elsewhere.
+_SCALARS: dict[str, set[type]] = {
+    "bool": {bool},
+    "int": {bool, int},
+    "float": {bool, int, float},
+    "str": {str},
+    "bytes": {bytes},
+}
+
+
+def to_wire(name: str, value: object, kind: Json, folder: Path, find: Find = find_type) -> Json:
+    """An output as a wire; an artifact's bytes go below ``folder``."""
+    if "each" in kind:
+        items = typing.cast("list[object]", value)
+        return [to_wire(f"{name}-{number}", item, kind["each"], folder, find) for number, item in enumerate(items)]
+    if kind.get("artifact"):
+        return save_artifact(value, kind.get("serializer") or "any", folder, name, find)
+    value = _plain_number(value)
+    if kind.get("kind") in _SCALARS and type(value) not in _SCALARS[kind["kind"]]:
+        raise StepError(f"output `{name}` is declared as {kind['text']}, but the step returned {_short(value)}")
+    try:
+        return encode(value)
+    except TypeError as error:
+        raise StepError(f"output `{name}` is declared as {kind['text']}, but: {error}") from None
+
+
+def perform(
+    job: Json,
+    function: Callable[..., object],
+    inputs: Inputs,
+    folder: Path,
+    number: int = 1,
+) -> Json:
+    """Calls the job's function once, in this process.
+
+    Args:
+        job: ``arguments`` (name to binding), ``outputs`` (each ``name``, ``text``, for an artifact ``artifact: true``
+            and its ``serializer``, for a loop's items ``each``: how one of them is written), ``returns``, ``checks``.
+        function: the function to call.
+        inputs: resolves the bindings.
+        folder: where artifacts are written; the ``file`` of their wires is relative to it.
+        number: the number of this attempt, from 1.
+
+    Returns:
+        ``outputs`` (name to wire), ``metrics`` (name to wire), ``gates`` (verdicts, where there are gates). Where one
+        was not passed, also ``error``, and ``final``: it is not to be tried again, though the outputs are there.
+    """
+    arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
+    attempt = _Attempt(number)
+    _ATTEMPTS.append(attempt)
+    try:
+        returned = function(**arguments)
+    finally:
+        _ATTEMPTS.pop()
+    kinds = {output["name"]: output for output in job["outputs"]}
+    values = divide(returned, job, inputs.find)
+    result: Json = {
+        "outputs": {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in values.items()},
+        "metrics": {name: encode(value) for name, value in attempt.metrics.items()},
+    }
+    gates = attempt.gates + _checked(job, values, attempt.metrics, inputs)
+    if gates:
+        result["gates"] = gates
+        failed = [verdict_text(each) for each in gates if not each["passed"]]
+        say("\n".join(verdict_text(each) for each in gates))
+        if failed:
+            result.update(error="; ".join(failed), final=True)
+    return result
+
+
+def run_job(
+    job: Json,
+    modules: Mapping[str, Json],
+    parameters: Mapping[str, Json],
+    outputs: Mapping[str, Mapping[str, Json]],
+    folder: Path,
+    number: int = 1,
+    place: Place = Place(),
+) -> Json:
+    """Runs one attempt of a job in this process, which is then good for nothing else; see `perform` for the result.
+
+    ``job`` has, besides what `perform` and `Inputs` read, ``function`` (``module:qualname``), ``reach`` (module to
+    names), ``parameters`` (name to type) and ``env`` (name to value). The attempt gets an empty working directory of
+    its own.
+    """
+    os.environ.update(job.get("env", {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    home = Path.cwd()
+    with _temporary("step-") as work:
+        os.chdir(work)
+        try:
+            Program(modules, job["reach"]).install()
+            inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
+            return perform(job, find_type(job["function"]), inputs, folder, number)
+        finally:
+            os.chdir(home)
+
+
+def _temporary(prefix: str) -> contextlib.AbstractContextManager[str]:
+    """A folder for the duration of a block; what of it can't be removed then stays."""
+    import tempfile  # noqa: PLC0415  # it loads `random`, whose hook on forks takes 0.3 ms of every process
+
+    lenient: Json = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+    return tempfile.TemporaryDirectory(prefix=prefix, **lenient)
+
+
+# Files whose frames tell an author nothing; a program that embeds this one may add its own.
+HIDDEN_FILES = {
+    perform.__code__.co_filename,
+    importlib.__file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
+
+
+# Where Python's own operators meet the author's values: what they raise is told by the error alone.
+_COMPUTING = ("_access", "_operation", "<lambda>", "_zip_strict", "decide", "items")
+
+
+def explain(error: BaseException) -> str:
+    """The error as its author wants to see it: the traceback without the frames of this file, where others are left."""
+    if isinstance(error, StepError):
+        return f"error: {error}"
+    whole = traceback.TracebackException(type(error), error, error.__traceback__)
+    parts = [whole]
+    for part in parts:
+        shown = [each for each in part.stack if each.filename not in HIDDEN_FILES]
+        is_told = not shown and bool(part.stack) and part.stack[-1].name in _COMPUTING
+        part.stack[:] = shown if shown or is_told else part.stack
+        parts += filter(None, (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())))
+    is_bare = len(parts) == 1 and not whole.stack
+    return "".join(whole.format_exception_only() if is_bare else whole.format()).rstrip()
+
+
+def failure(error: BaseException) -> Json:
+    """The error as the JSON that `supervise` reports."""
+    said = ""
+    with contextlib.suppress(Exception):  # the author's own class may fail at this
+        said = str(error)
+    message = (
+        said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
+    )
+    return {"error": message, "traceback": explain(error)}
+
+
+# --- supervision: retries and timeouts where the engine has none ------------------------------------------------------
+
+
+def retry_delay(retry: Json, attempt: int) -> float:
+    """Seconds to wait after the failed attempt number ``attempt`` (from 1)."""
+    delay = retry.get("delay", 0.0) * retry.get("backoff", 1.0) ** (attempt - 1)
+    if retry.get("max_delay") is not None:
+        delay = min(delay, retry["max_delay"])
+    import random  # noqa: PLC0415  # as `tempfile` in `_temporary`
+
+    return float(delay * (1 + retry.get("jitter", 0.0) * random.random()))  # noqa: S311  # no secret
+
+
+def supervise(
+    attempt: Callable[[int], Json],
+    retry: Json = None,
+    timeout: float | None = None,
+    deadline: float | None = None,
+    checkpoints: Path | None = None,
+) -> Json:
+    """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
+
+    An attempt that raises, outlives ``timeout`` seconds or dies counts. Each ends with all of its child processes.
+    None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
+    Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
+    many ran. All of them have one `checkpoint_dir`: ``checkpoints``, or a folder that goes with the last of them.
+    """
+    with _temporary("checkpoints-") as kept:
+        return _supervised(functools.partial(_with_checkpoints, attempt, checkpoints or kept), retry, timeout, deadline)
+
+
+def _with_checkpoints(attempt: Callable[[int], Json], folder: Path | str, number: int) -> Json:
+    os.environ[CHECKPOINTS] = str(folder)
+    return attempt(number)
+
+
+def _supervised(attempt: Callable[[int], Json], retry: Json, timeout: float | None, deadline: float | None) -> Json:
+    allowed = 1 + (retry or {}).get("max_retries", 0)
+    result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
+    for number in range(1, allowed + 1):
+        left = math.inf if deadline is None else deadline - time.time()
+        if left <= 0:
+            return {**result, "error": RUN_OUT_OF_TIME, "final": True}
+        bound = min(left, math.inf if timeout is None else timeout)
+        result = _isolated(functools.partial(attempt, number), None if bound == math.inf else bound)
+        result["attempts"] = number
+        if "error" in result and deadline is not None and time.time() >= deadline:
+            result = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": number}
+        if "error" not in result:
+            return result
+        say(result.get("traceback") or f"error: {result['error']}")
+        if result.get("final"):
+            return result
+        if number < allowed:
+            delay = retry_delay(retry, number)
+            say(f"attempt {number} of {allowed} failed: {result['error']}; trying again in {delay:.3g} s")
+            time.sleep(delay if deadline is None else max(0.0, min(delay, deadline - time.time())))
+    return result
+
+
+RUN_OUT_OF_TIME = "the run exceeded its timeout"
+
+
+def say(message: str) -> None:
+    """A line for the step's log, after everything that the step itself printed."""
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+
+
+def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
+    with _temporary("attempt-") as folder:
+        answer = Path(folder) / "answer.json"
+        adopt_orphans()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _child(attempt, answer)
+        with forwarded_signals(child):
+            status = _wait(child, timeout)
+        end_processes(child)
+        if status is None:
+            return {"error": out_of_time(timeout)}
+        if answer.exists():
+            return json.loads(answer.read_text(encoding="ascii"))
+        return {"error": how_it_died(status)}
+
+
+def _child(attempt: Callable[[], Json], answer: Path) -> typing.NoReturn:
+    os.setsid()
+    code = 0
+    try:
+        result = attempt()
+    except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
+        result, code = failure(error), 1
+    draft = answer.with_suffix(".draft")
+    draft.write_text(dumps(result), encoding="ascii")
+    draft.rename(answer)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _wait(child: int, timeout: float | None) -> int | None:
+    """The child's exit status, or None where it outlived ``timeout``."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.001
+    while True:
+        done, status = os.waitpid(child, 0 if deadline is None else os.WNOHANG)
+        if done:
+            return status
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def out_of_time(timeout: float | None) -> str:
+    """What to say of an attempt that was ended after ``timeout`` seconds."""
+    return f"the attempt exceeded its timeout of {timeout:g} s and was ended"
+
+
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+
+
+def how_it_died(status: int) -> str:
+    """What to say of an attempt whose process left no result, from its exit status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
+        hints = {"SIGKILL": " (often: out of memory)", **dict.fromkeys(CRASHES, " (a crash in native code)")}
+        return f"the attempt was killed by {name}{hints.get(name, '')}"
+    return f"the attempt ended its process with exit code {os.WEXITSTATUS(status)} and no result"
+
+
+def adopt_orphans() -> None:
+    """Makes grandchildren that outlive their parent children of this process, so that none escapes (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_processes(child: int, grace: float = 0.5) -> None:
+    """Ends the session of ``child`` and all descendants of this process: asks, and kills after ``grace`` seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(OSError):
+            os.killpg(child, number)
+        if not _remains(child):
+            return  # as after most attempts, and looking through /proc takes milliseconds
+        for pid in descendants((os.getpid(),)):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + grace
+        while _remains(child) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def _remains(child: int) -> bool:
+    """Whether a child of this process or of ``child``'s session is left; those that have ended are collected."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        with contextlib.suppress(OSError):
+            os.killpg(child, 0)
+            return True
+        return False
+    return True
+
+
+def descendants(roots: typing.Iterable[int]) -> set[int]:
+    """The processes below any of ``roots``, these left out."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            parents[int(entry.parent.name)] = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+    found = set(roots)
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return found - set(roots)
+
+
+@contextlib.contextmanager
+def forwarded_signals(child: int) -> Iterator[None]:
+    """A request to stop that reaches this process ends the attempt, too."""
+
+    def stop(number: int, _: object) -> typing.NoReturn:
+        end_processes(child)
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- results on disk --------------------------------------------------------------------------------------------------
+
+
+def dumps(wire: Json) -> str:
+    """A wire as text: one line, ASCII, the same for the same value."""
+    return json.dumps(wire, allow_nan=False, separators=(",", ":"))
+
+
+def write_result(folder: Path, result: Json) -> None:
+    """Puts a result beside its artifacts, as ``result.json``; it is there whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "result.json.draft"
+    draft.write_text(dumps(result) + "\n", encoding="ascii")
+    draft.replace(folder / "result.json")
+
+
+def read_outputs(folder: Path) -> dict[str, Json]:
+    """The outputs of a result written below ``folder``, their artifacts' files as absolute paths."""
+    result = json.loads((folder / "result.json").read_text(encoding="ascii"))
+    return {name: located(wire, folder) for name, wire in result["outputs"].items()}
+
+
+def located(wire: Json, folder: Path) -> Json:
+    """An output's wire with its artifact's ``file``, if it is one, made absolute; a loop's items, each of them."""
+    if isinstance(wire, list):
+        return [located(each, folder) for each in wire]
+    if not (isinstance(wire, dict) and "$artifact" in wire):
+        return wire
+    return {"$artifact": {**wire["$artifact"], "file": str(folder.resolve() / wire["$artifact"]["file"])}}
+'''
