@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import CellType, CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from penstock.assignability import without_none
 from penstock.bindings import holds_placeholder, merged_type
@@ -22,7 +22,7 @@ from penstock.catching import catchers
 from penstock.declarations import ANY
 from penstock.diagnostics import DefinitionError, Diagnostic, with_article
 from penstock.harness import OPERATORS
-from penstock.lists import BuiltList, Missing, Scope, Turn
+from penstock.lists import BuiltList, Missing, Scope, Skipped, Turn
 from penstock.managers import Managed, may_swallow
 from penstock.placeholders import BOOL, INT, OPERANDS, STR, Either, Placeholder, list_of, operation
 from penstock.snapshots import Snapshot, is_same, reached, same_all
@@ -408,7 +408,8 @@ class Branching:
 class _DeferredBranching(Branching):
     """An ``if`` that is decided when the pipeline runs: both arms are traced, one after the other.
 
-    `between` them, the names have the values from before; `after` both, those that are merged.
+    `between` them, the names have the values from before, and so have those ``read`` in a guard, to which `enter` gave
+    those that they have if no jump was taken; `after` both, the names have the values that are merged.
     """
 
     is_deferred = True
@@ -428,16 +429,22 @@ class _DeferredBranching(Branching):
         resumed = _resumed(trace, self._condition)
         self._branch, self._sense = resumed or (trace.open_branch(test), True)
         self._then: State = {}
+        self._merged: dict[str, object] = {}
 
     def then(self) -> bool:
         self._enter(holds=True)
         return True
 
-    def between(self, state: State) -> list[object]:
+    def enter(self, state: State, read: Sequence[str], unset: Sequence[str]) -> list[object]:
+        flags = {each: self._before[each] for each in unset}
+        values = [state.get(name, _unbound(name)) for name in read]
+        return [each.value if _is_told_by(each, flags) else each for each in values]
+
+    def between(self, state: State, read: Sequence[str] = ()) -> list[object]:
         self._watch.refuse_changes()
         self._then = self._narrowed(state)
         self._trace.leave()
-        return [self._before.get(name, _unbound(name)) for name in self._names]
+        return [self._before.get(name, _unbound(name)) for name in (*self._names, *read)]
 
     def otherwise(self) -> bool:
         self._enter(holds=False)
@@ -447,7 +454,9 @@ class _DeferredBranching(Branching):
         self._watch.refuse_changes()
         state = self._narrowed(state)
         self._trace.leave()
-        return [self._merge(name, state) for name in self._names]
+        for name in sorted(self._names, key=lambda name: not name.startswith(FLAG)):
+            self._merged[name] = self._merge(name, state)
+        return [self._merged[name] for name in self._names]
 
     def _narrowed(self, state: State) -> State:
         """The names' values at the end of an arm, with what is known in it."""
@@ -474,11 +483,37 @@ class _DeferredBranching(Branching):
             return then
         if name.startswith(FLAG) and self._asks_for(self._before.get(name)):
             otherwise = True
-        for value in (then, otherwise):
-            if isinstance(value, Missing):
-                return value
+        if isinstance(then, Missing) or isinstance(otherwise, Missing):
+            return self._merge_skipped(name, then, otherwise, state)
+        return self._either(name, then, otherwise)
+
+    def _either(self, name: str, then: object, otherwise: object) -> object:
         values = (then, otherwise) if self._sense else (otherwise, then)
         return _merged(self._trace, self._branch.id, *values, _name_said(name))
+
+    def _merge_skipped(self, name: str, then: object, otherwise: object, state: State) -> object:
+        """A name without a value in an arm: where that arm jumped away before it was bound, nobody reads it there."""
+        missing = next(each for each in (then, otherwise) if isinstance(each, Missing))
+        if name.startswith(FLAG):
+            return missing
+        flags: set[str] = set()
+        values: list[object] = []
+        for value, arm in ((then, self._then), (otherwise, state)):
+            jumped = [each for each in self._merged if _is_jump(each) and arm.get(each) is True]
+            if isinstance(value, Skipped) and _is_told_by(value, arm):
+                flags.update(value.flags)
+                values.append(value.value)
+            elif not isinstance(value, Missing):
+                values.append(value)
+            elif jumped:
+                flags.update(jumped[:1])
+            else:
+                return missing
+        if not values:
+            return missing
+        value = self._either(name, *values) if len(values) > 1 else values[0]
+        known = {each: self._merged.get(each, self._before.get(each)) for each in flags}
+        return value if isinstance(value, Missing) else Skipped(missing, value, known)
 
     def _fails(self, *, then: bool) -> bool:
         """Whether the first or the second arm ends with a ``raise``: what follows has the other one's names only."""
@@ -615,6 +650,15 @@ def _where_true(value: Placeholder) -> Placeholder:
 def _unbound(name: str) -> Missing:
     fix = f"bind `{name}` in both branches, or before them"
     return Missing(f"{_name_said(name)} is read, but bound in one branch only", fix)
+
+
+def _is_told_by(value: object, state: State) -> TypeGuard[Skipped]:
+    """Whether a name has a value where none of its flags is set, which still stand for what they did."""
+    return isinstance(value, Skipped) and all(state.get(flag) is each for flag, each in value.flags.items())
+
+
+def _is_jump(name: str) -> bool:
+    return name.startswith(FLAG) and name != VALUE
 
 
 def _name_said(name: str) -> str:

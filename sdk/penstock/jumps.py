@@ -39,6 +39,10 @@ class Rest(ast.If):
     """A condition one arm of which returns from the function: the other one is all that is left of it."""
 
 
+class Guard(ast.If):
+    """A condition that none of some flags is set: its one arm is all that follows where they may have been."""
+
+
 class Stop(ast.If):
     """A condition over ordinary values alone, such as the one that leaves an ordinary loop: plain Python, no branch."""
 
@@ -263,7 +267,7 @@ def _either(tests: Sequence[ast.expr], where: ast.AST) -> ast.expr:
 
 
 def _guard(flags: frozenset[str], body: list[ast.stmt], where: ast.AST) -> ast.If:
-    kind = Rest if flags == {DONE} else ast.If
+    kind = Rest if flags == {DONE} else Guard
     # Says what holds there anyway, so that a trace need not carry on what the flags were made of.
     body = [*(assign(flag, ast.Constant(False), where) for flag in sorted(flags)), *body]
     jumped = _either([load(flag) for flag in sorted(flags)], where)

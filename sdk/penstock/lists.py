@@ -6,7 +6,7 @@ with each item in which of them it was added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, Protocol, SupportsIndex
 
@@ -46,6 +46,18 @@ class Missing:
     __bool__ = __iter__ = __call__ = __getitem__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = refuse
     __add__ = __radd__ = __iadd__ = __sub__ = __mul__ = __contains__ = __len__ = __format__ = __str__ = refuse
     __hash__ = object.__hash__
+
+
+class Skipped(Missing):
+    """Stands for a name that has a ``value`` where none of some flags is set: jumps that passed over its binding.
+
+    ``flags`` are what each of the flags stood for when this was found.
+    """
+
+    def __init__(self, missing: Missing, value: object, flags: Mapping[str, object]) -> None:
+        super().__init__(*missing.diagnostic)
+        self.value = value
+        self.flags = flags
 
 
 @dataclass(frozen=True)

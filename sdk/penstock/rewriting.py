@@ -34,7 +34,7 @@ from types import CellType, CodeType, FunctionType
 from typing import TypeAlias
 
 from penstock.diagnostics import DefinitionError, Diagnostic
-from penstock.jumps import LOST, Rest, Stop, flags_of, is_try, without_jumps
+from penstock.jumps import LOST, Guard, Rest, Stop, flags_of, is_try, without_jumps
 from penstock.modules import first_line
 from penstock.sources import location_of
 from penstock.syntax import (
@@ -241,6 +241,7 @@ class _Rewriting(ast.NodeTransformer):
         self.statements: dict[type[ast.AST], Callable[..., list[ast.stmt]]] = {
             ast.If: self._if,
             Rest: self._if,
+            Guard: self._if,
             Stop: self._as_it_is,
             ast.For: self._for,
             ast.While: self._while,
@@ -301,6 +302,12 @@ class _Rewriting(ast.NodeTransformer):
         """The names that a block may bind, those that functions inside this one may bind for it included."""
         return sorted(name for name in (bound(*roots) | self.shared) - self.outside if not name.startswith(LOST))
 
+    def _read(self, guard: Guard) -> tuple[list[str], list[str]]:
+        """The function's own names that are read in a guard, and the flags of which it asks that none is set."""
+        names = (each for each in ast.walk(guard) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load))
+        read = {each.id for each in names if each.id in self.local and not each.id.startswith(FLAG)}
+        return sorted(read), sorted({each.id for each in ast.walk(guard.test) if isinstance(each, ast.Name)})
+
     def _deferrable(self, statements: list[ast.stmt], keeps: bool = False) -> list[ast.stmt]:
         """A block that may run once in a trace for many times, or for none, later."""
         outer = self.made, self.may_be_deferred
@@ -324,13 +331,16 @@ class _Rewriting(ast.NodeTransformer):
 
     def _if(self, node: ast.If) -> list[ast.stmt]:
         where, keeps = node.test, isinstance(node, Rest)
+        read, unset = self._read(node) if isinstance(node, Guard) else ([], [])
         names, branch = self._names(*node.body, *node.orelse), self._temporary()
         test = ask("branch", [self._value(node.test), _listed(names), _state()], where)
         then, otherwise = (self._deferrable(each, keeps) for each in (node.body, node.orelse))
+        if read:
+            then.insert(0, _hand_over(branch, "enter", read, where, _listed(read), _listed(unset)))
         return [
             assign(branch, test, where),
             _when(call(branch, "then", (), where), then, where),
-            _hand_over(branch, "between", names, where),
+            _hand_over(branch, "between", [*names, *read], where, *([_listed(read)] if read else [])),
             _when(call(branch, "otherwise", (), where), otherwise or [ast.Pass()], where),
             _hand_over(branch, "after", names, where),
         ]
@@ -612,7 +622,7 @@ def _listed(names: list[str]) -> ast.expr:
     return ast.Tuple([ast.Constant(name) for name in names], ast.Load())
 
 
-def _hand_over(receiver: str, method: str, names: list[str], where: ast.AST) -> ast.stmt:
+def _hand_over(receiver: str, method: str, names: list[str], where: ast.AST, *arguments: ast.expr) -> ast.stmt:
     targets = ast.List([ast.Name(name, ast.Store()) for name in names], ast.Store())
-    handed = placed(ast.Assign([targets], call(receiver, method, [_state()], where)), where)
+    handed = placed(ast.Assign([targets], call(receiver, method, [_state(), *arguments], where)), where)
     return _when(attribute(receiver, "is_deferred", where), [handed], where)

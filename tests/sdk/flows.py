@@ -519,6 +519,55 @@ def deferred_continue(n: int) -> int:
     return found
 
 
+@pipeline
+def a_name_that_one_jump_passes_over(n: int) -> int:
+    found = []
+    for x in upto(n):
+        if x:
+            if x == 1:
+                kept = number(3)
+            elif x == 2:
+                kept = None
+            elif x == 3:
+                continue
+            else:
+                kept = add(x, 1)
+            if kept is not None:
+                found.append(add(kept, x))
+        found.append(x)
+    return total(found)
+
+
+@pipeline
+def a_name_that_a_break_passes_over(n: int) -> int:
+    y, last = number(n), 0
+    for each in range(3):
+        if y >= each:
+            if y == 1:
+                kept = number(3)
+            elif y < 4:
+                kept = number(each)
+            else:
+                break
+            last = add(kept, each)
+        y = add(y, last)
+    return add(y, last)
+
+
+@pipeline
+def a_name_that_an_error_passes_over(n: int) -> int:
+    y = number(n)
+    if y < 100:
+        if y == 1:
+            kept = number(3)
+        elif y < 50:
+            kept = number(4)
+        else:
+            raise ValueError(y)
+        y = add(kept, y)
+    return add(y, 1)
+
+
 # --- comprehensions ---------------------------------------------------------------------------------------------------
 
 

@@ -183,9 +183,12 @@ class _Branch:
         self.running = self.is_deferred
         return self.is_deferred or self.holds
 
-    def between(self, state: Any) -> list[Any]:
+    def enter(self, state: Any, read: Any, unset: Any) -> list[Any]:
+        return [state.get(name) for name in read]
+
+    def between(self, state: Any, read: Any = ()) -> list[Any]:
         self.first = state
-        return [self.state.get(name) for name in self.names]
+        return [self.state.get(name) for name in (*self.names, *read)]
 
     def otherwise(self) -> bool:
         return self.is_deferred or not self.holds

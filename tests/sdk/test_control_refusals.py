@@ -168,6 +168,36 @@ def bound_in_one_branch(n: int) -> int:
     return z  # here
 
 
+def passed_over_by_a_jump(n: int) -> int:
+    y = number(n)
+    for each in (1, 2):
+        if y == each:
+            z = number(1)
+        elif y > each:
+            z = number(2)
+        else:
+            continue
+        y = add(y, z)
+    return add(z, 1)  # here
+
+
+def passed_over_by_another_jump(n: int) -> int:
+    y = number(n)
+    for each in (1, 2):
+        if y == 9:
+            break
+        if y == each:
+            z = number(1)
+        elif y > each:
+            z = number(2)
+        else:
+            continue
+        y = add(y, z)
+    else:
+        y = add(z, 1)  # here
+    return y
+
+
 def asked_where_it_may_be_unbound(n: int) -> int:
     y = number(n)
     if y > 1:
@@ -416,6 +446,8 @@ REFUSED = {
     gone_through_while_it_grows: ("P313", "the list is read in the loop that adds to it", "after the loop"),
     of_another_item: ("P314", "`number`'s result is of one item of a loop", "`xs.append(x)`"),
     bound_in_one_branch: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
+    passed_over_by_a_jump: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
+    passed_over_by_another_jump: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
     asked_where_it_may_be_unbound: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
     changed_dict: ("P315", "a dict is changed in a branch", "bind a name instead"),
     changed_record: ("P315", "a Score is changed in a branch", "bind a name instead"),
