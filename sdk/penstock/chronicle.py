@@ -15,7 +15,7 @@ from penstock.durations import duration_text
 from penstock.harness import encode, verdict_text
 from penstock.history import PastAttempt, PastNode, PastRun
 from penstock.settings import size_text
-from penstock.terminal import MARKS
+from penstock.terminal import MARKS, failure
 
 Json = Any
 _WIDEST = 48
@@ -88,9 +88,7 @@ def _facts(node: PastNode) -> Iterator[str]:
 def _failure(node: PastNode) -> Iterator[str]:
     if node.state != "failed":
         return
-    yield f"\n[bold red]{escape(node.id)} failed[/]: {escape(node.error)}"
-    if node.traceback and node.traceback.removeprefix("error: ").strip() != node.error.strip():
-        yield f"[dim]{escape(node.traceback.rstrip())}[/]"
+    yield from failure(node.id, node.error, node.traceback, len(node.attempts))
     log = next((each.log for each in reversed(node.attempts) if each.log is not None), None)
     if log is not None:
         yield f"log: {escape(shown_path(str(log)))}"

@@ -28,3 +28,10 @@ def plain(text: str) -> str:
     lines = _ESCAPES.sub("", text).replace("\r\n", "\n").split("\n")
     last = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", "\n".join(last)).rstrip()
+
+
+def shortened(text: str, most: int) -> str:
+    """A text as it is, or ``most`` of its characters: the middle of a longer one is left out."""
+    half = most // 2
+    left_out = len(text) - 2 * half
+    return text if left_out <= 0 else f"{text[:half]}\n... {left_out} characters are left out here ...\n{text[-half:]}"

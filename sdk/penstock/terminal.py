@@ -18,7 +18,7 @@ from penstock.diagnostics import Diagnostic, shown_path
 from penstock.durations import duration_text
 from penstock.figure import step_name
 from penstock.harness import parts_of, verdict_text
-from penstock.logs import end_of
+from penstock.logs import end_of, plain, shortened
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Noticed, Run, RunStarted, State
 from penstock.support import WORDS, Portability
 from penstock.tally import Tally
@@ -47,6 +47,7 @@ _WIDEST = 60
 MANY = 100
 _MOST_OF_EACH, _MOST_ALIKE, _SLOWEST = 8, 4, 5
 _TAIL_LINES, _TAIL_BYTES = 20, 8192
+_LONGEST_HEADLINE, _LONGEST_MESSAGE = 300, 4000
 
 
 class Progress:
@@ -186,21 +187,32 @@ def failures(run: Run) -> Iterator[str]:
     """Each failed node with the author's traceback and the end of its log; of many, the first."""
     failed = [node for node in run.nodes.values() if node.state is State.FAILED]
     for node in failed[:_MOST_OF_EACH]:
-        when = f" at attempt {node.attempts}" if node.attempts else ""
-        yield f"\n[bold red]{escape(node.id)} failed[/]{when}: {escape(node.error)}"
-        if node.traceback and node.traceback.removeprefix("error: ").strip() != node.error.strip():
-            yield f"[dim]{escape(node.traceback.rstrip())}[/]"
+        yield from failure(node.id, node.error, node.traceback, node.attempts)
         if node.log is not None:
-            yield from _end_of_log(node.log, node.traceback)
+            yield from _end_of_log(node.log, node.error, node.traceback)
     if len(failed) > _MOST_OF_EACH:
         yield f"\n[bold red]{len(failed) - _MOST_OF_EACH} more failed[/]"
 
 
-def _end_of_log(log: Path, traceback: str) -> Iterator[str]:
-    """The last lines of a log, apart from the traceback, and where it is."""
+def failure(node: str, error: str, traceback: str, attempts: int) -> Iterator[str]:
+    """What a node failed of, told once: a traceback ends with the message, of which the headline is a line then."""
+    said, trace = plain(error), plain(traceback)
+    has_trace = trace.removeprefix("error: ").strip() != said.strip() and trace != ""
+    when = f" at attempt {attempts}" if attempts > 1 else ""
+    headline = _first_line(said)[:_LONGEST_HEADLINE] if has_trace else shortened(said, _LONGEST_MESSAGE)
+    yield f"\n[bold red]{escape(node)} failed[/]{when}: {escape(headline)}"
+    if has_trace:
+        yield f"[dim]{escape(shortened(trace, _LONGEST_MESSAGE))}[/]"
+
+
+def _end_of_log(log: Path, error: str, traceback: str) -> Iterator[str]:
+    """The last lines of a log, apart from the traceback and the error, and where it is."""
     with suppress(OSError):
         text, before = end_of(log, _TAIL_BYTES)
-        lines = text.removesuffix(traceback.rstrip()).splitlines()
+        trace = plain(traceback)
+        lines = [] if trace.endswith(text) else text.removesuffix(trace).rstrip().splitlines()
+        while lines and lines[-1].removeprefix("error: ") == plain(error):
+            lines.pop()
         if lines:
             before += len(lines) - _TAIL_LINES > 0
             yield "[dim]the end of its log:[/]" if before else "[dim]its log:[/]"

@@ -219,6 +219,31 @@ def test_of_a_long_log_the_last_twenty_lines_are_told(tmp_path):
     assert end_of(log, 100)[0].startswith("line ")
 
 
+def test_a_long_message_is_told_once_and_bounded_and_moves_no_cursor(tmp_path):
+    error = "ValueError: many\n" + "y" * 50_000
+    traceback = f"Traceback (most recent call last):\n  \x1b[2J\n{error}\n"
+    log = tmp_path / "x.1.log"
+    log.write_text(traceback)
+    node = NodeRun("x", State.FAILED, 1, error=error, traceback=traceback, log=log)
+    headline, *rest = terminal.failures(Run("r", "p", State.FAILED, {"x": node}))
+    assert headline.endswith("failed[/]: ValueError: many")
+    told = "\n".join(rest)
+    assert 2000 < len(told) < 5000
+    assert "characters are left out here" in told
+    assert "\x1b" not in told
+    assert "its log" not in told
+
+
+def test_an_error_that_a_log_ends_with_is_not_told_again(tmp_path):
+    log = tmp_path / "x.2.log"
+    log.write_text("about to wait\nerror: it took too long\n")
+    node = NodeRun("x", State.FAILED, 2, error="it took too long", log=log)
+    told = "\n".join(terminal.failures(Run("r", "p", State.FAILED, {"x": node})))
+    assert "failed[/] at attempt 2: it took too long" in told
+    assert told.count("it took too long") == 1
+    assert "  about to wait" in told
+
+
 WAITS = """
 import time
 from penstock import pipeline, step
@@ -235,8 +260,9 @@ def waits(seconds: float = 0.0) -> None:
 """
 
 
-def on_terminal(folder, *words, interrupt_at=""):
-    """What a command shows on a terminal, and its exit code; Ctrl-C comes once it shows ``interrupt_at``."""
+def on_terminal(folder, *words, interrupt_at=()):
+    """What a command shows on a terminal, and its exit code; Ctrl-C comes as it shows each of ``interrupt_at``."""
+    waiting = list(interrupt_at)
     (folder / "flow.py").write_text(WAITS)
     mine, its = pty.openpty()
     command = [sys.executable, "-m", "penstock", *words]
@@ -250,9 +276,9 @@ def on_terminal(folder, *words, interrupt_at=""):
                 text += os.read(mine, 65536)
             except OSError:  # its side is closed
                 break
-            if interrupt_at and interrupt_at in text.decode(errors="replace"):
+            if waiting and waiting[0] in text.decode(errors="replace"):
                 process.send_signal(signal.SIGINT)
-                interrupt_at = ""
+                del waiting[0]
         return text.decode(), process.wait(10)
     finally:
         os.close(mine)
@@ -273,7 +299,7 @@ def test_on_a_terminal_there_is_a_picture_and_in_its_place_lines_at_the_end(tmp_
 
 @pytest.mark.slow
 def test_after_ctrl_c_the_terminal_is_as_it_was(tmp_path):
-    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=30", interrupt_at="▸")
+    text, code = on_terminal(tmp_path, "run", "flow.py", "-p", "seconds=30", interrupt_at=("▸", "Ctrl-C"))
     assert code == 130
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
     assert "penstock runs resume" in text[text.rindex("\x1b[?25h") :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.logs import end_of, plain
+from penstock.logs import end_of, plain, shortened
 
 MOST_OF_ONE, MOST_OF_ALL = 20_000, 2_000_000
 _MOST_OF_MESSAGE = 10_000
@@ -13,12 +13,7 @@ _MOST_OF_MESSAGE = 10_000
 
 def readable(text: str) -> str:
     """A message or traceback as plain text, the middle of a long one left out."""
-    found = plain(text)
-    half = _MOST_OF_MESSAGE // 2
-    left_out = len(found) - 2 * half
-    return (
-        found if left_out <= 0 else f"{found[:half]}\n... {left_out} characters are left out here ...\n{found[-half:]}"
-    )
+    return shortened(plain(text), _MOST_OF_MESSAGE)
 
 
 @dataclass(frozen=True)
