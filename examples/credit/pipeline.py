@@ -125,5 +125,8 @@ def credit(
 ) -> Portfolio:
     """Validate, preprocess, train two kinds of models, select the better one, score a batch."""
     data = preprocess(validate_data(load_applications(seed, missing)))
-    candidates = [train_model(algorithm, data.train, data.validation, seed) for algorithm in ALGORITHMS]
+    candidates = [
+        train_model.with_options(name=f"train_{algorithm}")(algorithm, data.train, data.validation, seed)
+        for algorithm in ALGORITHMS
+    ]
     return score_batch(select_best(candidates).model, data.applications, limit)

@@ -1,10 +1,10 @@
-# credit: made by Penstock from pipeline.py, spec ccd0f0217ad9aac3.
+# credit: made by Penstock from pipeline.py, spec a7a9ab7cfc3abde9.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to airflow --airflow 2 --option 'allow_degraded=["resources","priority"]'
 # validate_data: left out by permission: resources
 # preprocess: left out by permission: resources
-# train_model: left out by permission: resources, priority
-# train_model_2: left out by permission: resources, priority
+# train_forest: left out by permission: resources, priority
+# train_boosting: left out by permission: resources, priority
 # score_batch: left out by permission: resources, priority
 #
 # Needs Airflow 2.10 or newer, below 3. Its workers share the folder that ARTIFACT_ROOT says, and hold:
@@ -78,20 +78,20 @@ with DAG(
         return run_step("preprocess", rows=rows)
 
     @task(multiple_outputs=True)
-    def train_model(train, validation, seed):
+    def train_forest(train, validation, seed):
         """One kind of model, judged on the applications kept for that."""
         # train_model(algorithm="forest", train=preprocess.train, validation=preprocess.validation,
         #   seed=params.seed)
         # left out by permission: resources, priority
-        return run_step("train_model", train=train, validation=validation, seed=seed)
+        return run_step("train_forest", train=train, validation=validation, seed=seed)
 
     @task(multiple_outputs=True)
-    def train_model_2(train, validation, seed):
+    def train_boosting(train, validation, seed):
         """One kind of model, judged on the applications kept for that."""
         # train_model(algorithm="boosting", train=preprocess.train, validation=preprocess.validation,
         #   seed=params.seed)
         # left out by permission: resources, priority
-        return run_step("train_model_2", train=train, validation=validation, seed=seed)
+        return run_step("train_boosting", train=train, validation=validation, seed=seed)
 
     @task(multiple_outputs=True)
     def select_best(candidates):
@@ -107,17 +107,17 @@ with DAG(
     load_applications_task = load_applications(seed=dag.param("seed"), missing=dag.param("missing"))
     validate_data_task = validate_data(rows=load_applications_task)
     preprocess_task = preprocess(rows=validate_data_task)
-    train_model_task = train_model(
+    train_forest_task = train_forest(
         train=preprocess_task["train"],
         validation=preprocess_task["validation"],
         seed=dag.param("seed"),
     )
-    train_model_2_task = train_model_2(
+    train_boosting_task = train_boosting(
         train=preprocess_task["train"],
         validation=preprocess_task["validation"],
         seed=dag.param("seed"),
     )
-    select_best_task = select_best(candidates=[train_model_task, train_model_2_task])
+    select_best_task = select_best(candidates=[train_forest_task, train_boosting_task])
     score_batch(
         model=select_best_task["model"],
         applications=preprocess_task["applications"],
@@ -353,7 +353,7 @@ CALLS = {
         "step": "pipeline:preprocess",
         "arguments": {"rows": {"kind": "output", "node": "validate_data", "output": "output"}},
     },
-    "train_model": {
+    "train_forest": {
         "step": "pipeline:train_model",
         "arguments": {
             "algorithm": {"kind": "literal", "value": "forest"},
@@ -382,7 +382,7 @@ CALLS = {
             },
         ],
     },
-    "train_model_2": {
+    "train_boosting": {
         "step": "pipeline:train_model",
         "arguments": {
             "algorithm": {"kind": "literal", "value": "boosting"},
@@ -421,16 +421,16 @@ CALLS = {
                         "kind": "record",
                         "type": "pipeline:Trained",
                         "fields": [
-                            ["model", {"kind": "output", "node": "train_model", "output": "model"}],
-                            ["accuracy", {"kind": "output", "node": "train_model", "output": "accuracy"}],
+                            ["model", {"kind": "output", "node": "train_forest", "output": "model"}],
+                            ["accuracy", {"kind": "output", "node": "train_forest", "output": "accuracy"}],
                         ],
                     },
                     {
                         "kind": "record",
                         "type": "pipeline:Trained",
                         "fields": [
-                            ["model", {"kind": "output", "node": "train_model_2", "output": "model"}],
-                            ["accuracy", {"kind": "output", "node": "train_model_2", "output": "accuracy"}],
+                            ["model", {"kind": "output", "node": "train_boosting", "output": "model"}],
+                            ["accuracy", {"kind": "output", "node": "train_boosting", "output": "accuracy"}],
                         ],
                     },
                 ],
@@ -1803,6 +1803,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# credit: made by Penstock from pipeline.py, spec bcd65cdafdc21e52.
+# credit: made by Penstock from pipeline.py, spec 27bff1939befd169.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to local
 # ruff: noqa
@@ -233,7 +233,7 @@ NODES = {
         'waits_for': ['validate_data'],
         'resources': {'cpu': 4.0, 'memory': 17179869184},
     },
-    'train_model': {
+    'train_forest': {
         'step': 'pipeline:train_model',
         'arguments': {'algorithm': {'kind': 'literal', 'value': 'forest'},
                       'train': {'kind': 'output', 'node': 'preprocess', 'output': 'train'},
@@ -254,7 +254,7 @@ NODES = {
                     'message': 'too many bad loans would be approved'}],
         'resources': {'cpu': 8.0, 'memory': 68719476736, 'gpu': 2},
     },
-    'train_model_2': {
+    'train_boosting': {
         'step': 'pipeline:train_model',
         'arguments': {'algorithm': {'kind': 'literal', 'value': 'boosting'},
                       'train': {'kind': 'output', 'node': 'preprocess', 'output': 'train'},
@@ -282,23 +282,23 @@ NODES = {
                                                 'type': 'pipeline:Trained',
                                                 'fields': [['model',
                                                             {'kind': 'output',
-                                                             'node': 'train_model',
+                                                             'node': 'train_forest',
                                                              'output': 'model'}],
                                                            ['accuracy',
                                                             {'kind': 'output',
-                                                             'node': 'train_model',
+                                                             'node': 'train_forest',
                                                              'output': 'accuracy'}]]},
                                                {'kind': 'record',
                                                 'type': 'pipeline:Trained',
                                                 'fields': [['model',
                                                             {'kind': 'output',
-                                                             'node': 'train_model_2',
+                                                             'node': 'train_boosting',
                                                              'output': 'model'}],
                                                            ['accuracy',
                                                             {'kind': 'output',
-                                                             'node': 'train_model_2',
+                                                             'node': 'train_boosting',
                                                              'output': 'accuracy'}]]}]}},
-        'waits_for': ['train_model', 'train_model_2'],
+        'waits_for': ['train_forest', 'train_boosting'],
     },
     'score_batch': {
         'step': 'pipeline:score_batch',
@@ -1334,6 +1334,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),

@@ -1,8 +1,8 @@
-# credit: made by Penstock from pipeline.py, spec b280807e99753b1e.
+# credit: made by Penstock from pipeline.py, spec d876179ddb540403.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to github --option 'allow_degraded=["priority"]' --option 'runners=[{"labels":["self-hosted","gpu"],"cpu":8.0,"memory_gib":64.0,"gpu":2},{"labels":["self-hosted","large"],"cpu":16.0,"memory_gib":128.0}]'
-# train_model: left out by permission: priority
-# train_model_2: left out by permission: priority
+# train_forest: left out by permission: priority
+# train_boosting: left out by permission: priority
 # score_batch: left out by permission: priority
 # ruff: noqa
 # fmt: off
@@ -229,8 +229,8 @@ JOBS = {
         'arguments': {'rows': {'kind': 'output', 'node': 'validate_data', 'output': 'output'}},
         'inputs': {'validate_data': 'validate_data'},
     },
-    'train_model': {
-        'node': 'train_model',
+    'train_forest': {
+        'node': 'train_forest',
         'step': 'pipeline:train_model',
         'arguments': {'algorithm': {'kind': 'literal', 'value': 'forest'},
                       'train': {'kind': 'output', 'node': 'preprocess', 'output': 'train'},
@@ -250,8 +250,8 @@ JOBS = {
                     'bounds': [{'kind': 'literal', 'value': 0.75}],
                     'message': 'too many bad loans would be approved'}],
     },
-    'train_model_2': {
-        'node': 'train_model_2',
+    'train_boosting': {
+        'node': 'train_boosting',
         'step': 'pipeline:train_model',
         'arguments': {'algorithm': {'kind': 'literal', 'value': 'boosting'},
                       'train': {'kind': 'output', 'node': 'preprocess', 'output': 'train'},
@@ -279,23 +279,23 @@ JOBS = {
                                                 'type': 'pipeline:Trained',
                                                 'fields': [['model',
                                                             {'kind': 'output',
-                                                             'node': 'train_model',
+                                                             'node': 'train_forest',
                                                              'output': 'model'}],
                                                            ['accuracy',
                                                             {'kind': 'output',
-                                                             'node': 'train_model',
+                                                             'node': 'train_forest',
                                                              'output': 'accuracy'}]]},
                                                {'kind': 'record',
                                                 'type': 'pipeline:Trained',
                                                 'fields': [['model',
                                                             {'kind': 'output',
-                                                             'node': 'train_model_2',
+                                                             'node': 'train_boosting',
                                                              'output': 'model'}],
                                                            ['accuracy',
                                                             {'kind': 'output',
-                                                             'node': 'train_model_2',
+                                                             'node': 'train_boosting',
                                                              'output': 'accuracy'}]]}]}},
-        'inputs': {'train_model': 'train_model', 'train_model_2': 'train_model_2'},
+        'inputs': {'train_forest': 'train_forest', 'train_boosting': 'train_boosting'},
     },
     'score_batch': {
         'node': 'score_batch',
@@ -1327,6 +1327,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
