@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import time
@@ -55,11 +56,11 @@ class LocalUpkeep:
         return {kind: holding(folder) for kind, folder in kinds.items()}
 
     def verify(self, repair: bool = False) -> Verified:
-        """Reads everything; with ``repair``, removes what is damaged."""
+        """Reads everything; with ``repair``, removes what is damaged, and then what refers to that."""
         since = self._in_use_since()
         damages = Damages(self._store)
         strays = (("draft", draft, "was left by a process that is gone") for draft in self._strays(since))
-        found = [*damages.all(), *strays]
+        found = itertools.chain(damages.all(), strays)
         told = [damages.mended(*each) if repair else Damage(each[0], each[1].name, each[2]) for each in found]
         return Verified(damages.counts, tuple(told))
 
