@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,19 +158,28 @@ class Trial:
             time.sleep(0.002)
         time.sleep(self.dice.uniform(0, self.duration))
         victims = list(self._victims(runner))
-        _end(victims)
+        _send(victims, signal.SIGKILL)
         self.kills[self.victim] += bool(victims)
         self._wait(runner)
         self._check_store()
 
     def _victims(self, runner: int) -> Iterator[int]:
-        workers = self._processes()
         if self.victim == "worker":
+            workers = self._processes()
             yield from [self.dice.choice(workers)] if workers else ()
             return
         yield runner
         if self.victim == "group":
-            yield from self.dice.sample(workers, len(workers))
+            yield from self._stopped(runner)
+
+    def _stopped(self, runner: int) -> set[int]:
+        """All that a runner has started, stopped first, so that nothing is started while they are killed."""
+        _send([runner], signal.SIGSTOP)
+        stopped: set[int] = set()
+        while new := set(self._processes()) - stopped:
+            _send(new, signal.SIGSTOP)
+            stopped |= new
+        return stopped
 
     def _check_store(self) -> None:
         if not (self.place / "format.json").exists():
@@ -211,7 +220,7 @@ class Trial:
         while left := self._processes():
             if time.monotonic() > until:
                 said = list(map(_command, left))
-                _end(left)
+                _send(left, signal.SIGKILL)
                 raise WrongError(f"left after {FOR_PROCESSES:g} s: {said}")
             time.sleep(0.01)
         return os.waitstatus_to_exitcode(ended[1])
@@ -267,10 +276,10 @@ def _command(pid: int) -> str:
     return "one that has just ended"
 
 
-def _end(pids: list[int]) -> None:
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _hold(is_so: bool, otherwise: str) -> None:

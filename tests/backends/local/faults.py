@@ -212,3 +212,18 @@ def removes(folder: str) -> int:
 @pipeline
 def sawing(folder: str) -> int:
     return counts(removes(folder))
+
+
+@step
+def kills_above(levels: int) -> int:
+    pid = os.getpid()
+    for _ in range(levels):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(60)
+    return levels
+
+
+@pipeline
+def losing(levels: int) -> tuple[int, list[int]]:
+    return counts(kills_above(levels)), [counts(number) for number in range(4)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock import RunError
+from penstock import RunError, terminal
 from tests.backends.local import faults
-from tests.backends.local.test_run import states
+from tests.backends.local.test_run import states, wait_until
 from tests.backends.local.test_store_disk import lines_of, mounting
 
 
@@ -91,3 +91,34 @@ def test_a_store_that_can_only_be_read_is_told_and_what_is_in_it_is_shown(tmp_pa
         code, message, fix = said[use]
         assert (code, "Read-only file system" in message, "another store" in fix) == ("P613", True, True)
     assert (said["new"][0], said["gc"][0], said["damages"], said["listed"]) == ("P722", "P722", 0, 1)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2], ids=["attempt", "slot", "nursery"])
+def test_a_process_that_is_killed_fails_its_attempts_and_the_rest_of_the_run_goes_on(levels, tmp_path):
+    began = time.monotonic()
+    run = faults.losing.run(levels=levels, max_workers=1)
+    assert time.monotonic() - began < 20
+    assert run["kills_above"].state.value == "failed"
+    assert ("killed by SIGKILL" if levels == 0 else "ended from outside") in run["kills_above"].error
+    assert [node.id for node in run.nodes.values() if node.state.value == "failed"] == ["kills_above"]
+    assert wait_until(lambda: not processes_with(str(tmp_path)), 2)
+
+
+@pytest.mark.slow
+def test_a_log_of_any_size_takes_no_memory_of_the_runner_and_no_room_on_the_screen():
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = peak_memory()
+    progress = terminal.Progress()
+    shown = []
+    run = faults.failing_at_length.run(on_event=lambda event: shown.extend(progress.lines(event)))
+    shown += terminal.failures(run)
+    assert run["fails_at_length"].log.stat().st_size > 100 * faults.MEGABYTE
+    assert peak_memory() - before < 20 * faults.MEGABYTE
+    assert "ValueError: at last" in "".join(shown)
+    assert sum(map(len, shown)) < 100_000
+
+
+def peak_memory() -> int:
+    """The largest memory that this process has had, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
