@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import time
 from pathlib import Path
@@ -122,3 +124,20 @@ def peak_memory() -> int:
     """The largest memory that this process has had, in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def test_a_clock_that_is_set_changes_no_time_that_is_told_and_no_timeout(monkeypatch):
+    jumps = itertools.cycle([-1e6, 1e6, 0.0])
+    real = time.time
+
+    def jump(event: object) -> None:
+        by = next(jumps)
+        monkeypatch.setattr(time, "time", lambda: real() + by)
+
+    began = time.monotonic()
+    run = faults.erring.run(how="ignores_the_request_to_end", on_event=jump)
+    assert "timeout of 1 s" in run["errs"].error
+    assert 1 <= run["errs"].seconds <= run.seconds <= time.monotonic() - began
+    written = [json.loads(line)["time"] for line in (run.folder / "events.jsonl").read_text().splitlines()]
+    assert written == sorted(written)
+    assert written[-1] - written[0] <= time.monotonic() - began
