@@ -6,11 +6,9 @@ Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wron
 from __future__ import annotations
 
 import difflib
-import errno
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +16,21 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock import __version__, cli_diff, cli_lineage, cli_report, cli_runs, cli_store, compiler, parameters, terminal
+from penstock import (
+    __version__,
+    cli_diff,
+    cli_init,
+    cli_lineage,
+    cli_report,
+    cli_runs,
+    cli_store,
+    compiler,
+    parameters,
+    terminal,
+)
 from penstock.backend import Definition, Files
-from penstock.console import Target, err, errors, out, pairs, print_problems, unwritable
-from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
+from penstock.console import Target, err, errors, out, pairs, print_problems, write_all
+from penstock.diagnostics import CompileError, Diagnostic
 from penstock.event_log import event_schema
 from penstock.figure import figure_of
 from penstock.graph import mermaid
@@ -41,6 +50,7 @@ app = typer.Typer(
 cli_runs.app.command()(cli_report.report)
 cli_runs.app.command("lineage")(cli_lineage.show_lineage)
 app.command()(cli_diff.diff)
+app.command()(cli_init.init)
 app.add_typer(cli_runs.app)
 app.add_typer(cli_store.app)
 
@@ -122,7 +132,7 @@ def compile_(
     if check:
         raise typer.Exit(_compare(written))
     with errors():
-        _write(written)
+        write_all(written)
 
 
 def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
@@ -160,30 +170,6 @@ def _print_refusals(refused: Mapping[str, tuple[Diagnostic, ...]], names: tuple[
     others = [name for name in names if name not in refused]
     if others:
         err.print(f"fix: mend it, or compile for the others: --to {','.join(others)}")
-
-
-def _write(files: Mapping[Path, str]) -> None:
-    problems = [problem for place in files for problem in _in_the_way(place)]
-    if problems:
-        raise ConfigurationError(dict.fromkeys(problems))
-    for place, text in files.items():
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise ConfigurationError(unwritable(place, error.strerror or str(error))) from None
-        out.print(f"wrote {escape(str(place))}")
-
-
-def _in_the_way(place: Path) -> Iterator[Diagnostic]:
-    """What keeps a file from being written, as far as that can be told before any is."""
-    there = next((each for each in place.parents if each.exists()), Path())
-    if place.is_dir():
-        yield unwritable(place, "it is a folder")
-    elif not there.is_dir():
-        yield unwritable(place, f"{there} is a file, not a folder")
-    elif not os.access(place if place.exists() else there, os.W_OK):
-        yield unwritable(place, os.strerror(errno.EACCES))
 
 
 def _compare(files: Mapping[Path, str]) -> int:

@@ -42,4 +42,4 @@ def _write(place: Path, text: str) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise ConfigurationError(unwritable(place, error.strerror or str(error), "file")) from None
+        raise ConfigurationError(unwritable(place, error.strerror or str(error), "-o FILE")) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -11,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from penstock import terminal
 from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
@@ -78,7 +81,34 @@ def pairs(texts: list[str], flag: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def unwritable(place: Path, reason: str, wanted: str = "folder") -> Diagnostic:
-    """That a file cannot be written where the user wants it; ``wanted`` is what ``-o`` takes."""
-    fix = f"give a {wanted} that can be: -o {wanted.upper()}"
-    return Diagnostic("P716", f"{place} cannot be written: {reason}", fix=fix)
+def write_all(files: Mapping[Path, str], way: str = "-o FOLDER") -> None:
+    """Writes files, and says so; none of them where it can be told beforehand that one of them can't be written.
+
+    ``way`` is how the command is given another place.
+    """
+    problems = [problem for place in files for problem in _in_the_way(place, way)]
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
+    for place, text in files.items():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ConfigurationError(unwritable(place, error.strerror or str(error), way)) from None
+        out.print(f"wrote {escape(str(place))}")
+
+
+def _in_the_way(place: Path, way: str) -> Iterator[Diagnostic]:
+    """What keeps a file from being written, as far as that can be told before any is."""
+    there = next((each for each in place.parents if each.exists()), Path())
+    if place.is_dir():
+        yield unwritable(place, "it is a folder", way)
+    elif not there.is_dir():
+        yield unwritable(place, f"{there} is a file, not a folder", way)
+    elif not os.access(place if place.exists() else there, os.W_OK):
+        yield unwritable(place, os.strerror(errno.EACCES), way)
+
+
+def unwritable(place: Path, reason: str, way: str) -> Diagnostic:
+    """That a file cannot be written where the user wants it; ``way`` is how another place is given."""
+    return Diagnostic("P716", f"{place} cannot be written: {reason}", fix=f"give a place that can be: {way}")

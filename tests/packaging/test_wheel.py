@@ -51,9 +51,10 @@ def test_the_wheel_holds_the_packages_the_plugin_the_templates_and_the_licence(w
         "penstock_templates",
         "pytest_penstock.py",
     }
-    written = {path.name for path in (ROOT / "templates" / "penstock_templates").glob("*.jinja*")}
-    assert written
-    assert {f"penstock_templates/{name}" for name in written} <= set(names)
+    templates = ROOT / "templates"
+    written = {path.relative_to(templates).as_posix() for path in templates.rglob("*.*") if path.suffix != ".pyc"}
+    assert "penstock_templates/starters/training/pipeline.py" in written
+    assert written <= set(names)
     assert "penstock/py.typed" in names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
