@@ -259,9 +259,10 @@ class Control:
         replacement = _BUILTINS.get(function) if getattr(function, "__module__", "") == "builtins" else None
         if replacement is None:
             return function
+        is_asked = holds_placeholder if function is builtins.repr else is_deferred
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if any(map(is_deferred, (*args, *kwargs.values()))):
+            if any(map(is_asked, (*args, *kwargs.values()))):
                 return replacement(self._trace, function, *args, **kwargs)
             return function(*args, **kwargs)
 
@@ -776,6 +777,10 @@ def _list(trace: Trace, _: object, value: Any) -> Placeholder:
     return operation(Operator.CONCATENATE, list_of(item_type(made)), made)
 
 
+def _repr(_: Trace, __: object, value: Any) -> Placeholder:
+    return operation(Operator.FORMAT, STR, value, "r", "")
+
+
 def _set(trace: Trace, function: Any, items: Any) -> Placeholder:
     made = trace.deferred(items)
     item, name = item_type(made), function.__name__
@@ -824,6 +829,7 @@ _BUILTINS: dict[Any, Callable[..., Any]] = {
     builtins.dict: _dict,
     builtins.tuple: _tuple,
     builtins.frozenset: _set,
+    builtins.repr: _repr,
 }
 
 

@@ -79,6 +79,9 @@ class Place(Protocol):
     def narrowed(self, value: object) -> object:
         """A value, of a type without None where it is known there not to be None."""
 
+    def deferred(self, value: object) -> Placeholder:
+        """A value that holds placeholders, as one placeholder."""
+
 
 class BuiltList(list[Any]):
     """A list of the pipeline function's that grows in branches and loops which are decided when the pipeline runs.
@@ -183,7 +186,9 @@ class BuiltList(list[Any]):
         raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
 
     def __getitem__(self, index: Any) -> Any:
-        self._refuse_reading("an item is taken")
+        if self.is_deferred:
+            return self._place.deferred(self)[index]
+        self.note_reading(self._place.scope)
         return super().__getitem__(index)
 
     def __iter__(self) -> Iterator[Any]:

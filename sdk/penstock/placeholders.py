@@ -153,6 +153,10 @@ class Placeholder:
 
     def __getitem__(self, key: object) -> Placeholder:
         traced = self.__penstock__
+        type_ = without_none(traced.type)
+        if isinstance(key, slice) and type_.kind is TypeKind.LIST:
+            made = operation(Operator.SLICE, type_, self, key.start, key.stop, key.step).__penstock__
+            return Placeholder(made.binding, made.type, f"a slice of {traced.said}")
         if isinstance(key, Placeholder) or not isinstance(key, (str, int)) or isinstance(key, bool):
             raise _refused(
                 "P303",
@@ -346,7 +350,10 @@ def _part(traced: Traced, access: Access, type_: TypeSpec) -> Placeholder:
         parts = [part for name, part in binding.fields if access.key == name or isinstance(access.key, int)]
         return Placeholder(parts[access.key if isinstance(access.key, int) else 0], type_, said)
     if isinstance(binding, SequenceBinding):
-        return Placeholder(binding.items[int(access.key)], type_, said)
+        place, count = int(access.key), len(binding.items)
+        if not -count <= place < count:
+            raise _refused("P303", f"{traced.said} has no item {place}: it holds {count} there", "take one that it has")
+        return Placeholder(binding.items[place], type_, said)
     return Placeholder(binding.model_copy(update={"path": (*getattr(binding, "path", ()), access)}), type_, said)
 
 

@@ -56,7 +56,7 @@ from penstock.syntax import (
 BUILTINS = frozenset(
     (
         *("range", "zip", "enumerate", "len", "isinstance", "type", "list", "sorted"),
-        *("reversed", "sum", "min", "max", "any", "all", "map", "filter", "tuple", "set", "frozenset", "dict"),
+        *("reversed", "sum", "min", "max", "any", "all", "map", "filter", "tuple", "set", "frozenset", "dict", "repr"),
     )
 )
 """The functions of Python that look at their arguments without asking them."""

@@ -240,6 +240,7 @@ class Operator(str, Enum):
     SET = "set"
     FROZENSET = "frozenset"
     DICT = "dict"
+    SLICE = "slice"  # items, start, stop, step
     CONCATENATE = "concatenate"  # lists into one
     TEXT = "text"  # texts into one
     FORMAT = "format"  # value, conversion ("", "r", "s" or "a"), format specification

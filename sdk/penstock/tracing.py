@@ -377,7 +377,8 @@ class Trace:
             made, _ = bound(value, ANY, self.names, self.scope, self._known)
         except Unbindable as error:
             location = operation_site()[0]
-            message = f"{value!r:.60} cannot be written into a pipeline: {error}"
+            said = "a list" if isinstance(value, BuiltList) else f"{value!r:.60}"
+            message = f"{said} cannot be written into a pipeline: {error}"
             raise DefinitionError(Diagnostic("P203", message, location, error.fix)) from None
         return Operand(made.binding, made.type, made.said)
 

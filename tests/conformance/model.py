@@ -418,6 +418,7 @@ _FUNCTIONS: Mapping[Operator, Callable[..., Any]] = {
     Operator.SET: set,
     Operator.FROZENSET: frozenset,
     Operator.DICT: dict,
+    Operator.SLICE: lambda items, start, stop, step: items[start:stop:step],
     Operator.CONCATENATE: lambda *lists: [*itertools.chain(*lists)],
     Operator.TEXT: lambda *texts: "".join(texts),
     Operator.FORMAT: _formatted,

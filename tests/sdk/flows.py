@@ -726,6 +726,25 @@ def grown_then_asked(n: int) -> int:
     return number(-1)
 
 
+@pipeline
+def items_and_slices(n: int) -> list[int]:
+    found = [number(5)]
+    for x in upto(n):
+        if x != 1:
+            found.append(add(x, 1))
+    first, last = found[0], found[-1]
+    found.append(last)
+    rows = [score(x) for x in found[1:]]
+    some = []
+    some.extend(upto(n)[:-1])
+    some += found[: number(2)]
+    if number(n) > 2:
+        some.append(rows[0].value)
+        some.append(add(first, found[2]))
+        some += [len(each.tags) for each in rows[-2:]]
+    return [first, last, len(found), total(found[1:-1]), total(some[::2]), found[-2]]
+
+
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
@@ -733,7 +752,10 @@ def grown_then_asked(n: int) -> int:
 def formatted(n: int) -> str:
     y = number(n)
     width = number(6)
-    return text(f"{y!r:>5}|{y:03d}|{both(n)[1]!s}|{score(n).value:>{width}}|{'plain'}|{n}")
+    shown = [repr([add(x, 1) for x in upto(n)]), repr([y]), repr("plain")]
+    return text(
+        f"{shown[0]}{shown[1]}{y!r:>5}|{y:03d}|{both(n)[1]!s}|{score(n).value:>{width}}|{'plain'}|{n}|{joined(shown)}"
+    )
 
 
 # --- nested pipelines -------------------------------------------------------------------------------------------------

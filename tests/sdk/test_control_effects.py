@@ -418,7 +418,7 @@ def a_definition_error_caught(n: int) -> int:
 def a_definition_error_suppressed(n: int) -> int:
     y = upto(n)
     with contextlib.suppress(Exception):
-        y = y[:2]  # here
+        y = y["first"]  # here
     return total(y)
 
 
@@ -461,7 +461,7 @@ REFUSED = {
     suppressed_before_it_raises: ("P309", "`with suppress` catches nothing of the steps in it"),
     caught_after_a_step: ("P309", "`try` catches nothing of the steps in it"),
     a_definition_error_caught: ("P308", "`+` is applied to `number`'s result"),
-    a_definition_error_suppressed: ("P303", "is indexed with slice"),
+    a_definition_error_suppressed: ("P303", "no item 'first' can be taken"),
 }
 
 

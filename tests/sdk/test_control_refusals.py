@@ -226,9 +226,20 @@ def changed_record(n: int) -> int:
     return number(given.value)
 
 
-def item_of_a_list_that_grew(n: int) -> int:
-    found = [add(x, 1) for x in upto(n)]
-    return number(found[0])  # here
+def item_of_a_list_that_grows(n: int) -> int:
+    found = [number(n)]
+    for x in upto(n):
+        found.append(add(x, 1))
+        note(found[0])  # here
+    return total(found)
+
+
+def item_past_the_end(n: int) -> int:
+    found = []
+    if number(n) > 2:
+        found.append(number(n))
+        note(found[1])  # here
+    return total(found)
 
 
 def grown_list_unpacked(n: int) -> int:
@@ -451,7 +462,8 @@ REFUSED = {
     asked_where_it_may_be_unbound: ("P312", "`z` is read, but bound in one branch only", "in both branches"),
     changed_dict: ("P315", "a dict is changed in a branch", "bind a name instead"),
     changed_record: ("P315", "a Score is changed in a branch", "bind a name instead"),
-    item_of_a_list_that_grew: ("P313", "an item is taken of a list that grows", "pass the list whole"),
+    item_of_a_list_that_grows: ("P203", "the list is read in the loop that adds to it", "after the loop"),
+    item_past_the_end: ("P303", "a list has no item 1: it holds 1 there", "one that it has"),
     grown_list_unpacked: ("P313", "the items are gone through", "with `for`"),
     grown_list_as_text: ("P313", "the items are gone through", "with `for`"),
     grown_list_as_str: ("P313", "the text is made of a list that grows", "pass the list whole"),

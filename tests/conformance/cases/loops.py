@@ -509,6 +509,14 @@ def copies_that_grow(count: int = 3) -> list[str]:
 
 
 @pipeline
+def items_and_slices(count: int = 3) -> tuple[int, list[int], str]:
+    grown = [plus(value, 1) for value in upto(count) if value != 1]
+    if count > 2:
+        grown.append(plus(grown[0], grown[-1]))
+    return grown[-2], grown[1:], repr(upto(count)[: number(2)])
+
+
+@pipeline
 def explicit_conditions_of_steps(count: int = 2) -> list[str]:
     with flow.ForEach(upto(count)) as value:
         with flow.If(number.with_options(name="first")(value) > 1):
@@ -699,6 +707,13 @@ CASES = (
     ),
     Case(copies_that_grow, "`list()` of what is known later is a list of its own, which may grow."),
     Case(copies_that_grow, "It may be a copy of nothing.", {"count": 0}),
+    Case(items_and_slices, "Items and slices of a list that grew are taken when it is there."),
+    Case(
+        items_and_slices,
+        "An item that the list does not have fails what takes it.",
+        {"count": 0},
+        nodes={"for": "succeeded", "number": "succeeded", "return": "failed"},
+    ),
     Case(items_and_outer_values, "A body takes its item, its parts, and what stands outside of the loop."),
     Case(comprehensions_of_dicts_and_sets, "A dict or a set comprehension over outputs is one."),
 )
