@@ -101,7 +101,7 @@ def withdraw(registry: str, previous: str | None) -> None:
 def deploy_model(model: Model[SVC], accuracy: float, registry: str) -> Release:
     """Writes a release in full, then has it serve."""
     home = Path(registry).expanduser()
-    version = f"v{len(list(home.glob('v*'))) + 1}"
+    version = f"v{max((int(each.name[1:]) for each in home.glob('v*')), default=0) + 1}"
     release = home / version
     release.mkdir(parents=True)
     joblib.dump(model, release / "model.joblib")
