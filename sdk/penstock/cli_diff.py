@@ -18,6 +18,7 @@ from penstock.phrases import phrase
 from penstock.revisions import specs_of
 
 _MARKS = {ADDED: "[green]+[/]", REMOVED: "[red]-[/]", CHANGED: "[yellow]~[/]"}
+_LONGEST = 200
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -78,14 +79,18 @@ def _in_short(found: Difference) -> str:
     if "condition" in values:
         return f" [dim]{escape(phrase(values['condition']))}[/]"
     if "type" in values:
-        default = "" if values.get("required") else f" = {values.get('default')}"
+        default = f" = {phrase(values['default'])}" if values.get("default") else ""
         return f"[dim]: {escape(phrase(values['type']) + default)}[/]"
     return f" [dim]{escape(phrase(values.get('items') or values.get('pipeline')))}[/]"
 
 
 def _change(change: Change) -> str:
     what = change.what.removeprefix("inputs.").replace("_", " ") if "." not in change.what[7:] else change.what
-    return f"{escape(what)}: {escape(phrase(change.before))} [dim]→[/] {escape(phrase(change.after))}"
+    return f"{escape(what)}: {escape(_cut(phrase(change.before)))} [dim]→[/] {escape(_cut(phrase(change.after)))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _code(found: CodeDifference) -> Iterator[str]:

@@ -6,13 +6,23 @@ What does not change what a pipeline means is left out: places in files, comment
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from penstock.differences import ADDED, CHANGED, REMOVED, Code, code_changes
-from penstock.spec import Branch, Node, ParameterSpec, PipelineSpec, Settings, StepSpec, Task, bodies, walk
+from penstock.spec import (
+    Branch,
+    LiteralBinding,
+    Node,
+    ParameterSpec,
+    PipelineSpec,
+    Settings,
+    StepSpec,
+    Task,
+    bodies,
+    walk,
+)
 
 # What a thing is called by, where it stands, and what is compared elsewhere.
 _APART = {"kind", "id", "span", "left_out", "text", "shown", "body", "then", "otherwise"}
@@ -111,8 +121,7 @@ def _parameters(given: Iterable[ParameterSpec]) -> dict[str, dict[str, object]]:
     return {
         each.name: {
             "type": each.type,
-            "required": each.required,
-            "default": None if each.required else json.dumps(each.default, ensure_ascii=False),
+            "default": None if each.required else LiteralBinding(value=each.default),
             "description": each.description,
         }
         for each in given

@@ -55,7 +55,7 @@ def phrase(value: Any) -> str:
     if isinstance(value, BaseModel):
         given = value.model_dump(mode="json", exclude_defaults=True)
         return ", ".join(f"{name}={each}" for name, each in given.items()) or NOTHING
-    return str(value)
+    return " ".join(str(value).split())
 
 
 def binding_text(binding: Binding) -> str:
