@@ -194,6 +194,9 @@ def test_a_run_that_is_stopped_is_recorded_and_leaves_no_process(project, number
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
         assert wait_for(lambda: started.exists() and started.read_text())
         process.send_signal(number)
+        if number == signal.SIGINT and not mode:
+            assert any("Ctrl-C again" in line for line in process.stdout)
+            process.send_signal(number)
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert "cancelled" in said.splitlines()[-1]
