@@ -19,6 +19,7 @@ from penstock.backend import Definition
 from penstock.console import err, errors, out
 from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError, did_you_mean
 from penstock.differences import code_changes, node_changes
+from penstock.harness import parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.loading import load_definition
 from penstock.running import run_and_exit
@@ -33,6 +34,7 @@ Where = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 _PAUSE = 0.2
 _BLOCK = 1 << 20
+_MOST_NAMES = 20
 _AS_IT_WAS = "have it run as it was then: --as-it-was"
 
 
@@ -96,7 +98,7 @@ def logs(
     with errors():
         history = compiler.history(None, store)
         found = history.find(run)
-        if node and not follow:
+        if node and not (follow and found.state == "running"):
             _check_node(node, history.nodes(found), attempt)
     printed = _Printed(lambda nodes: _asked_for(nodes, node, attempt), has_headings=not node)
     while True:
@@ -112,11 +114,21 @@ def logs(
 
 def _check_node(node: str, nodes: Mapping[str, PastNode], attempt: int | None) -> None:
     if node not in nodes:
-        raise ConfigurationError(Diagnostic("P734", f"the run has no node `{node}`", fix=did_you_mean(node, nodes)))
+        raise ConfigurationError(Diagnostic("P734", f"the run has no node `{node}`", fix=_nodes_like(node, nodes)))
     numbers = [each.number for each in nodes[node].attempts]
     if attempt is not None and attempt not in numbers:
         fix = f"give one of: {', '.join(map(str, numbers))}" if numbers else "none was made"
         raise ConfigurationError(Diagnostic("P734", f"`{node}` has no attempt {attempt}", fix=fix))
+
+
+def _nodes_like(node: str, nodes: Mapping[str, PastNode]) -> str:
+    """Which nodes may have been meant: instances in a loop, or in a nested pipeline, go by longer names than steps."""
+    own = {each: parts_of(each)[0].rpartition(".")[2] for each in nodes}
+    meant = [each for each in nodes if node in (own[each], parts_of(each)[0])]
+    if not meant and (near := did_you_mean(node, nodes, otherwise="")):
+        return near
+    named = ", ".join(f"`{each}`" for each in (meant or list(nodes))[:_MOST_NAMES])
+    return f"{'give one of' if meant else 'there are'}: {named}"
 
 
 def _asked_for(nodes: Mapping[str, PastNode], node: str, number: int | None) -> Iterator[tuple[str, PastAttempt]]:
@@ -167,14 +179,17 @@ class _Printed:
 @app.command()
 def compare(
     left: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or `latest`.")],
-    right: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")] = "latest",
+    right: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Another one; by default the newest other of its pipeline.")
+    ] = None,
     store: Where = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what differs between two runs: parameters, code, and what became of the nodes."""
     with errors():
         history = compiler.history(None, store)
-        runs = [history.find(left), history.find(right)]
+        one = history.find(left)
+        runs = [one, history.find(right) if right else _newest_other(history, one)]
         sides = [chronicle.Side(each, history.parameters(each), history.nodes(each)) for each in runs]
         specs = [history.spec(each) for each in runs]
         changes, calls = code_changes(*specs), node_changes(*specs)
@@ -183,6 +198,14 @@ def compare(
         return
     for line in chronicle.comparison(sides[0], sides[1], changes, calls):
         out.print(line)
+
+
+def _newest_other(history: History, run: PastRun) -> PastRun:
+    for each in history.runs(run.pipeline):
+        if each.id != run.id:
+            return each
+    said = f"run {run.id} is the only one of `{run.pipeline}`"
+    raise ConfigurationError(Diagnostic("P730", said, fix="run it again, or say which run to compare it with"))
 
 
 @app.command()
@@ -210,7 +233,7 @@ def rm(
                 history.remove(each)
             out.print(f"{'would remove' if dry_run else 'removed'} {each.id} [dim]{escape(each.pipeline)}[/]")
     if not found:
-        out.print("no run is so old")
+        out.print("no run is to be removed")
 
 
 def _outdated(history: History, pipeline: str, older_than: str | None, keep: int | None) -> list[PastRun]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
+from penstock.configuration import configuration, place_of
 from penstock.degrading import DEGRADABLE, without
 from penstock.diagnostics import (
     CompileError,
     ConfigurationError,
     Diagnostic,
+    Location,
     SpecError,
     did_you_mean,
     plain_reason,
@@ -30,11 +32,6 @@ if TYPE_CHECKING:
 
     from penstock.history import History
     from penstock.upkeep import Upkeep
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 GROUP = "penstock.backends"
 RUNNING_TARGET = "local"
@@ -89,16 +86,13 @@ def run_definition(
     Raises:
         ConfigurationError: an option is unknown, or not of its type.
     """
-    chosen = {
-        **run_configuration(definition.folder),
-        **{key: value for key, value in given.items() if value is not None},
-    }
-    return runner().run(definition, parameters, checked_run_options(chosen), on_event)
+    chosen = {key: value for key, value in given.items() if value is not None}
+    return runner().run(definition, parameters, _options_with(definition.folder, chosen), on_event)
 
 
 def history(folder: Path | None, store: str | Path | None = None) -> History:
     """The runs of a store; by default of the one that a pipeline whose source is in ``folder`` runs in."""
-    return runner().history(_options_with(folder, store))
+    return runner().history(_options_with(folder, {} if store is None else {"store": store}))
 
 
 def run_configuration(folder: Path | None) -> dict[str, Any]:
@@ -108,21 +102,34 @@ def run_configuration(folder: Path | None) -> dict[str, Any]:
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
     """What can be done for a store, by default the one that runs started in the current directory use."""
-    return runner().upkeep(_options_with(None, store))
+    return runner().upkeep(_options_with(None, {} if store is None else {"store": store}))
 
 
-def _options_with(folder: Path | None, store: str | Path | None) -> BaseModel:
-    chosen = {} if store is None else {"store": store}
-    return checked_run_options({**run_configuration(folder), **chosen})
+def _options_with(folder: Path | None, chosen: Mapping[str, Any]) -> BaseModel:
+    """The run options that are chosen, and for the others what pyproject.toml says; a problem there has its line."""
+    configured = run_configuration(folder)
+    return checked_run_options(
+        {**configured, **chosen},
+        lambda path: None if path[0] in chosen else place_of(folder or Path.cwd(), RUN, path),
+    )
 
 
-def checked_run_options(options: Mapping[str, Any]) -> BaseModel:
-    """The local engine's run options. Raises `ConfigurationError` for one that is unknown or ill-typed."""
+def checked_run_options(
+    options: Mapping[str, Any], place: Callable[[tuple[str | int, ...]], Location | None] = lambda _: None
+) -> BaseModel:
+    """The local engine's run options. Raises `ConfigurationError` for one that is unknown or ill-typed.
+
+    ``place`` says where one stands, given as its keys and indices.
+    """
     model = runner().run_options
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise ConfigurationError([_run_option_problem(each, model) for each in error.errors()]) from None
+        problems = [
+            replace(_run_option_problem(each, model), location=place(each["loc"]) if each["loc"] else None)
+            for each in error.errors()
+        ]
+        raise ConfigurationError(problems) from None
 
 
 def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
@@ -242,19 +249,6 @@ def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
         return _unknown_option(f"target `{target}` has", name, known)
     said = plain_reason(error["msg"])
     return Diagnostic("P703", f"option `{name}` of target `{target}`: {said} (given: {error['input']!r})")
-
-
-def configuration(folder: Path, target: str) -> dict[str, Any]:
-    """``[tool.penstock.TARGET]`` of the nearest pyproject.toml at or above a folder; empty if there is none."""
-    for place in (folder, *folder.parents):
-        file = place / "pyproject.toml"
-        if file.is_file():
-            try:
-                table = tomllib.loads(file.read_text(encoding="utf-8"))
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigurationError(Diagnostic("P704", f"{file} is not TOML: {error}")) from None
-            return dict(table.get("tool", {}).get("penstock", {}).get(target, {}))
-    return {}
 
 
 def load_spec(text: str) -> PipelineSpec:

@@ -173,6 +173,32 @@ def test_a_comparison_names_what_differs_alone(terminal):
     assert [each["parameters"]["rows"] for each in found["runs"]] == [5, 8]
 
 
+def test_a_run_is_compared_with_the_newest_other_of_its_pipeline(terminal):
+    first = terminal.run("--inline")
+    assert "the only one of `work`" in terminal("runs", "compare", "latest", code=2)
+    terminal.run("--inline", "-p", "rows=7")
+    assert "rows: 7 → 5" in terminal("runs", "compare", "latest")
+    assert "rows: 5 → 7" in terminal("runs", "compare", first)
+
+
+def test_logs_of_a_node_that_is_called_otherwise_name_what_may_be_meant(terminal):
+    terminal.write(
+        ("rows: int = 5", "rows: int = 5, sizes: list[int] = [5, 6]"),
+        ("accuracy = score(load(rows))", "[score(size) for size in sizes]; accuracy = score(load(rows))"),
+        ("retry=1", "retry=1, name='fetch'"),
+    )
+    terminal.run("--inline")
+    for asked, fix in (
+        ("fetsh", "did you mean `fetch`?"),
+        ("score", "give one of: `score[0]`, `score[1]`\n"),
+        ("zzz", "there are: `"),
+    ):
+        said = terminal("runs", "logs", "latest", asked, code=2)
+        assert "P734" in said
+        assert fix in said
+    assert "P734" in terminal("runs", "logs", "latest", "fetsh", "--follow", code=2)
+
+
 def test_runs_are_removed_by_name_age_and_number(terminal):
     runs = [terminal.run("--inline") for _ in range(4)]
     assert "P735" in terminal("runs", "rm", code=2)
@@ -180,7 +206,7 @@ def test_runs_are_removed_by_name_age_and_number(terminal):
     assert terminal.ids() == runs[:0:-1]
     assert runs[1] in terminal("runs", "rm", "--keep", 2, "--dry-run")
     assert len(terminal.ids()) == 3
-    assert "no run is so old" in terminal("runs", "rm", "--older-than", "1h")
+    assert "no run is to be removed" in terminal("runs", "rm", "--older-than", "1h")
     terminal("runs", "rm", "--keep", 1, "--older-than", "0s")
     assert terminal.ids() == [runs[3]]
     assert "cached" in terminal("run", "work.py", "--inline")  # results stay
