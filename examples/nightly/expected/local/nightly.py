@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# nightly: made by Penstock from pipeline.py, spec f8310d597d7a1362.
+# nightly: made by Penstock from pipeline.py, spec 84b096b838a77009.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:nightly --to local
 # ruff: noqa
@@ -110,7 +110,7 @@ def withdraw(registry: str, previous: str | None) -> None:
 def deploy_model(model: Model[SVC], accuracy: float, registry: str) -> Release:
     """Writes a release in full, then has it serve."""
     home = Path(registry).expanduser()
-    version = f"v{len(list(home.glob('v*'))) + 1}"
+    version = f"v{max((int(each.name[1:]) for each in home.glob('v*')), default=0) + 1}"
     release = home / version
     release.mkdir(parents=True)
     joblib.dump(model, release / "model.joblib")
@@ -1405,6 +1405,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),

@@ -1162,6 +1162,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
