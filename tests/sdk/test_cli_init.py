@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from typer.testing import CliRunner
 
 from penstock import compiler
 from penstock.cli import app
+from penstock.loading import load_pipeline
 from penstock.starters import Starter
 from penstock_backends.github.actions import ACTIONS
+from tests.conformance.case import Case
+from tests.conformance.engines import ENGINES
+from tests.conformance.meaning import assert_same_meaning
 from tests.engines.github import USES, github
 from tests.warm_python import penstock, python
 
@@ -81,3 +86,28 @@ def test_reviewers_linters_have_nothing_to_say_of_its_ci(project, tmp_path):
     text = (project / CHECK).read_text()
     assert github().lint(text, folder=tmp_path) == []
     assert set(USES.findall(text)) <= {(each.name, each.commit) for each in ACTIONS}
+
+
+ENGINE_OF = {"training": "kfp.local", "batch": "airflow-3", "evaluation": "standalone", "github": "act"}
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("project", "engine"),
+    [
+        pytest.param(starter, engine, marks=pytest.mark.xdist_group(engine.name), id=f"{starter.value}-{engine.name}")
+        for starter in Starter
+        for engine in ENGINES
+        if engine.name == ENGINE_OF[starter.value]
+    ],
+    indirect=["project"],
+)
+def test_a_starter_gives_on_an_engine_what_plain_python_gives(project, engine, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.setitem(sys.modules, "pipeline", sys)  # so that whatever it becomes is undone
+    del sys.modules["pipeline"]
+    case = Case(load_pipeline(str(project / "pipeline.py")), "Starters are what people begin with.")
+    (tmp_path / "plain").mkdir()
+    monkeypatch.chdir(tmp_path / "plain")
+    assert_same_meaning(engine, case, tmp_path)
