@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import itertools
 import types
@@ -14,6 +15,7 @@ from penstock import cells
 from penstock.lists import BuiltList, Missing
 from penstock.modules import is_author_file
 from penstock.placeholders import Placeholder
+from penstock.progress import comes_on, position_of
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _FOLLOWED = (Placeholder, BuiltList, Missing)
@@ -24,8 +26,8 @@ _SEQUENCES = (list, tuple, set, frozenset, deque, bytearray)
 class Snapshot:
     """What named objects hold, with all that these hold in turn.
 
-    Looked into are Python's containers, dataclasses, and objects of the author's own classes. A value that a
-    `functools.cached_property` keeps is no change.
+    Looked into are Python's containers, dataclasses, the author's own classes and their objects; and how far iterators
+    and generators of random numbers have come. A value that a `functools.cached_property` keeps is no change.
     """
 
     def __init__(self, named: Mapping[Any, object]) -> None:
@@ -64,6 +66,11 @@ def held_by(value: object) -> tuple[object, ...]:
     """What an object itself holds: its items, and what its attributes stand for."""
     if not _is_looked_into(value):
         return ()
+    if isinstance(value, type):
+        own = (pair for pair in vars(value).items() if not pair[0].startswith("__"))
+        return (*value.__bases__, *itertools.chain.from_iterable(own))
+    if comes_on(value):
+        return position_of(value)
     if isinstance(value, dict):
         return (*dict.keys(value), *dict.values(value), *_attributes(value))
     base: Any = next((each for each in _SEQUENCES if isinstance(value, each)), None)
@@ -81,10 +88,12 @@ def same_all(now: tuple[object, ...], before: tuple[object, ...]) -> bool:
 
 
 def _is_looked_into(value: object) -> bool:
-    if isinstance(value, (*_PLAIN, *_FOLLOWED, type)):
+    if isinstance(value, (*_PLAIN, *_FOLLOWED)):
         return False
+    if isinstance(value, type):  # an enum's own tables of its members grow as they are asked for
+        return is_author_file(cells.module_file(value)) and not isinstance(value, enum.EnumMeta)
     kind: Any = type(value)
-    return isinstance(value, (*_SEQUENCES, dict)) or _has_attributes(kind)
+    return isinstance(value, (*_SEQUENCES, dict)) or _has_attributes(kind) or comes_on(value)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -100,6 +109,7 @@ def _attributes(value: Any) -> Iterator[object]:
     for name, each in getattr(value, "__dict__", {}).items():
         if not isinstance(getattr(kind, name, None), functools.cached_property):
             yield from (name, each)
+    yield kind
     for name, slot in itertools.chain.from_iterable(vars(each).items() for each in kind.__mro__):
         if isinstance(slot, types.MemberDescriptorType) and hasattr(value, name):
             yield from (name, slot.__get__(value))

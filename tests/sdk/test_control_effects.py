@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import itertools
+import random
 import types
 from collections import defaultdict
 from typing import Any
 
+import numpy
 import pytest
 
 from penstock import flow, pipeline
@@ -48,6 +51,29 @@ class Nested:
         self.board = {"a": (Board(),)}
 
 
+class Counted:
+    """A class that keeps something itself."""
+
+    count = 0
+
+    def count_up(self) -> None:
+        type(self).count += 1
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+def count_up_all() -> None:
+    Counted.count += 1
+
+
+def to_infinity():
+    yield from itertools.count()
+
+
+DICE = random.Random(1)
 BOARD = Board()
 COUNT = 1
 
@@ -422,7 +448,53 @@ def a_definition_error_suppressed(n: int) -> int:
     return total(y)
 
 
+def a_class_by_its_object(n: int) -> int:
+    counted = Counted()
+    if number(n) > 1:  # here
+        counted.count_up()
+    return number(n)
+
+
+def a_class_by_a_helper(n: int) -> int:
+    if number(n) > 1:  # here
+        count_up_all()
+    return number(Counted.count)
+
+
+def an_iterator_gone_through(n: int) -> int:
+    found, places = [number(n)], enumerate(iter([n]))
+    if found[0] > 1:  # here
+        found.extend(number(each) for _, each in places)
+    return total(found)
+
+
+def a_generator_gone_through(n: int) -> int:
+    found, numbers = [number(n)], to_infinity()
+    if found[0] > 1:  # here
+        for _, each in zip(range(2), numbers, strict=False):
+            found.append(each)
+    return total(found)
+
+
+def random_numbers(n: int) -> int:
+    y = number(n)
+    if y > 1:  # here
+        y = add(y, DICE.randint(1, 6))
+    return y
+
+
+def random_numbers_of_numpy(n: int) -> int:
+    y, dice = number(n), numpy.random.default_rng(1)
+    return add(y, int(dice.integers(6))) if y > 1 else y  # here
+
+
 REFUSED = {
+    a_class_by_its_object: ("P315", "what `counted` stands for is changed in a branch"),
+    a_class_by_a_helper: ("P315", "what `Counted` stands for is changed in a branch"),
+    an_iterator_gone_through: ("P315", "what `places` stands for is changed in a branch"),
+    a_generator_gone_through: ("P315", "what `numbers` stands for is changed in a branch"),
+    random_numbers: ("P315", "what `DICE` stands for is changed in a branch"),
+    random_numbers_of_numpy: ("P315", "what `dice` stands for is changed in a branch"),
     by_a_helper: ("P315", "what `board` stands for is changed in a branch"),
     by_a_method: ("P315", "what `board` stands for is changed in a branch"),
     by_setattr: ("P315", "what `board` stands for is changed in a branch"),
@@ -508,6 +580,17 @@ def only_looked_at(n: int) -> int:
 
 
 @pipeline
+def gone_through_around_a_branch(n: int) -> int:
+    found, board, numbers = [number(n)], Board(), iter([1, 2, 3])
+    for each in numbers:
+        if found[0] > each + board.value:
+            found.extend(add(one, board.value) for one in iter([each, n]))
+            found.append(random.Random(each).randint(1, 6))
+            note((Rights.READ | Rights.WRITE).value)
+    return total(found)
+
+
+@pipeline
 def with_what_hides_nothing(n: int) -> int:
     with timed() as two, Closing() as one, Delegating(), Committing():
         y = add(n, two)
@@ -564,6 +647,7 @@ def or_of_lists_that_stay(n: int) -> int:
         made_in_the_block,
         bound_anew,
         only_looked_at,
+        gone_through_around_a_branch,
         with_what_hides_nothing,
         with_a_helper_that_hides_nothing,
         suppressing_ordinary_code,
