@@ -192,10 +192,9 @@ def _unfitting(pipeline: PipelineSpec, budget: Budget) -> Iterator[Diagnostic]:
         lacking = budget.lacks(request_of(task.settings))
         if lacking:
             message = f"`{task.id}` asks for {' and '.join(lacking)} that this run may use, so it could never start"
-            fix = (
-                "ask for less, or give the run a larger budget: `--cpu`, `--memory`, `--gpu` (in Python `cpu=`, ... "
-                "and `quotas=`)"
-            )
+            fix = "ask for less, or give the run a larger budget: `--cpu`, `--memory`, `--gpu` (in Python `cpu=`, ...)"
+            if any("quota" in each for each in lacking):
+                fix += "; say how much there is of a quota: `quotas = {...}` in [tool.penstock.run], or `quotas=`"
             yield Diagnostic("P610", message, location_of(task.span), fix)
         if task.settings.image:
             support = FEATURES[Feature.IMAGE]

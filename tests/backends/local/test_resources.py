@@ -89,7 +89,7 @@ def test_no_more_run_at_once_than_a_quota_has_room_for():
 
 
 def test_a_quota_that_the_run_does_not_have_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(RunError, match="1 of the quota `licence` of 0"):
+    with pytest.raises(RunError, match=r"(?s)1 of the quota `licence` of 0.*fix: .*`quotas = \{\.\.\.\}` in"):
         licences.run()
     assert not (tmp_path / "store").exists()
 
