@@ -1,6 +1,7 @@
 """The command line. The only place that prints, and that writes emitted files.
 
-Exit codes: 0 fine; 1 the run or the check failed; 2 what the user gave was wrong; 128 + N signal N stopped a run.
+Exit codes: 0 fine; 1 the run or the check failed, or what was compared differs; 2 what the user gave was wrong;
+128 + N signal N stopped a run.
 """
 
 from __future__ import annotations

@@ -29,5 +29,5 @@ def init(
         write_all(project, "penstock init FOLDER")
     into = [] if folder == Path() else [f"cd {folder}"]
     out.print("next:")
-    for command in (*into, "penstock run pipeline.py", "pytest", compiling(template)):
+    for command in (*into, "penstock run pipeline.py", "pip install --group dev", "pytest", compiling(template)):
         out.print(f"  {escape(command)}")
