@@ -58,12 +58,14 @@ class AttemptFolder:
         self.inputs = place / "inputs"
         self.outputs = place / "outputs"
         self.answer = place / "answer.json"
+        self._names = str(place), str(self.work), str(self.log)
 
     def _is_clean(self) -> bool:
+        place, work, log = self._names
         try:
-            left = set(os.listdir(self.place))  # noqa: PTH208  # faster, and this is done for each attempt
-            is_empty = "work" in left <= {"work", "log"} and not os.listdir(self.work)  # noqa: PTH208
-            return is_empty and ("log" not in left or self.log.stat().st_size == 0)
+            left = os.listdir(place)  # noqa: PTH208  # this is done for each attempt, and Paths are slow
+            is_empty = left in (["work"], ["work", "log"], ["log", "work"]) and not os.listdir(work)  # noqa: PTH208
+            return is_empty and (len(left) == 1 or os.stat(log).st_size == 0)  # noqa: PTH116
         except OSError:
             return False
 
@@ -297,7 +299,7 @@ def artifacts_in(wire: Json) -> list[Json]:
 
 
 def digests_in(record: Json, objects: Objects) -> Iterator[str]:
-    """The objects that a result needs: those that it refers to, and of folders what is in them, as far as that is told."""
+    """The objects that a result needs: those that it refers to and, as far as that is told, what is in folders."""
     for wire in record.get("outputs", {}).values():
         for reference in artifacts_in(wire):
             yield reference["digest"]

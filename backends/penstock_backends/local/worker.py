@@ -11,15 +11,20 @@ A slot sends the runner ``ready`` with a line to the attempt process that waits.
 request, and is told the result: the slot looks at neither, and runs again only when the attempt has ended. Then it
 ends what is left of it, and sends the runner ``ended`` where there is more to say: that it died, that its time was
 up, or what it has left to be published, its artifacts. All messages are JSON, after their length.
+
+What a step costs is, nearly all of it, pages: after a fork, the first write to each one copies it, and to use a Python
+object is to write to it. So what runs between a fork and the author's code makes use of few objects.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal.signal` makes enums: 0.2 ms in a process just forked
+import _socket  # whose sockets are closed by no Python code
 import codecs
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import gc
 import importlib
 import importlib.util
@@ -34,6 +39,7 @@ import socket
 import struct
 import sys
 import time
+import types
 import typing
 import warnings
 from pathlib import Path
@@ -54,7 +60,10 @@ else:
 
 Json = typing.Any
 LENGTH = struct.Struct("!Q")
+DESCRIPTOR = struct.Struct("i")
 ENCODER = json.JSONEncoder(separators=(",", ":"))
+DECODER = json.JSONDecoder()
+REHEARSALS = 10  # Python takes eight calls to adapt code to what it works on
 PR_SET_PDEATHSIG = 1
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 # Looked up here, once, and not in each attempt.
@@ -70,14 +79,14 @@ class GoneError(Exception):
 # -------------------------------------------------------------------------------------------------------------
 
 
-def receive(connection: socket.socket) -> Json:
+def receive(connection: _socket.socket) -> Json:
     """The next message. Raises `GoneError` where the other side is gone."""
     (length,) = LENGTH.unpack(_received(connection, LENGTH.size))
-    return json.loads(_received(connection, length))
+    return DECODER.raw_decode(str(_received(connection, length), "ascii"))[0]
 
 
-def _received(connection: socket.socket, count: int) -> bytes:
-    found = bytearray()
+def _received(connection: _socket.socket, count: int) -> bytes | bytearray:
+    found: bytes | bytearray = b""
     while len(found) < count:
         try:
             part = connection.recv(min(count - len(found), 1 << 20))
@@ -85,13 +94,22 @@ def _received(connection: socket.socket, count: int) -> bytes:
             raise GoneError from None
         if not part:
             raise GoneError
-        found += part
-    return bytes(found)
+        if not found:
+            found = part  # and that is all, nearly always
+        elif isinstance(found, bytes):
+            found = bytearray(found) + part
+        else:
+            found += part
+    return found
 
 
 def framed(message: Json) -> bytes:
     """A message as it is sent."""
-    body = ENCODER.encode(message).encode("ascii")
+    return _framed(ENCODER.encode(message))
+
+
+def _framed(text: str) -> bytes:
+    body = text.encode("ascii")
     return LENGTH.pack(len(body)) + body
 
 
@@ -135,6 +153,7 @@ def nursery(control: socket.socket, setup: Json) -> None:
     for name in setup["preload"]:
         with contextlib.suppress(Exception):  # the step that needs it will say what is wrong
             importlib.import_module(name)
+    _rehearse()
     gc.collect()
     gc.freeze()
     bell = Bell()
@@ -147,6 +166,36 @@ def nursery(control: socket.socket, setup: Json) -> None:
             if not descriptors:
                 return _leave(slots)
             slots.add(_new_slot([socket.socket(fileno=each) for each in descriptors], control, bell, setup))
+
+
+def _rehearse() -> None:
+    """Runs an attempt at nothing, a few times.
+
+    What Python keeps of how its code ran, in that code, is then there already in the processes forked from this one.
+    """
+    ours, theirs = _socket.socketpair()
+    program = Program({"rehearsal": "def same(number): return number"}, {"rehearsal": ["same"]})
+    job = {
+        "arguments": {"number": {"kind": "output", "node": "before", "output": "output"}},
+        "returns": {"kind": "value"},
+        "outputs": [{"name": "output", "text": "int", "kind": "int"}],
+    }
+    modules, finders = {**sys.modules}, [*sys.meta_path]
+    for _ in range(REHEARSALS):
+        program.prepare("rehearsal:same")
+        ours.sendall(framed(job))
+        function = program.function("rehearsal:same")
+        inputs = harness.Inputs({}, {}, {"before": {"output": 1}})
+        answer = harness.perform(receive(theirs), function, inputs, Path())
+        ours.sendall(framed({**answer, "usage": _usage_of_this_process()}))
+        receive(theirs)
+        os.environ["PENSTOCK_REHEARSAL"] = ""
+    del os.environ["PENSTOCK_REHEARSAL"]
+    sys.meta_path[:] = finders
+    for name in sys.modules.keys() - modules.keys():
+        del sys.modules[name]
+    ours.close()
+    theirs.close()
 
 
 def _new_slot(lines: list[socket.socket], control: socket.socket, bell: Bell, setup: Json) -> int:
@@ -196,6 +245,29 @@ def _end_with(parent: int, number: int) -> None:
 # ---------------------------------------------------------------------------------------------------------------
 
 
+class Program(harness.Program):
+    """A step's program, with all made ready beforehand that runs none of the author's code."""
+
+    _blank: types.ModuleType | None = None
+
+    def prepare(self, function: str) -> None:
+        """Compiles the modules, and makes the function's, with nothing in it yet, where that is in no package."""
+        for each in self.modules:
+            self.compiled(each)
+        name = function.partition(":")[0]
+        if "." not in name and name in self.modules:
+            self._blank = importlib.util.module_from_spec(self.find_spec(name))
+
+    def function(self, name: str) -> typing.Any:
+        """Installs the program, and finds the function in it. To import takes a hundred times the pages of this."""
+        self.install()
+        if self._blank is None:
+            return harness.find_type(name)
+        sys.modules[self._blank.__name__] = self._blank
+        self.exec_module(self._blank)
+        return functools.reduce(getattr, name.partition(":")[2].split("."), self._blank)
+
+
 class Slot:
     """Runs the attempts that it is asked for, one at a time."""
 
@@ -207,14 +279,15 @@ class Slot:
         self.modules = setup["modules"]
         self.steps = setup["steps"]
         self.objects = stored.Objects(Path(setup["objects"]), Path(setup["drafts"]))
-        self.programs: dict[str, harness.Program] = {}
+        self.programs: dict[str, Program] = {}
         self.folder = stored.AttemptFolder(self.objects)
+        self.work = self.log = ""
         self.child = 0
         self.attempt = 0  # the number of the one that waits or runs: what is said of one that has ended comes too late
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
 
-    def serve(self, line: socket.socket) -> None:
+    def serve(self, line: _socket.socket) -> None:
         """Has one spare wait after the other, and tells what became of each. Raises `GoneError` when no more may.
 
         ``line`` is the first one's; of those after it, the runner is sent the other end.
@@ -231,11 +304,11 @@ class Slot:
                 if "error" in ended or "outputs" in ended:
                     self.connection.sendall(framed({"ended": self._published(ended)}))
                 self.attempt += 1
-                runners, ours = socket.socketpair()
+                runners, ours = _socket.socketpair()
                 self._fork(ours, runners)
-                with runners:
-                    ready = framed({"ready": True, "usage": ended["usage"]})
-                    socket.send_fds(self.connection, [ready], [runners.fileno()])
+                sent = (socket.SOL_SOCKET, socket.SCM_RIGHTS, DESCRIPTOR.pack(runners.fileno()))
+                self.connection.sendmsg([_ready(ended["usage"])], [sent])
+                runners.close()
         finally:
             if self.child:  # a spare of which the runner will not hear: it may be about to open its log
                 with contextlib.suppress(OSError):
@@ -301,13 +374,11 @@ class Slot:
     def _compile(self, step: str) -> None:
         """Has a step's code ready for the attempts to come."""
         with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
-            program = self._program(step)
-            for name in program.modules:
-                program.compiled(name)
+            self._program(step).prepare(self.steps[step]["function"])
 
-    def _program(self, step: str) -> harness.Program:
+    def _program(self, step: str) -> Program:
         if step not in self.programs:
-            self.programs[step] = harness.Program(self.modules, self.steps[step]["reach"])
+            self.programs[step] = Program(self.modules, self.steps[step]["reach"])
         return self.programs[step]
 
     def _stop(self, number: int, frame: object) -> typing.NoReturn:
@@ -315,9 +386,10 @@ class Slot:
             harness.end_processes(self.child)
         os._exit(128 + number)
 
-    def _fork(self, line: socket.socket, other_end: socket.socket | None = None) -> None:
+    def _fork(self, line: _socket.socket, other_end: _socket.socket | None = None) -> None:
         """Forks a spare: an attempt process that waits for what it is to run on ``line``, of which it has one end."""
         self.folder.make()
+        self.work, self.log = str(self.folder.work), str(self.folder.log)
         parent = os.getpid()
         self.child = os.fork()
         if not self.child:
@@ -328,20 +400,20 @@ class Slot:
 
     # --- an attempt's own process
 
-    def _attend(self, line: socket.socket, parent: int) -> typing.NoReturn:
+    def _attend(self, line: _socket.socket, parent: int) -> typing.NoReturn:
         """Waits for a request and runs it, in the process that was forked for it."""
         log = ""
         try:
             os.setsid()
             _signal.signal(signal.SIGTERM, _signal.SIG_DFL)
             _end_with(parent, signal.SIGKILL)
-            self.connection.close()
+            os.close(self.connection.fileno())
             gc.enable()
             _seed_anew()
-            os.chdir(self.folder.work)
-            _speak_to(self.folder.log)
+            os.chdir(self.work)
+            _speak_to(self.log)
             request = receive(line)
-            os.rename(self.folder.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
+            os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
             log = request["log"]
             answer = self._performed(request)
         except GoneError:
@@ -371,19 +443,18 @@ class Slot:
             for node, wires in request["outputs"].items()
         }
         step = self.steps[request["step"]]
-        self._program(request["step"]).install()
+        function = self._program(request["step"]).function(step["function"])
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, **request["job"]}
-        function = harness.find_type(step["function"])
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
 
     def _take_back(self, log: str) -> None:
         """Takes a log that nothing was written to back, to be used again."""
         with contextlib.suppress(OSError):
             if os.stat(log).st_size == 0:  # noqa: PTH116
-                os.rename(log, self.folder.log)  # noqa: PTH104
+                os.rename(log, self.log)  # noqa: PTH104
 
-    def _tell(self, line: socket.socket, answer: Json) -> bool:
+    def _tell(self, line: _socket.socket, answer: Json) -> bool:
         """Tells the runner; whether that is all. Else the slot has artifacts to publish, or something to clear up."""
         if not any(map(stored.artifacts_in, answer.get("outputs", {}).values())):
             with contextlib.suppress(OSError):  # the author may have closed it
@@ -418,17 +489,24 @@ def _is_childless() -> bool:
     return False
 
 
-def _usage(*used: resource.struct_rusage) -> Json:
-    """The CPU time of some processes together, and the memory in bytes that one of them had at its largest."""
-    return {
-        "cpu_seconds": round(sum(each.ru_utime + each.ru_stime for each in used), 6),
-        "peak_memory": max(each.ru_maxrss for each in used) * MAXRSS_UNIT,
-    }
+def _ready(usage: Json) -> bytes:
+    """What a slot says when the next attempt process waits. An encoder would touch a quarter of the slot's pages."""
+    listed = ",".join([f'"{name}":{usage[name]!r}' for name in usage])
+    return _framed(f'{{"ready":true,"usage":{{{listed}}}}}')
+
+
+def _usage(used: resource.struct_rusage) -> Json:
+    """The CPU time of a process, and its memory in bytes when that was largest."""
+    return {"cpu_seconds": round(used.ru_utime + used.ru_stime, 6), "peak_memory": used.ru_maxrss * MAXRSS_UNIT}
 
 
 def _usage_of_this_process() -> Json:
     """What it has used, with its children that have ended."""
-    return _usage(resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "cpu_seconds": round(own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime, 6),
+        "peak_memory": max(own.ru_maxrss, others.ru_maxrss) * MAXRSS_UNIT,
+    }
 
 
 def _usage_so_far(child: int) -> Json:
@@ -442,7 +520,7 @@ def _usage_so_far(child: int) -> Json:
         return {}
 
 
-def _speak_to(log: Path) -> None:
+def _speak_to(log: str) -> None:
     """Has this process, and what it starts, print into a file."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
@@ -471,9 +549,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # line by line: so the last words of what is killed are there
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     harness.HIDDEN_FILES.add(__file__)
+    faulthandler.enable(2)  # which is the log of an attempt, in the process of one
     with contextlib.suppress(KeyboardInterrupt):
         nursery(socket.socket(fileno=int(setup["descriptor"])), setup)
-    faulthandler.enable(2)  # which is the log of an attempt, in the process of one
 
 
 if __name__ == "__main__":
