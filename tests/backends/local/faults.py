@@ -61,6 +61,10 @@ def recurses() -> None:
     recurses()
 
 
+def raises_all_of_its_data() -> None:
+    raise ValueError(f"the data: {'x' * 10_000_000}, all of it")
+
+
 def raises_what_cannot_be_told() -> None:
     class MuteError(Exception):
         def __str__(self) -> str:
@@ -81,6 +85,7 @@ ERRORS = {
         kills_its_session,
         exhausts_descriptors,
         recurses,
+        raises_all_of_its_data,
         raises_what_cannot_be_told,
     )
 }
@@ -100,6 +105,12 @@ def counts(value: int) -> int:
 
 @pipeline
 def erring(how: str) -> int:
+    counts(1)
+    return counts(errs.with_options(timeout=60.0)(how))
+
+
+@pipeline
+def overdue(how: str) -> int:
     counts(1)
     return counts(errs.with_options(timeout=1.0)(how))
 
@@ -170,7 +181,6 @@ MISUSES = {
         starts_threads_that_never_end,
         reads_its_input,
         leaves_the_group,
-        prints_much_without_a_line,
         changes_the_clock,
         stops_itself_for_a_moment,
         closes_its_output,
@@ -189,7 +199,7 @@ def bears(how: str) -> int:
 
 @pipeline
 def bearing(how: str) -> int:
-    return counts(bears.with_options(timeout=20.0)(how))
+    return counts(bears.with_options(timeout=60.0)(how))
 
 
 @step

@@ -40,21 +40,24 @@ def processes_with(mark: str) -> list[int]:
         ("reads_address_zero", "killed by SIGSEGV (a crash in native code)"),
         ("leaves_quietly", "exit code 0 and no result"),
         ("aborts", "killed by SIGABRT (a crash in native code)"),
-        ("ignores_the_request_to_end", "timeout of 1 s"),
-        ("starts_stubborn_children", "timeout of 1 s"),
+        pytest.param("ignores_the_request_to_end", "timeout of 1 s", marks=pytest.mark.slow),
+        pytest.param("starts_stubborn_children", "timeout of 1 s", marks=pytest.mark.slow),
         ("kills_its_session", "killed by SIGKILL"),
         ("exhausts_descriptors", "Too many open files"),
         ("recurses", "RecursionError"),
+        ("raises_all_of_its_data", "[... 9990"),
         ("raises_what_cannot_be_told", "MuteError"),
     ],
 )
 def test_a_step_that_goes_wrong_fails_alone_and_says_why(how, message, tmp_path):
     began = time.monotonic()
-    run = faults.erring.run(how=how, max_workers=1)
-    assert time.monotonic() - began < 20
+    run = (faults.overdue if "timeout" in message else faults.erring).run(how=how, max_workers=1)
+    assert time.monotonic() - began < 30
     assert run["errs"].error.count(message) == 1, run["errs"]
     assert states(run) == {"counts": "succeeded", "errs": "failed", "counts_2": "upstream_failed"}
     assert "last words" in run["errs"].log.read_text(errors="replace")
+    assert len(run["errs"].error) < 20_000
+    assert (run.folder / "events.jsonl").stat().st_size < 500_000
     assert processes_with(str(tmp_path)) == []
 
 
@@ -63,7 +66,7 @@ def test_a_step_that_misuses_its_process_harms_nobody(how, tmp_path):
     run = faults.bearing.run(how=how, max_workers=1)
     assert states(run) == {"bears": "succeeded", "counts": "succeeded"}, run["bears"].error
     assert run.outputs == 2
-    assert run["bears"].seconds < 20
+    assert run["bears"].seconds < 30
     assert processes_with(str(tmp_path)) == []
 
 
@@ -126,6 +129,7 @@ def peak_memory() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_changes_no_time_that_is_told_and_no_timeout(monkeypatch):
     jumps = itertools.cycle([-1e6, 1e6, 0.0])
     real = time.time
@@ -135,7 +139,7 @@ def test_a_clock_that_is_set_changes_no_time_that_is_told_and_no_timeout(monkeyp
         monkeypatch.setattr(time, "time", lambda: real() + by)
 
     began = time.monotonic()
-    run = faults.erring.run(how="ignores_the_request_to_end", on_event=jump)
+    run = faults.overdue.run(how="ignores_the_request_to_end", on_event=jump)
     assert "timeout of 1 s" in run["errs"].error
     assert 1 <= run["errs"].seconds <= run.seconds <= time.monotonic() - began
     written = [json.loads(line)["time"] for line in (run.folder / "events.jsonl").read_text().splitlines()]
