@@ -7,6 +7,7 @@ from pathlib import Path
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f]")
+_WIDEST, _LONGEST = 300, 4000
 
 
 def end_of(file: Path, most: int) -> tuple[str, int]:
@@ -35,3 +36,21 @@ def shortened(text: str, most: int) -> str:
     half = most // 2
     left_out = len(text) - 2 * half
     return text if left_out <= 0 else f"{text[:half]}\n... {left_out} characters are left out here ...\n{text[-half:]}"
+
+
+def headline(error: str, traceback: str) -> str:
+    """What to say of a failure above its traceback, which ends with the whole message: the first line, cut."""
+    return shortened(error, _LONGEST) if tells_nothing_more(error, traceback) else error.partition("\n")[0][:_WIDEST]
+
+
+def tells_nothing_more(error: str, traceback: str) -> bool:
+    """Whether a traceback is but the error, or there is none, so that it need not stand below it."""
+    return traceback.strip() in ("", error.strip(), f"error: {error.strip()}")
+
+
+def own_lines(log: str, error: str, traceback: str) -> list[str]:
+    """The lines at the end of a log apart from the traceback and the error that it ends with."""
+    lines = [] if traceback.endswith(log) else log.removesuffix(traceback).rstrip().splitlines()
+    while lines and lines[-1].removeprefix("error: ") == error:
+        lines.pop()
+    return lines

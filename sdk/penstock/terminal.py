@@ -18,7 +18,7 @@ from penstock.diagnostics import Diagnostic, shown_path
 from penstock.durations import duration_text
 from penstock.figure import step_name
 from penstock.harness import parts_of, verdict_text
-from penstock.logs import end_of, plain, shortened
+from penstock.logs import end_of, headline, own_lines, plain, shortened, tells_nothing_more
 from penstock.results import AttemptFailed, Event, NodeEnded, NodeRun, Noticed, Run, RunStarted, State
 from penstock.support import WORDS, Portability
 from penstock.tally import Tally
@@ -47,7 +47,7 @@ _WIDEST = 60
 MANY = 100
 _MOST_OF_EACH, _MOST_ALIKE, _SLOWEST = 8, 4, 5
 _TAIL_LINES, _TAIL_BYTES = 20, 8192
-_LONGEST_HEADLINE, _LONGEST_MESSAGE = 300, 4000
+_LONGEST_TRACEBACK = 4000
 
 
 class Progress:
@@ -197,22 +197,17 @@ def failures(run: Run) -> Iterator[str]:
 def failure(node: str, error: str, traceback: str, attempts: int) -> Iterator[str]:
     """What a node failed of, told once: a traceback ends with the message, of which the headline is a line then."""
     said, trace = plain(error), plain(traceback)
-    has_trace = trace.removeprefix("error: ").strip() != said.strip() and trace != ""
     when = f" at attempt {attempts}" if attempts > 1 else ""
-    headline = _first_line(said)[:_LONGEST_HEADLINE] if has_trace else shortened(said, _LONGEST_MESSAGE)
-    yield f"\n[bold red]{escape(node)} failed[/]{when}: {escape(headline)}"
-    if has_trace:
-        yield f"[dim]{escape(shortened(trace, _LONGEST_MESSAGE))}[/]"
+    yield f"\n[bold red]{escape(node)} failed[/]{when}: {escape(headline(said, trace))}"
+    if not tells_nothing_more(said, trace):
+        yield f"[dim]{escape(shortened(trace, _LONGEST_TRACEBACK))}[/]"
 
 
 def _end_of_log(log: Path, error: str, traceback: str) -> Iterator[str]:
     """The last lines of a log, apart from the traceback and the error, and where it is."""
     with suppress(OSError):
         text, before = end_of(log, _TAIL_BYTES)
-        trace = plain(traceback)
-        lines = [] if trace.endswith(text) else text.removesuffix(trace).rstrip().splitlines()
-        while lines and lines[-1].removeprefix("error: ") == plain(error):
-            lines.pop()
+        lines = own_lines(text, plain(error), plain(traceback))
         if lines:
             before += len(lines) - _TAIL_LINES > 0
             yield "[dim]the end of its log:[/]" if before else "[dim]its log:[/]"

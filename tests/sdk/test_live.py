@@ -16,7 +16,7 @@ from rich.console import Console
 
 from penstock import Retry, log_metric, pipeline, step, terminal
 from penstock.live import Lines, Picture, chosen_parts, shown
-from penstock.logs import end_of
+from penstock.logs import end_of, headline, own_lines
 from penstock.results import AttemptStarted, NodeEnded, NodeRun, Run, RunStarted, State
 from penstock.spec import Group, PipelineSpec, Returns, StepSpec, Task
 from penstock.tally import Tally
@@ -242,6 +242,16 @@ def test_an_error_that_a_log_ends_with_is_not_told_again(tmp_path):
     assert "failed[/] at attempt 2: it took too long" in told
     assert told.count("it took too long") == 1
     assert "  about to wait" in told
+
+
+def test_what_a_log_ends_with_is_not_its_own():
+    trace = "Traceback (most recent call last):\nValueError: many\nlines"
+    assert own_lines(f"said\n{trace}", "ValueError: many\nlines", trace) == ["said"]
+    assert own_lines("lines", "ValueError: many\nlines", trace) == []
+    assert own_lines("said\nerror: too long", "too long", "") == ["said"]
+    assert own_lines("said", "too long", "") == ["said"]
+    assert headline("ValueError: many\nlines", trace) == "ValueError: many"
+    assert headline("ended\nby itself", "error: ended\nby itself") == "ended\nby itself"
 
 
 WAITS = """

@@ -13,6 +13,7 @@ from penstock.diagnostics import ConfigurationError
 from penstock.durations import duration_text
 from penstock.harness import decode, parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
+from penstock.logs import headline, own_lines, tells_nothing_more
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec, Task
 from penstock_backends.local.history import read_journal
@@ -90,9 +91,19 @@ class Step:
 
     @property
     def last_lines(self) -> list[str]:
-        """What it printed last, apart from the traceback."""
+        """What it printed last, apart from the traceback and the error."""
         log = self.attempts[-1].log if self.attempts else None
-        return log.text.removesuffix(self.traceback).splitlines()[-_LAST_LINES:] if log else []
+        return own_lines(log.text, self.error, self.traceback)[-_LAST_LINES:] if log else []
+
+    @property
+    def headline(self) -> str:
+        """What it failed of, where its traceback follows."""
+        return headline(self.error, self.traceback)
+
+    @property
+    def has_traceback(self) -> bool:
+        """Whether its traceback says more than the error."""
+        return not tells_nothing_more(self.error, self.traceback)
 
 
 @dataclass(frozen=True)
