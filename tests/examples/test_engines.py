@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,23 @@ def test_an_example_gives_the_same_on_every_engine(
     (tmp_path / "plain").mkdir()
     monkeypatch.chdir(tmp_path / "plain")
     assert_same_meaning(engine, case, tmp_path)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(each, marks=pytest.mark.xdist_group(each.name), id=each.name)
+        for each in {each.target: each for each in reversed(ENGINES)}.values()
+    ],
+)
+def test_cards_that_a_faulty_run_blocked_are_released_on_every_target(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**PARAMETERS["fraud"], "most": 3}
+    case = Case(example("fraud", monkeypatch), "A rollback undoes what was done outside of the run.", given)
+    ledger = tmp_path / "ledger" / "blocked.json"
+    ledger.parent.mkdir()
+    ledger.write_text("[1000]")
+    assert_same_meaning(engine, case, tmp_path)
+    assert json.loads(ledger.read_text()) == [1000]
