@@ -129,9 +129,11 @@ class Trial:
         _hold(not repeated, f"done more often than there were kills: {repeated}")
 
     def measure(self) -> float:
-        """How long it takes when nobody kills it."""
+        """How long it takes, from when it can be killed, when nobody does."""
+        runner = self._start("run", "killed.py")
+        self._wait_for_victims(runner)
         began = time.monotonic()
-        _hold(self._wait(self._start("run", "killed.py")) == 0, "the run failed though nobody killed it")
+        _hold(self._wait(runner) == 0, "the run failed though nobody killed it")
         return time.monotonic() - began
 
     def _go_on(self, is_killed: bool) -> None:
@@ -154,14 +156,18 @@ class Trial:
 
     def _run_and_kill(self, *words: str) -> None:
         runner = self._start(*words)
-        while self.victim == "worker" and not self._processes() and not _has_ended(runner):
-            time.sleep(0.002)
+        self._wait_for_victims(runner)
         time.sleep(self.dice.uniform(0, self.duration))
         victims = list(self._victims(runner))
         _send(victims, signal.SIGKILL)
         self.kills[self.victim] += bool(victims)
         self._wait(runner)
         self._check_store()
+
+    def _wait_for_victims(self, runner: int) -> None:
+        """Waits until there are workers, where it is these that are killed."""
+        while self.victim == "worker" and not self._processes() and not _has_ended(runner):
+            time.sleep(0.002)
 
     def _victims(self, runner: int) -> Iterator[int]:
         if self.victim == "worker":
