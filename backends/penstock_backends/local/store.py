@@ -160,8 +160,13 @@ def _prepare(folder: Path, drafts: Path) -> None:
         found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
-        raise ConfigurationError(Diagnostic("P722", f"the store {folder} cannot be used: {said}")) from None
+        raise ConfigurationError(unusable(folder, f"used: {said}")) from None
     _check_layout(found, str(folder))
+
+
+def unusable(folder: Path, said: str) -> Diagnostic:
+    """That a store cannot be ``said``: used, cleared, and why."""
+    return Diagnostic("P722", f"the store {folder} cannot be {said}")
 
 
 def _check_layout(found: Json, place: str) -> None:

@@ -24,7 +24,7 @@ from penstock_backends.local.eviction import StoredResult, excess, result_in
 from penstock_backends.local.folders import entries, holding, remove, size_of
 from penstock_backends.local.history import is_live
 from penstock_backends.local.layout import JOURNAL, SPEC
-from penstock_backends.local.store import Store
+from penstock_backends.local.store import Store, unusable
 
 MARGIN = 1.0  # seconds: what was written a moment before a run began may still be what it began with
 BEGINNING = 3600.0  # seconds that a run may take to begin once it has its folder
@@ -105,8 +105,7 @@ class LocalUpkeep:
         try:
             stream = self._store.lock.open("ab")
         except OSError as error:
-            message = f"the store {self._store.folder} cannot be cleared: {error.strerror}"
-            raise ConfigurationError(Diagnostic("P722", message)) from None
+            raise ConfigurationError(unusable(self._store.folder, f"cleared: {error.strerror}")) from None
         with stream as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
