@@ -315,8 +315,11 @@ def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
     content = hashlib.sha256(text).hexdigest().encode("ascii") + b"\n" + text + b"\n"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        try:
+            while content:  # a disk that is nearly full takes the beginning of it
+                content = content[os.write(handle, content) :]
+        finally:
+            os.close(handle)
         try:
             draft.replace(file)
         except FileNotFoundError:
