@@ -205,7 +205,7 @@ def _newest_other(history: History, run: PastRun) -> PastRun:
         if each.id != run.id:
             return each
     said = f"run {run.id} is the only one of `{run.pipeline}`"
-    raise ConfigurationError(Diagnostic("P730", said, fix="run it again, or say which run to compare it with"))
+    raise ConfigurationError(Diagnostic("P737", said, fix="run it again, or say which run to compare it with"))
 
 
 @app.command()
