@@ -237,14 +237,16 @@ class Pipeline(Generic[P, R_co]):
         """
         return run_definition(self.define(), given or {}, more, store=store, inline=inline)
 
-    def resume(self, run: str, /, *, store: str | Path | None = None, inline: bool = False, **options: Any) -> Run:
+    def resume(
+        self, run: str | Run = "latest", /, *, store: str | Path | None = None, inline: bool = False, **options: Any
+    ) -> Run:
         """Goes on with an earlier run of this pipeline: a new run that takes over what that one completed.
 
         It has the earlier one's parameters. Steps that completed are not run again, those with ``cache=False``
         included, unless their code or inputs have changed, or they were rolled back.
 
         Args:
-            run: the earlier run's id, the beginning of it, or ``latest``.
+            run: the earlier run, its id, the beginning of that, or ``latest``.
             store: where it is kept; as for `run`.
             inline: as for `run`.
             options: options of the local engine, by name.
@@ -256,7 +258,7 @@ class Pipeline(Generic[P, R_co]):
         """
         definition = self.define()
         history = compiler.history(definition.folder, store)
-        earlier = history.find(run)
+        earlier = history.find(run if isinstance(run, str) else run.id)
         wires = parameters.encoded_again(definition, history.parameters(earlier), earlier.id)
         chosen = {"store": store, "inline": inline, **options}
         return compiler.run_definition(definition, wires, **chosen, resumes=earlier.id)

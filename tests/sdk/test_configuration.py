@@ -49,3 +49,9 @@ def test_what_is_given_has_no_line_though_the_file_says_something_else(folder):
     with pytest.raises(ConfigurationError) as refused:
         compiler.history(folder, 5)
     assert {each.location for each in refused.value.diagnostics} == {None}
+
+
+@pytest.mark.parametrize("option", ["memory", "store_limit"])
+def test_a_size_below_nothing_is_refused(option):
+    with pytest.raises(ConfigurationError, match=f"P705: run option `{option}`: .*greater than or equal to 0"):
+        compiler.checked_run_options({option: -1})

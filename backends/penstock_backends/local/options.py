@@ -42,11 +42,11 @@ class RunOptions(BaseModel):
     store: str | Path | None = None
     store_options: dict[str, Any] = Field(default_factory=dict)
     store_key: str | None = None
-    store_limit: int | None = None
+    store_limit: int | None = Field(None, ge=0)
     inline: bool = False
     max_workers: int | None = Field(None, ge=1)
     cpu: float | None = Field(None, gt=0)
-    memory: int | None = None
+    memory: int | None = Field(None, ge=0)
     gpu: int | None = Field(None, ge=0)
     share_budget: bool = False
     quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)

@@ -357,4 +357,4 @@ def test_sigterm_waits_for_nothing(note, monkeypatch):
 def test_a_run_that_was_cancelled_goes_on_where_it_was_left(note):
     cancelled = control.holding.run(release=str(note), on_event=Interrupter("holds", note.touch))
     assert states(cancelled) == {"holds": "succeeded", "assert": "cancelled"}
-    assert states(control.holding.resume(cancelled.id)) == {"holds": "cached", "assert": "succeeded"}
+    assert states(control.holding.resume()) == {"holds": "cached", "assert": "succeeded"}

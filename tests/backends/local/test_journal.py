@@ -115,7 +115,7 @@ def test_a_clock_that_is_set_back_moves_no_event_before_another(monkeypatch):
 
 def test_a_run_that_resumes_another_names_it():
     first = control.some_fail.run(values=[1, 13], inline=True)
-    second = control.some_fail.resume(first.id, inline=True)
+    second = control.some_fail.resume(first, inline=True)
     started = check(second)[0]
     assert (started["resumes"], started["spec"]) == (first.id, events_of(first)[0]["spec"])
 
