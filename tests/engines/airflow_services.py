@@ -254,6 +254,10 @@ def _settings(home: Environment, folder: Path, port: int) -> dict[str, str]:
     return bare_environment(
         PATH=path,
         AIRFLOW_HOME=str(folder),
+        # A DAG with a schedule is also started by it: what it writes to a home is to go with the test.
+        HOME=str(folder),
+        XDG_CACHE_HOME=os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+        XDG_CONFIG_HOME=os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")),
         NO_PROXY="127.0.0.1,localhost",
         no_proxy="127.0.0.1,localhost",
         **{f"AIRFLOW__{name}": value for name, value in sections.items()},
