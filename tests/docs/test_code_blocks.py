@@ -102,8 +102,9 @@ def test_each_configuration_is_one_that_its_targets_take(block):
 
 @functools.cache
 def commands() -> dict[str, dict[str, bool]]:
-    """The options of each command, and whether they take a value."""
-    group = typer.main.get_command(app)
+    """The options of each command, those of groups by both words, and whether they take a value."""
+    top = typer.main.get_command(app).commands
+    inner = {f"{name} {each}": command for name in top for each, command in getattr(top[name], "commands", {}).items()}
     return {
         name: {
             option: not each.is_flag
@@ -112,7 +113,7 @@ def commands() -> dict[str, dict[str, bool]]:
             for option in (*each.opts, *each.secondary_opts)
         }
         | {"--help": False}
-        for name, command in group.commands.items()
+        for name, command in {**top, **inner}.items()
     }
 
 
@@ -132,7 +133,9 @@ def test_each_command_line_names_a_command_and_options_that_exist(line):
     _, *words = shlex.split(line, comments=True)
     if words == ["--version"]:
         return
-    options = commands()[words.pop(0)]
+    name = words.pop(0)
+    name = f"{name} {words.pop(0)}" if words and f"{name} {words[0]}" in commands() else name
+    options = commands()[name]
     targets, given = [], []
     while words:
         word = words.pop(0)
