@@ -21,11 +21,19 @@ PARAMETERS = {
     "recommendation": {"registry": "{folder}/registry"},
 }
 
+# A scheduler takes long for each; all examples run by `dag.test` on the same Airflow.
+SCHEDULED = ("diagnosis", "nightly")
+
 
 @pytest.mark.engine
-@pytest.mark.parametrize("title", EXAMPLES)
 @pytest.mark.parametrize(
-    "engine", [pytest.param(each, marks=pytest.mark.xdist_group(each.name), id=each.name) for each in ENGINES]
+    ("engine", "title"),
+    [
+        pytest.param(engine, title, marks=pytest.mark.xdist_group(engine.name), id=f"{engine.name}-{title}")
+        for engine in ENGINES
+        for title in EXAMPLES
+        if not getattr(engine, "scheduled", False) or title in SCHEDULED
+    ],
 )
 def test_an_example_gives_the_same_on_every_engine(
     engine: Engine, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
