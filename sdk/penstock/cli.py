@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import signal
 import sys
 from collections.abc import Mapping
 from enum import Enum
@@ -58,7 +59,10 @@ app.add_typer(cli_store.app)
 
 def main() -> None:
     """Runs the command line."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before there was anything to stop
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 @app.callback(invoke_without_command=True)

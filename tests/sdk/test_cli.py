@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import cli
 from tests.warm_python import penstock
 
 SOURCE = '''
@@ -513,3 +514,13 @@ def test_the_same_source_gives_the_same_spec_however_it_is_loaded(project):
     Path(project, "flow.py").write_text(as_script)
     ran = subprocess.run([sys.executable, "flow.py"], capture_output=True, text=True, cwd=project, check=True).stdout
     assert ran == penstock(project, "spec", "flow.py").stdout
+
+
+def test_ctrl_c_before_anything_has_begun_shows_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
