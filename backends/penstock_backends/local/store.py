@@ -159,14 +159,22 @@ def _prepare(folder: Path, drafts: Path) -> None:
         drafts.mkdir(exist_ok=True)
         found = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else "its format.json is not JSON"
-        raise ConfigurationError(unusable(folder, f"used: {said}")) from None
+        raise ConfigurationError(unusable(folder, f"used: {_reason(folder, error)}")) from None
     _check_layout(found, str(folder))
 
 
 def unusable(folder: Path, said: str) -> Diagnostic:
     """That a store cannot be ``said``: used, cleared, and why."""
-    return Diagnostic("P722", f"the store {folder} cannot be {said}")
+    fix = (
+        "give another folder: `--store`, PENSTOCK_STORE, or `store` in [tool.penstock.run]; or make it writable for you"
+    )
+    return Diagnostic("P722", f"the store {folder} cannot be {said}", fix=fix)
+
+
+def _reason(folder: Path, error: OSError | ValueError) -> str:
+    if folder.exists() and not folder.is_dir():
+        return "it is a file, not a folder"
+    return error.strerror or str(error) if isinstance(error, OSError) else "its format.json is not JSON"
 
 
 def _check_layout(found: Json, place: str) -> None:

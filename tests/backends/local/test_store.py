@@ -26,6 +26,12 @@ def file_with(folder: Path, content: bytes, name: str = "a.bin") -> Path:
     return folder / name
 
 
+def test_a_store_that_is_a_file_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "data.csv").write_text("x")
+    with pytest.raises(ConfigurationError, match=r"(?s)P722.*data.csv cannot be used: it is a file.*fix: .*`--store`"):
+        Store(tmp_path / "data.csv")
+
+
 def test_a_file_is_found_by_its_content_and_stored_once(store, tmp_path):
     first = store.objects.add_file(file_with(tmp_path / "x", b"same"))
     second = store.objects.add_file(file_with(tmp_path / "y", b"same", "b.bin"))
