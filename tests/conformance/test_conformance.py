@@ -47,8 +47,8 @@ def _ids() -> Iterator[str]:
 
 
 IDS = list(_ids())
-# Starting Airflow's services takes as long as all the other cases together.
-SCHEDULED = ("thirty_lines", "one_failure", "retried")
+# A run on a scheduler takes several times as long as one by `dag.test`.
+SCHEDULED = ("thirty_lines", "one_failure", "retried", "rollback_in_a_loop", "items_and_slices")
 
 
 @pytest.fixture
