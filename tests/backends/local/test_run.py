@@ -282,6 +282,8 @@ def sleeper(tmp_path):
 def test_ctrl_c_cancels_what_is_left_and_leaves_no_process(sleeper):
     process, pids = sleeper
     os.killpg(process.pid, signal.SIGINT)
+    assert "Noticed\n" in process.stdout  # that it waits for what is under way
+    os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=10)
     assert process.returncode == 0
     expected = {"one": "succeeded", "other": "cancelled", "after": "cancelled", "sleeps": "cancelled"}
@@ -294,8 +296,6 @@ def test_ctrl_c_cancels_what_is_left_and_leaves_no_process(sleeper):
 
 def test_a_killed_runner_leaves_no_process(sleeper):
     process, pids = sleeper
-    assert "Noticed\n" in process.stdout  # that it waits for what is under way
-    os.killpg(process.pid, signal.SIGINT)
     process.kill()
     assert wait_until(lambda: not any(map(is_alive, pids)), 3)
 
