@@ -1777,6 +1777,7 @@ OPERATORS: dict[str, Callable[..., typing.Any]] = {
     "set": set,
     "frozenset": frozenset,
     "dict": dict,
+    "slice": lambda items, *limits: items[slice(*limits)],
     "concatenate": lambda *lists: [item for each in lists for item in each],
     "text": lambda *parts: "".join(parts),
     "format": lambda value, conversion, text: format(_CONVERSIONS[conversion](value), text),
@@ -2051,7 +2052,13 @@ def failure(error: BaseException) -> Json:
     message = (
         said if isinstance(error, StepError) else f"{type(error).__name__}: {said}" if said else type(error).__name__
     )
-    return {"error": message, "traceback": explain(error)}
+    return {"error": _bounded(message, 10_000), "traceback": _bounded(explain(error), 100_000)}
+
+
+def _bounded(text: str, most: int) -> str:
+    """A text without its middle where it is too long to be passed around, such as one with all of the data in it."""
+    left_out = len(text) - most
+    return text if left_out <= 0 else f"{text[: most // 2]}[... {left_out} characters ...]{text[-most // 2 :]}"
 
 
 # --- supervision: retries and timeouts where the engine has none ------------------------------------------------------
