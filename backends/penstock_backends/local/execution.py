@@ -1,4 +1,4 @@
-"""One run's books: what each node came to, what it gave, and what is written down of it."""
+"""A run under way: which of its nodes may run, what there is of them already, and what runs at its end."""
 
 from __future__ import annotations
 
@@ -6,40 +6,25 @@ import hashlib
 import json
 import math
 import os
-import queue
 import shutil
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from penstock.backend import Definition
 from penstock.event_log import FORMAT
-from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, decode, encode, instance, retry_delay
-from penstock.results import (
-    AttemptFailed,
-    AttemptStarted,
-    Event,
-    Listener,
-    NodeEnded,
-    NodeRun,
-    Noticed,
-    Run,
-    RunEnded,
-    RunStarted,
-    State,
-)
-from penstock.spec import Loop
+from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, instance, retry_delay
+from penstock.results import Listener, Run, RunEnded, RunStarted, State
+from penstock_backends.local.books import Books
 from penstock_backends.local.cache import PYTHON, Keys
 from penstock_backends.local.commits import commit_at
 from penstock_backends.local.disk import told_of_room
 from penstock_backends.local.graph import Key, graph_of
-from penstock_backends.local.journal import Journal
-from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC, SUMMARY, log_of
+from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC
 from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json
 from penstock_backends.local.outputs import Outputs
@@ -48,18 +33,15 @@ from penstock_backends.local.resuming import ANEW, Resumption
 from penstock_backends.local.settling import settled_job
 from penstock_backends.local.store import Store
 from penstock_backends.local.trace_context import TraceContext
-from penstock_backends.local.usage import together
 from penstock_backends.lowering import program_of
-
-RUN_VERSION = FORMAT
 
 
 class Execution:
     """A run under way.
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
-    add more. ``resumption`` says which earlier runs it goes on with; ``wake`` is called from other threads when they
-    have noticed something that is to be told. ``trace`` is the trace that it is part of, where it is traced.
+    add more; ``books`` keeps that. ``resumption`` says which earlier runs it goes on with. ``trace`` is the trace that
+    it is part of, where it is traced.
     """
 
     def __init__(
@@ -81,31 +63,22 @@ class Execution:
         self.is_over = False
         self.id, self.folder = store.new_run()
         self.outputs = Outputs(definition, self.names, store.objects, self.folder)
+        self.books = Books(self.folder, self.outputs, listener)
         self._graph = graph_of(self.program)
         self._keys = Keys(self.spec)
-        self._listener = listener
         self._open: dict[str, PlannedNode] = {}
-        self._ended: dict[str, tuple[PlannedNode, NodeRun]] = {}
         self._endings: deque[PlannedNode] | None = None
-        self._main_states: set[State] = set()
         self._unsuccessful: dict[str, list[str]] = {}
         self._status: Json = None
         self._results: dict[str, str] = {}
         self._is_out_of_time = False
-        self._seconds: dict[str, float] = {}
-        self._used: dict[str, Json] = {}
-        self._failures: dict[str, int] = {}
         self._asked: dict[str, int] = {}
         self._resumption = resumption
         self._taken_over: set[str] = set()
         self._works: dict[str, str] = {}
         self._checkpoints = (resumption.folder or self.folder) / CHECKPOINTS
-        self._under_way: dict[str, float] = {}
         self._began = time.monotonic()
-        self.journal = Journal(self.folder)
-        self.wake: Callable[[], None] = _nothing
         self.trace: TraceContext | None = None
-        self._noticed: queue.SimpleQueue[Noticed] = queue.SimpleQueue()
 
     def begin(self) -> None:
         """Writes down what is to run, and makes runnable what may run at once."""
@@ -113,8 +86,8 @@ class Execution:
         (self.folder / SPEC).write_bytes(spec)
         (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
         traced = {} if self.trace is None else {"trace": self.trace.trace}
-        self.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest(), **traced)
-        self._tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
+        self.books.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest(), **traced)
+        self.books.tell(RunStarted(self.id, self.spec.name, tuple(self.plan), self.folder))
         self._admit(self._graph.begin())
 
     def is_open(self, node: PlannedNode) -> bool:
@@ -137,19 +110,6 @@ class Execution:
     def job_for(self, node: PlannedNode) -> Json:
         """What of a node's job differs from call to call, its bindings settled (see `settling`)."""
         return settled_job(node, self.outputs.wires, self._status)
-
-    def attempts_of(self, node: PlannedNode) -> int:
-        """How many attempts of a node have failed."""
-        return self._failures.get(node.id, 0)
-
-    def log_file(self, node: PlannedNode, attempt: int) -> Path:
-        """Where what an attempt prints is kept."""
-        return log_of(self.folder, node.id, attempt)
-
-    @property
-    def under_way(self) -> tuple[str, ...]:
-        """The nodes with an attempt that has begun and not ended."""
-        return tuple(self._under_way)
 
     @property
     def is_ending(self) -> bool:
@@ -185,47 +145,35 @@ class Execution:
             return False
         if self._resumption.has_done(node.id, key):
             self._taken_over.add(node.id)
-        self._good(node, State.CACHED, key, record, attempts=0)
+        self._good(node, State.CACHED, key, record)
         return True
-
-    def started(self, node: PlannedNode) -> int:
-        """Notes that a node is tried; the number of the attempt."""
-        attempt = self.attempts_of(node) + 1
-        self._under_way[node.id] = time.monotonic()
-        self.journal.note("attempt_started", node=node.id, attempt=attempt)
-        self._tell(AttemptStarted(node.id, attempt))
-        return attempt
 
     def succeeded(self, node: PlannedNode, key: str, record: Json) -> None:
         """Ends a node by what its attempt returned."""
-        self._attempt_ended(node, self.attempts_of(node) + 1, State.SUCCEEDED, record)
+        attempts = self.books.succeeded(node, record)
         if self._checkpoints.is_dir():
             shutil.rmtree(self.checkpoints_of(node), ignore_errors=True)
-        self._good(node, State.SUCCEEDED, key, record, attempts=self.attempts_of(node) + 1)
+        self._good(node, State.SUCCEEDED, key, record, attempts)
 
     def failed(self, node: PlannedNode, key: str, answer: Json) -> float | None:
         """Takes a failed attempt; the seconds to wait before the next, or None, where the node has failed with it."""
-        attempt = self._failures[node.id] = self.attempts_of(node) + 1
-        error, traceback = told_of_room(str(answer["error"]), self.store.folder), str(answer.get("traceback", ""))
-        retry = node.settings.retry
+        answer = {**answer, "error": told_of_room(str(answer["error"]), self.store.folder)}
+        attempt, retry = self.books.attempts_of(node) + 1, node.settings.retry
         is_tried_again = retry is not None and attempt <= retry.max_retries and not answer.get("final")
         delay = retry_delay(retry.model_dump(), attempt) if retry is not None and is_tried_again else None
-        self._attempt_ended(node, attempt, State.FAILED, answer, delay)
-        if delay is not None:
-            usage = answer.get("usage", {})
-            seconds = answer.get("seconds", 0.0)
-            self._tell(AttemptFailed(node.id, attempt, error, traceback, delay, seconds, **usage))
-            return delay
-        self._end(node, State.FAILED, attempts=attempt, error=error, traceback=traceback, key=key, record=answer)
-        self._go_on_after(node)
-        return None
+        self.books.failed(node, answer, delay)
+        if delay is None:
+            error, traceback = answer["error"], str(answer.get("traceback", ""))
+            self._end(node, State.FAILED, attempt, error=error, traceback=traceback, key=key, record=answer)
+            self._go_on_after(node)
+        return delay
 
     def run_out_of_time(self) -> None:
         """Ends the pipeline's own nodes because its timeout has passed; what runs at the end of a run is next."""
         self._is_out_of_time = True
         for node in [each for each in self._open.values() if each.role == "main"]:
-            self._stop_counting(node, State.FAILED, RUN_OUT_OF_TIME)
-            self._end(node, State.FAILED, attempts=self.attempts_of(node), error=RUN_OUT_OF_TIME)
+            self.books.broke_off(node, State.FAILED, RUN_OUT_OF_TIME)
+            self._end(node, State.FAILED, self.books.attempts_of(node), error=RUN_OUT_OF_TIME)
             self._go_on_after(node)
 
     def cancel(self) -> None:
@@ -235,48 +183,28 @@ class Execution:
         """
         was_ending, is_exiting = self._endings, any(node.role == "on_exit" for node in self._open.values())
         left = [*self._open.values(), *map(self._node, self._graph.waiting() if was_ending is None else ())]
-        self._main_states.add(State.CANCELLED)
+        self.books.states.add(State.CANCELLED)
         self._cancel_all(sorted(left, key=lambda node: node.place))
         if was_ending is None:
             self._begin_endings()
             return
-        self._status = self._run_status()
+        self._status = self.books.status(self.spec.name)
         self._cancel_all(node for node in was_ending if is_exiting or node.role != "on_exit")
         self._endings = deque(node for node in was_ending if not is_exiting and node.role == "on_exit")
         self._next_ending()
 
-    def notice(self, event: str, node: str, text: str, /, **more: Json) -> None:
-        """Writes down something to be seen, and has it told soon; to be called from other threads."""
-        with suppress(OSError):  # a full disk: the run itself will tell of it
-            self.journal.note(event, **({"node": node} if node else {}), text=text, **more)
-        self._noticed.put(Noticed(event, node, text))
-        self.wake()
-
-    def tell_what_was_noticed(self) -> None:
-        """Tells what other threads have noticed, in this one."""
-        while not self._noticed.empty():
-            self._tell(self._noticed.get())
-
     def close(self) -> None:
         """Lets go of the run's folder."""
-        self.journal.close()
+        self.books.journal.close()
 
     def end(self) -> Run:
         """Writes down what the run came to."""
-        others = [ended for node, ended in self._ended.values() if node.role != "main"]
-        nodes = {ended.id: ended for ended in (*self._main(), *others)}
-        states = {ended.state for ended in nodes.values()}
-        state = next((each for each in (State.CANCELLED, State.FAILED) if each in states), State.SUCCEEDED)
-        seconds = self.seconds
-        run = Run(self.id, self.spec.name, state, nodes, self.folder, seconds, self._result)
-        counts = Counter(node.state.value for node in nodes.values())
-        self.journal.note("run_ended", state=state.value, seconds=run.seconds, counts=counts)
-        draft = self.folder / f"{SUMMARY}.draft"
-        draft.write_text(json.dumps(_summary(run), indent=1) + "\n", encoding="ascii")
-        draft.replace(self.folder / SUMMARY)
-        if state.is_good:
+        run = self.books.close_run(
+            self.id, self.spec.name, self.seconds, lambda: self.outputs.result(self.program, self.parameters)
+        )
+        if run.state.is_good:
             shutil.rmtree(self._checkpoints, ignore_errors=True)
-        self._tell(RunEnded(run))
+        self.books.tell(RunEnded(run))
         return run
 
     # --- what is there already
@@ -327,7 +255,7 @@ class Execution:
         if node.role != "main":
             self._next_ending()
             return
-        ended = self._ended[node.id][1]
+        _, ended = self.books.ended[node.id]
         self._admit(self._graph.ended((node.unit.id, node.index), ended.state.is_good, ended.size or 0))
 
     def _obstacle(self, node: PlannedNode) -> tuple[State | None, str]:
@@ -344,25 +272,25 @@ class Execution:
         if obstacle != State.UPSTREAM_FAILED.value:
             return (State(obstacle) if obstacle else None), ""
         culprit = next(name for name, state in states.items() if state in FAILURES)
-        _, ended = self._ended[culprit]
+        _, ended = self.books.ended[culprit]
         return State.UPSTREAM_FAILED, ended.error if ended.state is State.UPSTREAM_FAILED else f"`{culprit}` failed"
 
     def _state_of(self, name: str) -> str:
-        return self._ended[name][1].state.value
+        return self.books.ended[name][1].state.value
 
     # --- the end of a run
 
     def _begin_endings(self) -> None:
-        for node, ended in self._ended.values():
+        for node, ended in self.books.ended.values():
             if not ended.state.is_good:
                 self._unsuccessful.setdefault(node.unit.id, []).append(node.id)
-        self._status = self._run_status()
+        self._status = self.books.status(self.spec.name)
         self._endings = deque(self._ending_nodes())
         self._next_ending()
 
     def _ending_nodes(self) -> Iterator[PlannedNode]:
         indices: dict[str, list[tuple[int, ...]]] = {unit.node.id: [] for unit in self.program.rollbacks}
-        for node, _ in self._ended.values():
+        for node, _ in self.books.ended.values():
             if node.unit.id in indices:
                 indices[node.unit.id].append(node.index)
         for unit in self.program.rollbacks:
@@ -381,7 +309,7 @@ class Execution:
         self.is_over = True
 
     def _ending_obstacle(self, node: PlannedNode) -> tuple[State | None, str]:
-        has_failed = State.FAILED in self._main_states and State.CANCELLED not in self._main_states
+        has_failed = State.FAILED in self.books.states and State.CANCELLED not in self.books.states
         if node.role != "on_exit" and not has_failed:
             return State.SKIPPED, ""
         if node.role == "rollback":
@@ -402,105 +330,23 @@ class Execution:
             if self.store.sharing is not None:
                 self.store.sharing.share(key)
 
-    def _main(self) -> list[NodeRun]:
-        """What became of the pipeline's own nodes, in the author's order."""
-        main = [each for each in self._ended.values() if each[0].role == "main"]
-        return [ended for _, ended in sorted(main, key=lambda each: each[0].place)]
-
-    def _run_status(self) -> Json:
-        """How the pipeline itself went, as a `RunStatus`."""
-        state = next((each for each in (State.CANCELLED, State.FAILED) if each in self._main_states), State.SUCCEEDED)
-        failures = {ended.id: ended.error for ended in self._main() if ended.state is State.FAILED}
-        return {"pipeline": self.spec.name, "state": state.value, "failures": failures}
-
     def _cancel_all(self, nodes: Iterable[PlannedNode]) -> None:
         for node in nodes:
-            self._stop_counting(node, State.CANCELLED)
-            self._end(node, State.CANCELLED, attempts=self.attempts_of(node))
+            self.books.broke_off(node, State.CANCELLED)
+            self._end(node, State.CANCELLED, self.books.attempts_of(node))
 
-    def _stop_counting(self, node: PlannedNode, state: State, error: str = "") -> None:
-        """Counts the attempt that is under way, if one is, though it will not come to its own end."""
-        began = self._under_way.get(node.id)
-        if began is not None:
-            attempt = self._failures[node.id] = self.attempts_of(node) + 1
-            self._attempt_ended(node, attempt, state, {"seconds": time.monotonic() - began, "error": error})
+    # --- the ends of nodes
 
-    # --- the books
-
-    def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int) -> None:
+    def _good(self, node: PlannedNode, state: State, key: str, record: Json, attempts: int = 0) -> None:
         self.outputs.add(node, record["outputs"])
         if node.task.rollback is not None:
             self._results[node.id] = key
-        self._end(node, state, attempts=attempts, key=key, record=record)
+        self._end(node, state, attempts, key=key, record=record)
         self._go_on_after(node)
 
-    def _end(
-        self,
-        node: PlannedNode,
-        state: State,
-        *,
-        attempts: int = 0,
-        error: str = "",
-        traceback: str = "",
-        key: str = "",
-        record: Json = None,
-    ) -> None:
-        given = record or {}
-        outputs = given.get("outputs")
-        log = self.log_file(node, attempts) if attempts else None
-        ended = NodeRun(
-            node.id,
-            state,
-            attempts,
-            self._seconds.get(node.id, 0.0),
-            {name: decode(wire) for name, wire in given.get("metrics", {}).items()},
-            error,
-            traceback,
-            log if log is not None and log.exists() else None,
-            tuple(given.get("gates", ())),
-            node.unit.node.kind,
-            getattr(node.unit.node, "text", ""),
-            len(outputs["items"]) if outputs and isinstance(node.unit.node, Loop) else None,
-            None if outputs is None else lambda: self.outputs.returned(node, outputs),
-            **self._used.get(node.id, {}),
-        )
+    def _end(self, node: PlannedNode, state: State, attempts: int = 0, **more: Any) -> None:
         self._open.pop(node.id, None)
-        self._ended[node.id] = (node, ended)
-        if node.role == "main":
-            self._main_states.add(state)
-        said = {
-            "kind": "" if ended.kind == "task" else ended.kind,
-            "text": ended.text,
-            "attempts": attempts,
-            "metrics": _wires(ended.metrics),
-            "gates": list(ended.gates),
-            "error": error,
-            "traceback": traceback,
-            "result": key if outputs is not None else "",
-        }
-        self.journal.note(
-            "node_ended", node=node.id, state=state.value, **{name: value for name, value in said.items() if value}
-        )
-        self._tell(NodeEnded(ended))
-
-    def _attempt_ended(
-        self, node: PlannedNode, attempt: int, state: State, answer: Json, retry_in: float | None = None
-    ) -> None:
-        self._under_way.pop(node.id, None)
-        seconds, usage = answer.get("seconds", 0.0), answer.get("usage", {})
-        self._seconds[node.id] = self._seconds.get(node.id, 0.0) + seconds
-        self._used[node.id] = together(self._used[node.id], usage) if node.id in self._used else usage
-        more = {
-            **usage,
-            **({"error": str(answer["error"])} if answer.get("error") else {}),
-            **({} if retry_in is None else {"retry_in": retry_in}),
-        }
-        self.journal.note(
-            "attempt_ended", node=node.id, attempt=attempt, state=state.value, seconds=round(seconds, 6), **more
-        )
-
-    def _result(self) -> Any:
-        return self.outputs.result(self.program, self.parameters)
+        self.books.end(node, state, attempts=attempts, **more)
 
     def _heading(self) -> Json:
         """What the journal says of the run as a whole."""
@@ -509,7 +355,7 @@ class Execution:
         return {
             "run": self.id,
             "pipeline": self.spec.name,
-            "format": RUN_VERSION,
+            "format": FORMAT,
             "version": version("penstock"),
             "python": PYTHON,
             "target": _relative(self.definition.target, here),
@@ -520,42 +366,7 @@ class Execution:
             **({"resumes": self._resumption.runs[0]} if self._resumption.runs else {}),
         }
 
-    def _tell(self, event: Event) -> None:
-        if self._listener is not None:
-            self._listener(event)
-
 
 def _relative(target: str, folder: Path) -> str:
     """A target as it is named in a folder."""
     return target.removeprefix(f"{folder}{os.sep}")
-
-
-def _nothing() -> None:
-    """Wakes nobody."""
-
-
-def _wires(metrics: Mapping[str, float]) -> Json:
-    return {name: encode(value) for name, value in metrics.items()}
-
-
-def _summary(run: Run) -> Json:
-    return {
-        "format": RUN_VERSION,
-        "run": run.id,
-        "pipeline": run.pipeline,
-        "state": run.state.value,
-        "seconds": round(run.seconds, 6),
-        "nodes": {
-            node.id: {
-                "state": node.state.value,
-                "attempts": node.attempts,
-                "seconds": round(node.seconds, 6),
-                "cpu_seconds": node.cpu_seconds,
-                "peak_memory": node.peak_memory,
-                "metrics": _wires(node.metrics),
-                "error": node.error,
-                "gates": list(node.gates),
-            }
-            for node in run.nodes.values()
-        },
-    }

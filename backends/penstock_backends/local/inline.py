@@ -71,7 +71,7 @@ def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFo
         if errand is not None:
             errand()
     except OSError as error:
-        execution.started(node)
+        execution.books.started(node)
         execution.failed(node, key, {"error": f"the store cannot be asked: {error}", "final": True})
         return
     if execution.found(node, key):
@@ -79,9 +79,9 @@ def _bring_to_its_end(execution: Execution, node: PlannedNode, folder: AttemptFo
     while execution.is_open(node):
         began, meter = time.monotonic(), Meter()
         folder.make()
-        answer = _attempt(execution, node, execution.started(node), folder)
+        answer = _attempt(execution, node, execution.books.started(node), folder)
         answer.update(seconds=time.monotonic() - began, usage=meter.usage())
-        execution.tell_what_was_noticed()
+        execution.books.tell_what_was_noticed()
         if "outputs" in answer:
             answer = _kept(execution, key, answer)
         if "error" not in answer:

@@ -22,7 +22,7 @@ def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
     """Has a run observed as its options ask for; in the end waits a little for what is still to be sent."""
     observers = [*_watch_of(execution, options), *_telemetry_of(execution, options)]
     for each in observers:
-        execution.journal.readers.append(each.put)
+        execution.books.journal.readers.append(each.put)
         each.start()
     try:
         yield
@@ -38,7 +38,7 @@ def observed(execution: Execution, options: RunOptions) -> Iterator[None]:
             except KeyboardInterrupt:  # Ctrl-C: whoever waits has no more patience, and the run has its end
                 end = time.monotonic()
                 each.close(0.0)
-        execution.tell_what_was_noticed()
+        execution.books.tell_what_was_noticed()
 
 
 def _broken_off(execution: Execution, error: Exception) -> Json:
@@ -59,7 +59,7 @@ def _watch_of(execution: Execution, options: RunOptions) -> list[Watch]:
     rules = [rule for rule in options.alerts if fnmatchcase(name, rule.pipeline)]
     if not rules:
         return []
-    note, weighs = execution.notice, not options.inline
+    note, weighs = execution.books.notice, not options.inline
     return [Watch(rules, name, execution.store, execution.folder, note, weighs=weighs)]
 
 
@@ -70,6 +70,6 @@ def _telemetry_of(execution: Execution, options: RunOptions) -> list[Telemetry]:
     execution.trace = context_here()
 
     def report(error: str) -> None:
-        execution.notice("telemetry_failed", "", f"telemetry did not arrive: {error}", error=error)
+        execution.books.notice("telemetry_failed", "", f"telemetry did not arrive: {error}", error=error)
 
     return [Telemetry(options.telemetry, execution.trace, execution.program, execution.parameters, report)]

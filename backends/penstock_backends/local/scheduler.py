@@ -25,6 +25,7 @@ from penstock_backends.local.deciding import quick_answer
 from penstock_backends.local.environments import Installer, InstallError, environments_folder
 from penstock_backends.local.errands import Errands
 from penstock_backends.local.execution import Execution
+from penstock_backends.local.layout import log_of
 from penstock_backends.local.objects import is_artifact
 from penstock_backends.local.packing import Grant, Packing
 from penstock_backends.local.plan import Place, PlannedNode
@@ -80,7 +81,7 @@ class Scheduler:
     def run(self) -> None:
         """Runs until every node has ended."""
         execution = self._execution
-        execution.wake = self._wake
+        execution.books.wake = self._wake
         execution.begin()
         while not execution.is_over:
             try:
@@ -143,12 +144,14 @@ class Scheduler:
         execution = self._execution
         if execution.is_ending:  # nothing was left but what was under way
             self._is_draining = False
-        elif not execution.under_way:
+        elif not execution.books.under_way:
             self._drop_everything()
             execution.cancel()
         elif not self._has_said_so:
             self._has_said_so = True
-            execution.notice("draining", "", f"waiting for {_listed(execution.under_way)}; Ctrl-C again ends that, too")
+            execution.books.notice(
+                "draining", "", f"waiting for {_listed(execution.books.under_way)}; Ctrl-C again ends that, too"
+            )
 
     def _take_turn(self) -> None:
         self._take_runnable()
@@ -162,7 +165,7 @@ class Scheduler:
         self._errands.take_up()
         if not self._is_draining:
             self._take_due()
-        self._execution.tell_what_was_noticed()
+        self._execution.books.tell_what_was_noticed()
 
     def _take_runnable(self) -> None:
         """Takes nodes whose inputs are there. Those with an earlier result end at once, which may free more."""
@@ -189,7 +192,7 @@ class Scheduler:
         if problem is None:
             self._take(node, key)
         else:
-            self._execution.started(node)
+            self._execution.books.started(node)
             self._take_failure(_Ready(node, key, Kind()), {"error": f"the store cannot be asked: {problem}"})
 
     def _answered_quickly(self, node: PlannedNode, key: str) -> bool:
@@ -201,7 +204,7 @@ class Scheduler:
         answer = quick_answer(node, job, execution.parameters, execution.outputs.taken_by(job))
         if answer is None:
             return False
-        execution.started(node)
+        execution.books.started(node)
         execution.store.add_result(key, answer)
         execution.succeeded(node, key, answer)
         return True
@@ -235,7 +238,7 @@ class Scheduler:
                 self._queue(_Ready(node, key, found))
             else:
                 ready = _Ready(node, key, Kind())
-                self._execution.started(node)
+                self._execution.books.started(node)
                 self._take_failure(ready, {"error": str(found)})
 
     def _queue(self, ready: _Ready) -> None:
@@ -270,7 +273,7 @@ class Scheduler:
     def _start(self, grant: Grant[_Ready]) -> None:
         ready = grant.item
         node, execution = ready.node, self._execution
-        attempt = execution.started(node)
+        attempt = execution.books.started(node)
         self._running[node.id] = grant
         job = execution.job_for(node)
         outputs = execution.outputs.taken_by(job)
@@ -293,7 +296,7 @@ class Scheduler:
                 CHECKPOINTS: str(execution.checkpoints_of(node)),
             },
             "timeout": node.settings.timeout,
-            "log": str(execution.log_file(node, attempt)),
+            "log": str(log_of(execution.folder, node.id, attempt)),
         }
         self._workers.start(node.id, ready.kind, request)
 
