@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ from tests.engines.processes import bare_environment, stop_group
 
 SERVICES = ("api-server", "dag-processor", "scheduler")
 FINISHED = {"success", "failed"}
+DELETING_SECONDS = 60
 
 
 class Rest:
@@ -127,10 +129,23 @@ class Services:
         shutil.rmtree(self._folder / "dags")
         (self._folder / "dags").mkdir()
         for path in (*(f"dags/{each}" for each in dag_ids), *(f"variables/{each}" for each in variables)):
-            self._rest.call("DELETE", f"/api/v2/{path}")
+            self._delete(path)
         shutil.rmtree(self._folder / "logs", ignore_errors=True)
         for process in self._started:
             os.killpg(process.pid, signal.SIGSTOP)
+
+    def _delete(self, path: str) -> None:
+        """Deletes something; a DAG with a schedule may have a run of its own under way, whose end it then waits for."""
+        end = time.monotonic() + DELETING_SECONDS
+        while True:
+            try:
+                self._rest.call("DELETE", f"/api/v2/{path}")
+            except urllib.error.HTTPError as error:
+                if error.code != http.HTTPStatus.CONFLICT or time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
     def _close(self) -> None:
         _stop(self._started)

@@ -91,12 +91,13 @@ class Helper:
 
     def close(self) -> None:
         """Stop the program."""
-        if self._process is not None:
-            stop_group(self._process.pid)
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            with process:  # waits for it, and closes what was open to it
+                stop_group(process.pid)
 
     def _start(self) -> None:
+        self.close()
         self._process = subprocess.Popen(
             self._command,
             env=self._environ,

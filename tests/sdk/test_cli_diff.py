@@ -45,6 +45,7 @@ def diff(tmp_path, monkeypatch):
     (tmp_path / "src" / "scoring" / "__init__.py").touch()
     (tmp_path / "src" / "scoring" / "rules.py").write_text(RULES)
     monkeypatch.syspath_prepend(tmp_path / "src")  # as Python does
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
     (project / "flow.py").write_text(PIPELINE)
     git(tmp_path, "init", "--quiet")

@@ -409,6 +409,8 @@ def spoil(file: Path, is_gone: bool) -> None:
 @pytest.mark.slow
 def test_a_store_holds_against_its_model(monkeypatch):
     monkeypatch.setattr(upkeep, "MARGIN", 0.0)
+    # Python knows a compiled module by seconds and size: of two edits within a second it would run the first.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     machine = StoreStates.TestCase
     machine.settings = settings(
         max_examples=EXAMPLES or 30,
