@@ -449,6 +449,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON, st.integers(0, 12), st.integers(0, 100))
 def test_any_data_is_a_literal_that_reads_as_it(value: Any, indent: int, before: int) -> None:
     assert ast.literal_eval(literal(value, indent, before)) == value
@@ -1111,6 +1112,7 @@ def over_large_items(size: int = 30_000) -> int:
     return total([length(text) for text in texts(size)])
 
 
+@pytest.mark.slow
 def test_items_too_large_for_xcom_together_are_looped_over_all_the_same(worker: Any) -> None:
     at = worker(over_large_items)
     listing = FakeInstance("for")
@@ -1187,6 +1189,7 @@ def alive(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_what_a_step_started_ends_with_the_task_even_if_that_is_killed(worker: Any, tmp_path: Path, how: int) -> None:
     at, note = worker(endless), tmp_path / "pids"

@@ -685,6 +685,7 @@ def test_the_end_of_a_run_waits_for_all_of_it_in_order() -> None:
     assert jobs["told"]["if"] == "${{ always() }}"
 
 
+@pytest.mark.slow
 def test_the_program_defines_no_name_twice() -> None:
     """A name of the harness that is taken again would be called in its place."""
     tree = ast.parse(structured.compile("github")[".github/penstock/structured.py"])

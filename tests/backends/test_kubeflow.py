@@ -387,6 +387,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(VALUES)
 def test_values_given_for_a_run_reach_the_step_as_what_they_were(typed: tuple[tuple[TypeKind, ...], Any]) -> None:
@@ -427,6 +428,7 @@ def test_only_what_can_grow_travels_as_a_file() -> None:
 # --- in the container -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_cluster_does_to_commands_and_parameters_changes_nothing(tmp_path: Path) -> None:
     loaded = document(trained)
     cluster = Cluster(loaded, tmp_path)

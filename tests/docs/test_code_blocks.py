@@ -79,6 +79,7 @@ def test_each_python_block_is_python(block):
     ast.parse(block.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", programs())
 def test_each_program_runs(block, tmp_path):
     file = tmp_path / "pipeline.py"

@@ -73,6 +73,7 @@ def test_a_step_called_outside_a_pipeline_is_the_function():
     assert split([1, 2, 3], share=0.4) == Split([1], [2, 3])
 
 
+@pytest.mark.slow
 def test_a_pipeline_called_outside_a_trace_runs_as_plain_python():
     @pipeline
     def sums(url: str = "abc") -> int:

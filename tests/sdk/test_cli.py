@@ -213,6 +213,7 @@ def test_a_run_that_is_stopped_is_recorded_and_leaves_no_process(project, number
     assert wait_for(lambda: not is_running(int(started.read_text())))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_the_signal_was_to_be_ignored(project):
     command = f"trap '' HUP; {sys.executable} -m penstock run flow.py & sleep 0.5; kill -HUP $!; wait $!"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=project, check=False, timeout=60)
@@ -438,6 +439,7 @@ def test_a_spec_that_is_broken_is_named(project, text):
     assert "P400: spec.json: " in done.stderr
 
 
+@pytest.mark.slow
 def test_all_targets_are_written_side_by_side_and_then_checked(project):
     done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
     assert done.returncode == 0, done.stderr
@@ -503,6 +505,7 @@ def test_the_schema_accepts_the_spec(project):
     jsonschema.Draft202012Validator(schema).validate(json.loads(penstock(project, "spec", "flow.py").stdout))
 
 
+@pytest.mark.slow
 def test_the_same_source_gives_the_same_spec_however_it_is_loaded(project):
     by_cli = penstock(project, "spec", "flow.py").stdout
     program = "import sys; sys.path.insert(0, '.'); import flow; print(flow.sums.spec.model_dump_json(indent=2))"

@@ -331,6 +331,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_timeout_ends_the_attempt_with_a_grandchild_that_ignores_sigterm_and_left_its_session(tmp_path):
     code = """
 import os, signal, time, sys

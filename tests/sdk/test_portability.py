@@ -147,6 +147,7 @@ def small(value: int = 1) -> int:
 """
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
     (tmp_path / "small.py").write_text(PROJECT)
     shown = penstock(tmp_path, "check", "small.py")

@@ -135,6 +135,7 @@ def test_parameters_are_given_by_name_or_as_one_dictionary(penstock_run):
         penstock_run(nested, valeu=2)
 
 
+@pytest.mark.slow
 def test_parameters_may_be_called_as_the_options_are(penstock_run):
     @pipeline
     def named(fakes: int, on_event: int) -> int:

@@ -325,6 +325,7 @@ def test_an_inline_run_tells_of_flags_once_the_step_is_over():
     assert [each["event"] for each in events_of(run)].count("flagged") == 1
 
 
+@pytest.mark.slow
 def test_a_rule_may_be_a_multiple_of_what_is_usual(webhook):
     hook = webhook(200)
     alerts = [{"on": "duration", "node": "pauses", "times": 3, "to": hook.url}]

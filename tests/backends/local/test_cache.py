@@ -117,6 +117,7 @@ def test_comments_layout_and_place_do_not_count(author):
     assert ran(author(moved)) == []
 
 
+@pytest.mark.slow
 def test_a_helper_in_another_module_counts_and_what_is_not_reached_does_not(author):
     author()
     assert ran(author(neighbour=[("return 1\n", "return 2\n")])) == []

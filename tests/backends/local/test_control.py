@@ -187,6 +187,7 @@ def test_a_step_that_dies_leaves_the_end_of_the_run_to_run(how, note):
     assert lines(note)[-3:] == ["undo a", "undone failed ['dies']", "undone failed ['dies']"]
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_a_run_ends_in_time_with_all_that_it_started(inline, note, tmp_path):
@@ -207,6 +208,7 @@ def test_a_run_ends_in_time_with_all_that_it_started(inline, note, tmp_path):
     assert wait_until(lambda: not any(map(is_alive, started)), 3)
 
 
+@pytest.mark.slow
 @both
 def test_a_run_out_of_time_waits_for_no_further_attempt(inline):
     began = time.monotonic()

@@ -61,6 +61,7 @@ def test_a_step_that_goes_wrong_fails_alone_and_says_why(how, message, tmp_path)
     assert processes_with(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", faults.MISUSES)
 def test_a_step_that_misuses_its_process_harms_nobody(how, tmp_path):
     run = faults.bearing.run(how=how, max_workers=1)

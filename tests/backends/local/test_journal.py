@@ -93,6 +93,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_journal_is_as_the_schema_says(kind, tmp_path):
     run, state = RUNS[kind]
@@ -120,6 +121,7 @@ def test_a_run_that_resumes_another_names_it():
     assert (started["resumes"], started["spec"]) == (first.id, events_of(first)[0]["spec"])
 
 
+@pytest.mark.slow
 def test_an_attempt_that_is_followed_says_when_and_why_it_failed():
     heard = []
     run = pipelines.retried_beside_others.run(on_event=heard.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,7 @@ def test_one_that_is_passed_again_and_again_gets_its_turn():
     assert packing.wanted is None
 
 
+@pytest.mark.slow
 @given(
     waiting=st.lists(st.tuples(requests, st.integers(-2, 2), st.integers(1, 9), st.integers(0, 12)), max_size=40),
     at_once=st.integers(1, 5),

@@ -51,6 +51,7 @@ def undemanding() -> str:
     return devices(1, 0.0)
 
 
+@pytest.mark.slow
 def test_a_step_sees_the_gpus_that_it_was_given_and_no_others():
     assert training.run(gpu=2, max_workers=4).outputs == ["0", "1", "0,1", "", "mine"]
 

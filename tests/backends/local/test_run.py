@@ -120,6 +120,7 @@ def test_a_step_that_closes_its_descriptors_or_leaves_its_folder_harms_no_other(
     assert run.outputs == ("done", "/", ("", "[]"))
 
 
+@pytest.mark.slow
 def test_what_a_step_returns_when_its_time_was_up_comes_too_late():
     run = pipelines.polite.run()
     assert states(run) == {"ends_politely": "failed"}
@@ -136,6 +137,7 @@ def test_a_step_that_writes_to_every_socket_that_it_finds_gives_what_it_returned
     assert pipelines.out_of_turn.run().outputs == 2
 
 
+@pytest.mark.slow
 def test_a_daemon_that_a_step_leaves_holding_its_log_ends_with_the_attempt(tmp_path):
     note = tmp_path / "pid"
     began = time.monotonic()
@@ -164,6 +166,7 @@ def test_a_killed_worker_leaves_none_of_its_attempt(tmp_path):
     assert wait_until(lambda: not any(map(is_alive, first)), 2)
 
 
+@pytest.mark.slow
 def test_a_retry_waits_without_taking_a_workers_place():
     events = []
     run = pipelines.retried_beside_others.run(max_workers=1, on_event=events.append)
@@ -183,6 +186,7 @@ def most_at_once(events) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_as_many_attempts_run_at_once_as_there_are_workers(workers):
     events = []
@@ -190,6 +194,7 @@ def test_as_many_attempts_run_at_once_as_there_are_workers(workers):
     assert most_at_once(events) == workers
 
 
+@pytest.mark.slow
 def test_attempts_stay_within_the_budget_and_smaller_ones_fill_it():
     events = []
     pipelines.hungry.run(max_workers=4, cpu=2, on_event=events.append)
@@ -294,6 +299,7 @@ def test_ctrl_c_cancels_what_is_left_and_leaves_no_process(sleeper):
     assert not any(map(is_alive, pids))
 
 
+@pytest.mark.slow
 def test_a_killed_runner_leaves_no_process(sleeper):
     process, pids = sleeper
     process.kill()
@@ -336,6 +342,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("inline", "workers"), ("workers", "inline")])
 def test_a_script_stores_its_classes_under_names_that_every_process_finds(order, tmp_path):
     (tmp_path / "myscript.py").write_text(MAIN)

@@ -18,6 +18,9 @@ import pytest
 from penstock import CompileError, Resources, Schedule, pipeline, step
 from tests.backends.local import control, pipelines
 
+# Each runs an emitted file, and many wait for what a step is to be late with.
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -117,7 +120,6 @@ def test_it_prints_a_line_for_each_node_the_result_and_where_outputs_are(emitted
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [checks, control.fanned], ids=lambda each: each.name)
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
 def test_it_runs_on_every_python_from_3_9(emitted, version, chosen):
@@ -180,7 +182,6 @@ def test_a_death_is_a_failed_attempt(emitted, how):
     assert "misbehaves: failed" in failed.stdout
 
 
-@pytest.mark.slow
 def test_as_many_nodes_run_at_once_as_jobs_allow(emitted):
     began = time.monotonic()
     emitted(pipelines.nap_together, "--jobs", "4")
@@ -265,7 +266,6 @@ os.symlink("{python}", sys.argv[-1] + "/bin/python")
 """
 
 
-@pytest.mark.slow
 def test_making_an_environment_takes_nothing_of_a_steps_timeout(emitted, tmp_path):
     uv = tmp_path / "tools" / "uv"
     uv.parent.mkdir()
@@ -276,7 +276,6 @@ def test_making_an_environment_takes_nothing_of_a_steps_timeout(emitted, tmp_pat
     assert (said["state"], said["result"]) == ("succeeded", 1), ran.stderr
 
 
-@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_fails_its_step_after_all_retries(emitted, tmp_path):
     ran = emitted(pipelines.with_impossible_packages)
     assert ran.returncode == 1
@@ -339,7 +338,6 @@ def test_a_run_ends_in_time(emitted, tmp_path):
     assert waited_for(lambda: not [pid for pid in pids.read_text().split() if Path(f"/proc/{pid}").exists()])
 
 
-@pytest.mark.slow
 def test_an_item_of_a_loop_reaches_an_environment_of_its_own(emitted):
     ran = emitted(elsewhere, "--json", python=(sys.executable,))
     said = json.loads(ran.stdout)

@@ -308,6 +308,7 @@ def unserved():
     return got.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["hangs", "is down", "refuses"])
 def test_a_collector_out_of_order_neither_breaks_nor_delays_a_run(receiver, what, monkeypatch, caplog):
     monkeypatch.setattr(telemetry, "PATIENCE", 0.5)
