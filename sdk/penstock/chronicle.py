@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from penstock.delta import Difference
 from penstock.diagnostics import shown_path
-from penstock.differences import ADDED, REMOVED, CodeChange, NodeChange
+from penstock.differences import ADDED, CHANGED, REMOVED, CodeChange
 from penstock.durations import duration_text
 from penstock.harness import encode, verdict_text
 from penstock.history import PastAttempt, PastNode, PastRun
@@ -114,11 +115,22 @@ def code(changes: Sequence[CodeChange]) -> Iterator[str]:
             yield f"[bold]{escape(change.name)}[/] {_HOW.get(change.how, 'changed')}, which {escape(reached)} reaches"
 
 
-def pipeline(changes: Sequence[NodeChange]) -> Iterator[str]:
+def pipeline(changes: Sequence[Difference]) -> Iterator[str]:
     """Which nodes are new or gone, and what differs of the others."""
     for change in changes:
-        said = _HOW_STEP.get(change.how, f"has other {' and '.join(change.what)}")
-        yield f"node [bold]{escape(change.node)}[/] {said}"
+        said = _HOW_STEP.get(change.how, f"has other {' and '.join(_kinds(change))}")
+        yield f"node [bold]{escape(change.name)}[/] {said}"
+
+
+def _kinds(difference: Difference) -> list[str]:
+    """What kinds of things differ of a node that both pipelines have: inputs, gates, settings by their names."""
+    if difference.how != CHANGED:
+        return []
+    parts = (change.what.partition(".")[0] for change in difference.changes)
+    return list(dict.fromkeys("inputs" if part in _TAKEN else part for part in parts))
+
+
+_TAKEN = ("condition", "items", "message")  # what branches, loops and gates take
 
 
 _HOW = {ADDED: "is used now", REMOVED: "is no longer used"}
@@ -138,7 +150,7 @@ class Side:
     nodes: Mapping[str, PastNode]
 
 
-def comparison(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[NodeChange]) -> Iterator[str]:
+def comparison(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[Difference]) -> Iterator[str]:
     """What differs between two runs, then their nodes side by side."""
     yield f"  {left.run.id}  {left.run.state}, {duration_text(left.run.seconds)}"
     yield f"  {right.run.id}  {right.run.state}, {duration_text(right.run.seconds)}"
@@ -241,7 +253,7 @@ def _attempt_as_json(attempt: PastAttempt) -> Json:
     }
 
 
-def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[NodeChange]) -> Json:
+def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[Difference]) -> Json:
     """Both runs whole, and what of the code and the nodes differs."""
     return {
         "runs": [
@@ -253,5 +265,5 @@ def comparison_as_json(left: Side, right: Side, changes: Sequence[CodeChange], c
             for side in (left, right)
         ],
         "code": [{"name": each.name, "how": each.how, "steps": list(each.steps)} for each in changes],
-        "pipeline": [{"node": each.node, "how": each.how, "what": list(each.what)} for each in calls],
+        "pipeline": [{"node": each.name, "how": each.how, "what": _kinds(each)} for each in calls],
     }

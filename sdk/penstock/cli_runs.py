@@ -17,8 +17,9 @@ from rich.markup import escape
 from penstock import chronicle, compiler, parameters
 from penstock.backend import Definition
 from penstock.console import err, errors, out
+from penstock.delta import node_differences
 from penstock.diagnostics import ConfigurationError, Diagnostic, PenstockError, did_you_mean
-from penstock.differences import code_changes, node_changes
+from penstock.differences import code_changes
 from penstock.harness import parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.loading import load_definition
@@ -192,7 +193,7 @@ def compare(
         runs = [one, history.find(right) if right else _newest_other(history, one)]
         sides = [chronicle.Side(each, history.parameters(each), history.nodes(each)) for each in runs]
         specs = [history.spec(each) for each in runs]
-        changes, calls = code_changes(*specs), node_changes(*specs)
+        changes, calls = code_changes(*specs), node_differences(*specs)
     if as_json:
         _print_json(chronicle.comparison_as_json(sides[0], sides[1], changes, calls))
         return
@@ -273,7 +274,10 @@ def resume(
         completed = f"{done} {'node' if done == 1 else 'nodes'} completed"
         out.print(f"resuming run {found.id} [dim]({found.state}, {completed})[/]")
         before, after = history.spec(found), definition.spec
-        for line in (*chronicle.code(code_changes(before, after)), *chronicle.pipeline(node_changes(before, after))):
+        for line in (
+            *chronicle.code(code_changes(before, after)),
+            *chronicle.pipeline(node_differences(before, after)),
+        ):
             out.print(f"  {line}")
         return definition, parameters.encoded_again(definition, given, found.id)
 

@@ -84,10 +84,15 @@ def delta_of(before: PipelineSpec, after: PipelineSpec) -> Delta:
     return Delta(
         pipeline=(*_changes(dict(_of_pipeline(old)), dict(_of_pipeline(new))), *_orders(old, new)),
         parameters=tuple(_differences(_parameters(old.parameters), _parameters(new.parameters))),
-        nodes=tuple(_differences(_nodes(old), _nodes(new))),
+        nodes=node_differences(old, new),
         steps=tuple(each for each in _differences(_steps(old), _steps(new)) if each.how == CHANGED),
         code=tuple(_code(old, new)),
     )
+
+
+def node_differences(before: PipelineSpec, after: PipelineSpec) -> tuple[Difference, ...]:
+    """The nodes that are not what they were, code apart, in the author's order."""
+    return tuple(_differences(_nodes(before), _nodes(after)))
 
 
 def _differences(

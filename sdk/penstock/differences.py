@@ -1,4 +1,4 @@
-"""What differs between two specs: of the code that steps run, by the names that its author gave it; and of the nodes.
+"""What differs of the code that the steps of two specs run, by the names that its author gave it.
 
 Code is compared as a cache key does it: statement by statement, without comments, layout or place, and only as far as
 a step reaches it.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.harness import bound_names, root_names, trimmed
-from penstock.spec import CheckSpec, Node, PipelineSpec, StepSpec, Task, bindings_of, walk
+from penstock.spec import PipelineSpec, StepSpec
 
 CHANGED, ADDED, REMOVED = "changed", "added", "removed"
 
@@ -28,18 +28,6 @@ class CodeChange:
     how: str
     steps: tuple[str, ...]
     is_step: bool
-
-
-@dataclass(frozen=True)
-class NodeChange:
-    """A node that only one pipeline has (``how`` is ``added`` or ``removed``), or that is called otherwise.
-
-    ``what`` then holds the names of what differs: ``inputs``, ``gates``, ``after``, ``rollback``, or settings.
-    """
-
-    node: str
-    how: str
-    what: tuple[str, ...] = ()
 
 
 class Code:
@@ -101,41 +89,6 @@ def code_changes(before: PipelineSpec, after: PipelineSpec) -> list[CodeChange]:
         found.setdefault((name, how), []).append(step)
     own = {own_name(step): step for step in (*old.steps, *new.steps)}
     return [CodeChange(name, how, tuple(steps), name in own) for (name, how), steps in found.items()]
-
-
-def node_changes(before: PipelineSpec, after: PipelineSpec) -> list[NodeChange]:
-    """The nodes that are not what they were, code apart, in the author's order."""
-    old, new = ({node.id: node for node in _nodes(each)} for each in (before, after))
-    found: list[NodeChange] = []
-    for id_ in dict.fromkeys((*new, *old)):
-        if id_ not in old or id_ not in new:
-            found.append(NodeChange(id_, ADDED if id_ in new else REMOVED))
-        elif what := tuple(_differing(old[id_], new[id_])):
-            found.append(NodeChange(id_, CHANGED, what))
-    return found
-
-
-def _nodes(pipeline: PipelineSpec) -> Iterator[Node]:
-    yield from walk(pipeline.body)
-    yield from (*pipeline.on_failure, *pipeline.on_exit)
-
-
-def _differing(old: Node, new: Node) -> Iterator[str]:
-    if list(bindings_of(old)) != list(bindings_of(new)):
-        yield "inputs"
-    if not isinstance(old, Task) or not isinstance(new, Task):
-        return
-    if [_asked(check) for check in old.checks] != [_asked(check) for check in new.checks]:
-        yield "gates"
-    yield from (name for name in ("step", "after") if getattr(old, name) != getattr(new, name))
-    if (old.rollback and old.rollback.step) != (new.rollback and new.rollback.step):
-        yield "rollback"
-    settings = type(new.settings).model_fields
-    yield from (name for name in settings if getattr(old.settings, name) != getattr(new.settings, name))
-
-
-def _asked(check: CheckSpec) -> tuple[str, str]:
-    return check.value, check.operator
 
 
 def _changes(old: Code, new: Code) -> Iterator[tuple[str, str, str]]:
