@@ -11,10 +11,10 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from penstock import __version__
 from penstock.backend import Definition
 from penstock.event_log import FORMAT
 from penstock.harness import FAILURES, RUN_OUT_OF_TIME, Inputs, Place, instance, retry_delay
@@ -356,7 +356,7 @@ class Execution:
             "run": self.id,
             "pipeline": self.spec.name,
             "format": FORMAT,
-            "version": version("penstock"),
+            "version": __version__,
             "python": PYTHON,
             "target": _relative(self.definition.target, here),
             "directory": str(here),
