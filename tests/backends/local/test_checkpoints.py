@@ -64,10 +64,7 @@ class Author:
 
 
 @pytest.fixture
-def author(tmp_path, monkeypatch):
-    monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+def author(tmp_path, among_edits):
     yield Author(tmp_path)
     sys.modules.pop("counting", None)
 

@@ -116,11 +116,8 @@ class Author:
 
 
 @pytest.fixture
-def author(tmp_path, monkeypatch):
-    monkeypatch.setenv("PENSTOCK_STORE", str(tmp_path / "store"))
+def author(tmp_path, monkeypatch, among_edits):
     monkeypatch.setenv("COUNTS", str(tmp_path / "counts"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     yield Author(tmp_path)
     sys.modules.pop("resumed", None)
 
