@@ -86,13 +86,12 @@ def run_definition(
     Raises:
         ConfigurationError: an option is unknown, or not of its type.
     """
-    chosen = {key: value for key, value in given.items() if value is not None}
-    return runner().run(definition, parameters, _options_with(definition.folder, chosen), on_event)
+    return runner().run(definition, parameters, _options_with(definition.folder, given), on_event)
 
 
 def history(folder: Path | None, store: str | Path | None = None) -> History:
     """The runs of a store; by default of the one that a pipeline whose source is in ``folder`` runs in."""
-    return runner().history(_options_with(folder, {} if store is None else {"store": store}))
+    return runner().history(_options_with(folder, {"store": store}))
 
 
 def run_configuration(folder: Path | None) -> dict[str, Any]:
@@ -102,11 +101,12 @@ def run_configuration(folder: Path | None) -> dict[str, Any]:
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
     """What can be done for a store, by default the one that runs started in the current directory use."""
-    return runner().upkeep(_options_with(None, {} if store is None else {"store": store}))
+    return runner().upkeep(_options_with(None, {"store": store}))
 
 
-def _options_with(folder: Path | None, chosen: Mapping[str, Any]) -> BaseModel:
-    """The run options that are chosen, and for the others what pyproject.toml says; a problem there has its line."""
+def _options_with(folder: Path | None, given: Mapping[str, Any]) -> BaseModel:
+    """The run options that are given, and for those that are None what pyproject.toml says; a problem has its line."""
+    chosen = {name: value for name, value in given.items() if value is not None}
     configured = run_configuration(folder)
     return checked_run_options(
         {**configured, **chosen},
