@@ -39,14 +39,18 @@ from penstock.harness import (
     log_metric,
 )
 from penstock.results import NodeRun, Run, State
-from penstock.settings import Gate, Resources, Retry, Schedule
+from penstock.settings import Gate, Resources, Retry
 from penstock.spec import PipelineSpec
+from penstock.starting import AfterPipeline, Concurrency, DataChange, PullRequest, Push, Schedule
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AfterPipeline",
     "CompileError",
+    "Concurrency",
     "ConfigurationError",
+    "DataChange",
     "Dataset",
     "DefinitionError",
     "Diagnostic",
@@ -58,6 +62,8 @@ __all__ = [
     "PenstockError",
     "Pipeline",
     "PipelineSpec",
+    "PullRequest",
+    "Push",
     "Report",
     "Resources",
     "Retry",

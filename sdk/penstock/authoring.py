@@ -17,9 +17,18 @@ from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
-from penstock.settings import Gate, Resources, Retry, Schedule, gates_of, schedule_of, seconds_of, settings_of
+from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
+from penstock.starting import (
+    AnyTrigger,
+    Concurrency,
+    Schedule,
+    concurrency_of,
+    schedule_of,
+    triggers_of,
+    updates_of,
+)
 from penstock.values import Json
 
 if TYPE_CHECKING:
@@ -69,6 +78,7 @@ class Step(Generic[P, R_co]):
         resources: Resources | None = None,
         priority: int | None = None,
         env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
         packages: Sequence[str] | None = None,
         image: str | None = None,
         cache: bool | None = None,
@@ -80,8 +90,8 @@ class Step(Generic[P, R_co]):
 
         ``name`` is what the node is called; by default the function's name, numbered where it is called more than once.
         ``after`` holds results of other steps or pipelines to wait for, though nothing of them is taken. The others
-        mean what they do in `step` and take the place of what it was given, except that ``env`` adds to it. The bounds
-        of ``gates`` may be parameters of the pipeline and outputs of other steps.
+        mean what they do in `step` and take the place of what it was given, except that ``env`` and ``secrets`` add to
+        it. The bounds of ``gates`` may be parameters of the pipeline and outputs of other steps.
         """
         settings = _checked_settings(
             self._call.step,
@@ -91,6 +101,7 @@ class Step(Generic[P, R_co]):
             resources=resources,
             priority=priority,
             env=env,
+            secrets=secrets,
             packages=packages,
             image=image,
             cache=cache,
@@ -288,6 +299,7 @@ def step(
     resources: Resources | None = ...,
     priority: int | None = ...,
     env: Mapping[str, str] | None = ...,
+    secrets: Mapping[str, str] | None = ...,
     packages: Sequence[str] | None = ...,
     image: str | None = ...,
     cache: bool | None = ...,
@@ -305,6 +317,7 @@ def step(
     resources: Resources | None = None,
     priority: int | None = None,
     env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
     image: str | None = None,
     cache: bool | None = None,
@@ -325,6 +338,8 @@ def step(
         resources: what an attempt asks for.
         priority: of what could run, the steps with the highest go first; 0 by default, and it may be negative.
         env: environment variables of the step.
+        secrets: environment variables that hold secrets, each with the name of one that the engine keeps (``NAME`` or
+            ``NAME/KEY``: ``{"DB_PASSWORD": "warehouse/password"}``). No value is ever written down or printed.
         packages: its requirements (``"pandas==2.3.3"``), instead of those found from its imports.
         image: the container image it runs in, where the engine runs containers.
         cache: whether an earlier result for the same code and inputs may be used again; True by default.
@@ -348,6 +363,7 @@ def step(
             resources=resources,
             priority=priority,
             env=env,
+            secrets=secrets,
             packages=packages,
             image=image,
             cache=cache,
@@ -420,6 +436,9 @@ def pipeline(
     name: str | None = ...,
     description: str = ...,
     schedule: Schedule | str | None = ...,
+    triggers: AnyTrigger | Sequence[AnyTrigger] = ...,
+    updates: str | Sequence[str] = ...,
+    concurrency: Concurrency | int | None = ...,
     tags: Sequence[str] = ...,
     owner: str = ...,
     on_failure: Step[..., Any] | Sequence[Step[..., Any]] = ...,
@@ -433,6 +452,9 @@ def pipeline(
     name: str | None = None,
     description: str = "",
     schedule: Schedule | str | None = None,
+    triggers: AnyTrigger | Sequence[AnyTrigger] = (),
+    updates: str | Sequence[str] = (),
+    concurrency: Concurrency | int | None = None,
     tags: Sequence[str] = (),
     owner: str = "",
     on_failure: Step[..., Any] | Sequence[Step[..., Any]] = (),
@@ -446,6 +468,9 @@ def pipeline(
         name: what it is called; the function's name by default.
         description: what it is for; the function's docstring by default.
         schedule: when it runs by itself; a plain text is a cron expression in UTC.
+        triggers: what else starts a run: `Push`, `PullRequest`, `AfterPipeline`, `DataChange`; one, or several.
+        updates: URIs of the data that a run which succeeds has updated; pipelines with a `DataChange` on one start.
+        concurrency: how many of its runs there may be at a time; a number is `Concurrency` with that limit.
         tags: words to find it by.
         owner: who is responsible for it.
         on_failure: steps that run, one after the other, once a run has failed. A parameter annotated `RunStatus` takes
@@ -469,6 +494,9 @@ def pipeline(
             tuple(_call_of(each) for each in _several(on_failure)),
             tuple(_call_of(each) for each in _several(on_exit)),
             _checked(function, seconds_of, timeout),
+            _checked(function, triggers_of, triggers),
+            _checked(function, updates_of, updates),
+            _checked(function, concurrency_of, concurrency),
         )
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:

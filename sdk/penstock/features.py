@@ -19,6 +19,9 @@ from penstock.spec import (
     OutputBinding,
     ParameterBinding,
     PipelineSpec,
+    PipelineTrigger,
+    PullRequestTrigger,
+    PushTrigger,
     SequenceBinding,
     Settings,
     StepSpec,
@@ -44,8 +47,7 @@ def features_of(pipeline: PipelineSpec) -> Iterator[Use]:
     top = location_of(pipeline.span)
     for parameter in pipeline.parameters:
         yield Use(Feature.PARAMETERS, f"parameter `{parameter.name}`", top)
-    if pipeline.schedule is not None:
-        yield Use(Feature.SCHEDULE, f"the schedule `{pipeline.schedule.cron}`", top)
+    yield from (Use(feature, said, top) for feature, said in _of_starts(pipeline))
     if pipeline.timeout is not None:
         yield Use(Feature.PIPELINE_TIMEOUT, f"the pipeline's timeout of {pipeline.timeout:g} s", top)
     for feature, ending in ((Feature.ON_FAILURE, pipeline.on_failure), (Feature.ON_EXIT, pipeline.on_exit)):
@@ -53,6 +55,32 @@ def features_of(pipeline: PipelineSpec) -> Iterator[Use]:
             yield Use(feature, f"`{task.id}`", location_of(task.span))
             yield from _of_task(task, pipeline.step(task))
     yield from _of_body(pipeline, pipeline.body, in_loop=False)
+
+
+def _of_starts(pipeline: PipelineSpec) -> Iterator[tuple[Feature, str]]:
+    """What decides when runs start, and how many there may be."""
+    schedule, concurrency = pipeline.schedule, pipeline.concurrency
+    if schedule is not None:
+        yield Feature.SCHEDULE, f"the schedule `{schedule.cron}`"
+        if schedule.start:
+            yield Feature.SCHEDULE_START, f"the schedule's start, {schedule.start}"
+        if schedule.catch_up:
+            yield Feature.CATCH_UP, "the schedule's catching up"
+    for trigger in pipeline.triggers:
+        if isinstance(trigger, PushTrigger):
+            yield Feature.PUSH, "the trigger by pushes"
+        elif isinstance(trigger, PullRequestTrigger):
+            yield Feature.PULL_REQUEST, "the trigger by pull requests"
+        elif isinstance(trigger, PipelineTrigger):
+            yield Feature.AFTER_PIPELINE, f"the trigger by pipeline `{trigger.pipeline}`"
+        else:
+            yield Feature.DATA_CHANGE, f"the trigger by the data `{trigger.uri}`"
+    for uri in pipeline.updates:
+        yield Feature.UPDATES, f"that it updates the data `{uri}`"
+    if concurrency is not None:
+        yield Feature.CONCURRENCY, f"the bound of {concurrency.limit} runs at a time"
+        if concurrency.cancel_running:
+            yield Feature.CANCEL_RUNNING, "that a new run ends the one under way"
 
 
 def _of_body(pipeline: PipelineSpec, body: tuple[Node, ...], *, in_loop: bool) -> Iterator[Use]:
@@ -117,6 +145,7 @@ def _of_settings(settings: Settings) -> Iterator[tuple[Feature, str]]:
         Feature.QUOTAS: (bool(settings.quotas), "the quotas"),
         Feature.PRIORITY: (settings.priority != 0, "the priority"),
         Feature.ENV: (bool(settings.env), "the environment variables"),
+        Feature.SECRETS: (bool(settings.secrets), "the secrets"),
         Feature.PACKAGES: (settings.packages is not None, "the packages"),
         Feature.IMAGE: (bool(settings.image), "the image"),
         Feature.CACHE: (not settings.cache or bool(settings.cache_version), "the cache settings"),

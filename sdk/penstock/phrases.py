@@ -15,6 +15,7 @@ from penstock.spec import (
     CheckSpec,
     ChoiceBinding,
     CollectBinding,
+    DataTrigger,
     Entry,
     ItemBinding,
     LiteralBinding,
@@ -23,6 +24,9 @@ from penstock.spec import (
     Operator,
     OutputBinding,
     ParameterBinding,
+    PipelineTrigger,
+    PullRequestTrigger,
+    PushTrigger,
     RecordBinding,
     ScheduleSpec,
     SequenceBinding,
@@ -46,7 +50,11 @@ def phrase(value: Any) -> str:
     if isinstance(value, TypeSpec):
         return value.text or value.kind.value
     if isinstance(value, ScheduleSpec):
-        return " ".join(str(each) for each in dict(value).values())
+        said = [value.cron, value.timezone, value.start and f"from {value.start}", value.catch_up and "catching up"]
+        return " ".join(str(each) for each in said if each)
+    if isinstance(value, (PushTrigger, PullRequestTrigger, PipelineTrigger, DataTrigger)):
+        given = value.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+        return " ".join([value.kind, *(f"{name}={each}" for name, each in given.items())])
     if isinstance(value, CheckSpec):
         bounds = " and ".join(binding_text(each) for each in value.bounds)
         return " ".join(filter(None, (value.value, value.operator, bounds, value.message and f"({value.message})")))

@@ -1,19 +1,19 @@
-"""How steps run and pipelines are scheduled, as authors write it."""
+"""How steps run, as authors write it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 import re
-import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from penstock.spec import ResourcesSpec, RetrySpec, ScheduleSpec, Settings
+from penstock.spec import ResourcesSpec, RetrySpec, Settings
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_REFERENCE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?)?")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|k|K|M|G|T|Ki|Mi|Gi|Ti)[Bb]?\s*")
 
 
@@ -96,14 +96,6 @@ class Gate:
             object.__setattr__(self, name, given)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """When a pipeline runs by itself: a five-field cron expression, read in an IANA time zone."""
-
-    cron: str
-    timezone: str = "UTC"
-
-
 def settings_of(
     base: Settings,
     *,
@@ -112,12 +104,16 @@ def settings_of(
     resources: Resources | None = None,
     priority: int | None = None,
     env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     packages: Sequence[str] | None = None,
     image: str | None = None,
     cache: bool | None = None,
     cache_version: str | None = None,
 ) -> Settings:
-    """``base`` with what is given changed; ``env`` adds to it. Raises `ValueError` for what makes no sense."""
+    """``base`` with what is given changed; ``env`` and ``secrets`` add to it.
+
+    Raises `ValueError` for what makes no sense.
+    """
     changes: dict[str, Any] = {}
     if retry is not None:
         changes["retry"] = RetrySpec(**_finite(Retry(retry) if isinstance(retry, int) else retry))
@@ -127,11 +123,28 @@ def settings_of(
         changes |= _asked(resources)
     if env is not None:
         changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
+    if secrets is not None:
+        changes["secrets"] = tuple(sorted({**dict(base.secrets), **_references(secrets)}.items()))
     if packages is not None:
-        changes["packages"] = _texts("packages", packages)
+        changes["packages"] = texts_of("packages", packages)
     plain = {"priority": priority, "image": image, "cache": cache, "cache_version": cache_version}
     changes |= {name: value for name, value in plain.items() if value is not None}
-    return Settings.model_validate({**dict(base), **changes}, strict=True)
+    made = Settings.model_validate({**dict(base), **changes}, strict=True)
+    twice = sorted(dict(made.env).keys() & dict(made.secrets).keys())
+    if twice:
+        raise ValueError(f"{', '.join(f'`{name}`' for name in twice)} is given both in `env` and in `secrets`")
+    return made
+
+
+def _references(secrets: Mapping[Any, Any]) -> dict[str, str]:
+    """The secrets, checked to be references by name under names that an environment variable can have."""
+    for name, reference in secrets.items():
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            raise ValueError(f"`secrets` names environment variables, such as 'DB_PASSWORD', not {name!r}")
+        if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+            # What was given is not shown: it may be the secret itself.
+            raise ValueError(f"the secret for `{name}` is not a reference such as 'warehouse' or 'warehouse/password'")
+    return dict(secrets)
 
 
 def _asked(resources: Resources) -> dict[str, Any]:
@@ -172,32 +185,8 @@ def seconds_of(time: Any) -> float | None:
     return seconds
 
 
-def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
-    """The schedule as the spec has it; a plain text is a cron expression in UTC.
-
-    Raises:
-        ValueError: it is no schedule.
-    """
-    if schedule is None:
-        return None
-    written = Schedule(schedule) if isinstance(schedule, str) else schedule
-    fields = written.cron.split()
-    if len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields)):
-        raise ValueError(f"schedule {written.cron!r} is not a cron expression of five fields, such as '0 2 * * 1-5'")
-    if written.timezone != "UTC" and not _is_zone(written.timezone):
-        raise ValueError(f"time zone {written.timezone!r} is not in the IANA database, such as 'Europe/Berlin'")
-    return ScheduleSpec(cron=written.cron, timezone=written.timezone)
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
+def texts_of(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Several texts. Raises `ValueError`, which names what they are, for one text alone."""
     if isinstance(values, str):
         message = f"{name} must be a list of texts, not one text: [{values!r}]"
         raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be

@@ -56,11 +56,21 @@ class Feature(str, Enum):
     QUOTAS = "quotas"
     PRIORITY = "priority"
     ENV = "env"
+    SECRETS = "secrets"
     PACKAGES = "packages"
     IMAGE = "image"
     CACHE = "cache"
     METRICS = "metrics"
     SCHEDULE = "schedule"
+    SCHEDULE_START = "schedule_start"
+    CATCH_UP = "catch_up"
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    AFTER_PIPELINE = "after_pipeline"
+    DATA_CHANGE = "data_change"
+    UPDATES = "updates"
+    CONCURRENCY = "concurrency"
+    CANCEL_RUNNING = "cancel_running"
 
 
 class Span(SpecModel):
@@ -442,8 +452,9 @@ class Settings(SpecModel):
     """How a task runs.
 
     ``timeout`` is in seconds and bounds one attempt. ``quotas`` is how much an attempt takes of things that its author
-    has named. Of what is ready, a higher ``priority`` goes first. ``packages`` given (even empty) replaces the
-    requirements that were found.
+    has named. Of what is ready, a higher ``priority`` goes first. ``secrets`` names, for each environment variable that
+    holds one, the secret that it is: ``NAME`` or ``NAME/KEY``, never a value. ``packages`` given (even empty) replaces
+    the requirements that were found.
     """
 
     retry: RetrySpec | None = None
@@ -452,6 +463,7 @@ class Settings(SpecModel):
     quotas: tuple[tuple[str, Annotated[int, Field(ge=1)]], ...] = ()
     priority: int = 0
     env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
     packages: tuple[str, ...] | None = None
     image: str = ""
     cache: bool = True
@@ -562,10 +574,59 @@ DECIDE, ITEMS, CHECK, GIVE = "penstock:decide", "penstock:items", "penstock:chec
 
 
 class ScheduleSpec(SpecModel):
-    """A five-field cron expression read in ``timezone`` (an IANA name)."""
+    """A five-field cron expression read in ``timezone`` (an IANA name).
+
+    No run is before ``start``, an ISO date or local time (empty: none was given). With ``catch_up``, the runs that were
+    missed since then are made up for.
+    """
 
     cron: str
     timezone: str = "UTC"
+    start: str = ""
+    catch_up: bool = False
+
+
+class PushTrigger(SpecModel):
+    """Commits that reach one of ``branches`` and change one of ``paths`` (globs, as GitHub has them; empty: any)."""
+
+    kind: Literal["push"] = "push"
+    branches: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+class PullRequestTrigger(SpecModel):
+    """A pull request that is opened or changed, into one of ``branches``, over one of ``paths`` (as for a push)."""
+
+    kind: Literal["pull_request"] = "pull_request"
+    branches: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+class PipelineTrigger(SpecModel):
+    """The end of a run, in success, of the pipeline of this name on the same engine."""
+
+    kind: Literal["pipeline"] = "pipeline"
+    pipeline: str
+
+
+class DataTrigger(SpecModel):
+    """Data that was updated, by the URI that its producers call it by."""
+
+    kind: Literal["data"] = "data"
+    uri: str
+
+
+Trigger = Annotated[
+    PushTrigger | PullRequestTrigger | PipelineTrigger | DataTrigger,
+    Field(discriminator="kind"),
+]
+
+
+class ConcurrencySpec(SpecModel):
+    """At most ``limit`` runs at a time; a further one waits, or with ``cancel_running`` ends the oldest of them."""
+
+    limit: int = Field(default=1, ge=1)
+    cancel_running: bool = False
 
 
 class PipelineSpec(SpecModel):
@@ -574,7 +635,8 @@ class PipelineSpec(SpecModel):
     ``result`` is what the pipeline returns, of which all that has to be computed is an output of a node that calls
     `GIVE` (see `is_computed`); ``returns`` how that divides into outputs. ``on_failure`` runs once a run
     has failed, ``on_exit`` at the end of every run, each after what stands before it. ``timeout`` is in seconds and
-    bounds the run, apart from these.
+    bounds the run, apart from these. A run starts by ``schedule``, and by any of ``triggers``; one that succeeded has
+    updated the data called by the URIs ``updates``.
     """
 
     version: Literal[1] = SPEC_VERSION
@@ -590,6 +652,9 @@ class PipelineSpec(SpecModel):
     on_exit: tuple[Task, ...] = ()
     timeout: float | None = Field(default=None, gt=0)
     schedule: ScheduleSpec | None = None
+    triggers: tuple[Trigger, ...] = ()
+    updates: tuple[str, ...] = ()
+    concurrency: ConcurrencySpec | None = None
     tags: tuple[str, ...] = ()
     owner: str = ""
     left_out: tuple[Feature, ...] = ()

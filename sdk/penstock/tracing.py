@@ -42,6 +42,7 @@ from penstock.spec import (
     CheckSpec,
     ChoiceBinding,
     CollectBinding,
+    ConcurrencySpec,
     Gate,
     Group,
     ItemBinding,
@@ -59,6 +60,7 @@ from penstock.spec import (
     Span,
     StatusBinding,
     Task,
+    Trigger,
     TypeKind,
     TypeSpec,
     parts,
@@ -94,6 +96,9 @@ class Heading:
     on_failure: tuple[Call, ...] = ()
     on_exit: tuple[Call, ...] = ()
     timeout: float | None = None
+    triggers: tuple[Trigger, ...] = ()
+    updates: tuple[str, ...] = ()
+    concurrency: ConcurrencySpec | None = None
 
 
 def current_trace() -> Trace | None:
@@ -139,6 +144,9 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
         on_exit=on_exit,
         timeout=heading.timeout,
         schedule=heading.schedule,
+        triggers=heading.triggers,
+        updates=heading.updates,
+        concurrency=heading.concurrency,
         tags=heading.tags,
         owner=heading.owner,
         span=_span(definition_location(pipeline.function), file),

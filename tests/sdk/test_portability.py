@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from penstock import CompileError, ConfigurationError, Resources, flow, pipeline, step
+from penstock import (
+    AfterPipeline,
+    CompileError,
+    Concurrency,
+    ConfigurationError,
+    DataChange,
+    PullRequest,
+    Push,
+    Resources,
+    Schedule,
+    flow,
+    pipeline,
+    step,
+)
 from penstock.backend import Level
 from penstock.compiler import backend, targets
 from penstock.degrading import DEGRADABLE, without
@@ -44,7 +57,15 @@ def heavy(value: int) -> int:
 def page() -> None: ...
 
 
-@pipeline(schedule="0 2 * * *", on_failure=page, on_exit=page, timeout=600)
+@pipeline(
+    schedule=Schedule("0 2 * * *", start="2026-01-31", catch_up=True),
+    triggers=[Push(branches=["main"]), PullRequest(paths=["models/**"]), AfterPipeline("load"), DataChange("s3://a/b")],
+    updates="s3://a/c",
+    concurrency=Concurrency(cancel_running=True),
+    on_failure=page,
+    on_exit=page,
+    timeout=600,
+)
 def asking(values: list[int] = [1, 2]) -> list[int]:  # never changed
     return [heavy(number(value)) for value in flow.parallel(values, 2)]
 
@@ -68,7 +89,21 @@ def test_what_is_left_out_is_gone_and_marked_where_it_was():
         Feature.ROLLBACK,
     }
     assert nodes["number"].left_out == ()  # type: ignore[union-attr]
-    assert set(left.left_out) == {Feature.SCHEDULE, Feature.PIPELINE_TIMEOUT, Feature.ON_FAILURE, Feature.ON_EXIT}
+    assert set(left.left_out) == {
+        Feature.SCHEDULE,
+        Feature.SCHEDULE_START,
+        Feature.CATCH_UP,
+        Feature.PUSH,
+        Feature.PULL_REQUEST,
+        Feature.AFTER_PIPELINE,
+        Feature.DATA_CHANGE,
+        Feature.UPDATES,
+        Feature.CONCURRENCY,
+        Feature.CANCEL_RUNNING,
+        Feature.PIPELINE_TIMEOUT,
+        Feature.ON_FAILURE,
+        Feature.ON_EXIT,
+    }
     assert not {use.feature for use in features_of(left)} & DEGRADABLE
 
 
@@ -76,8 +111,13 @@ def test_what_is_left_out_is_gone_and_marked_where_it_was():
 def test_leaving_out_one_feature_leaves_the_others(feature: Feature):
     before = {use.feature for use in features_of(asking.spec)}
     after = {use.feature for use in features_of(without(asking.spec, [feature]))}
-    # With what runs at the end of a run, or undoes a step, goes what that step asks for.
-    assert before - after <= {feature, Feature.PACKAGES, Feature.CACHE}
+    # With what runs at the end of a run, or undoes a step, goes what that step asks for; with the whole, its parts.
+    parts = {
+        Feature.SCHEDULE: {Feature.SCHEDULE_START, Feature.CATCH_UP},
+        Feature.SCHEDULE_START: {Feature.CATCH_UP},
+        Feature.CONCURRENCY: {Feature.CANCEL_RUNNING},
+    }
+    assert before - after <= {feature, Feature.PACKAGES, Feature.CACHE, *parts.get(feature, ())}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +147,8 @@ def test_an_unsupported_feature_is_refused_and_with_permission_left_out_and_said
 
 
 def test_what_a_target_keeps_is_not_left_out():
-    allowed = asking.compile("github", allow_degraded=["retry", "quotas", "priority"])
+    unkept = [each for each in Feature if backend("github").supports[each].level is Level.UNSUPPORTED]
+    allowed = asking.compile("github", allow_degraded=["retry", *unkept])
     said = {line for text in allowed.values() for line in text.splitlines() if "left out by permission" in line}
     assert said
     assert not any("retry" in line for line in said)

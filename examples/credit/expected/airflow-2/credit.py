@@ -1,4 +1,4 @@
-# credit: made by Penstock from pipeline.py, spec a7a9ab7cfc3abde9.
+# credit: made by Penstock from pipeline.py, spec 803e748ea5c5ae3e.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to airflow --airflow 2 --option 'allow_degraded=["resources","priority"]'
 # validate_data: left out by permission: resources

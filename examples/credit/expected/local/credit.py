@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# credit: made by Penstock from pipeline.py, spec 27bff1939befd169.
+# credit: made by Penstock from pipeline.py, spec 6c7dbd8f506c2f12.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to local
 # ruff: noqa

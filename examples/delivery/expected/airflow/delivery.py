@@ -1,4 +1,4 @@
-# delivery: made by Penstock from pipeline.py, spec 2743a5dd43a84b08.
+# delivery: made by Penstock from pipeline.py, spec a18f4736ca76bbda.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:delivery --to airflow
 #

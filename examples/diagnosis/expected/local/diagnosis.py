@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# diagnosis: made by Penstock from pipeline.py, spec 8cf63d510ebdef5e.
+# diagnosis: made by Penstock from pipeline.py, spec cf4445ff1b6af83a.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:diagnosis --to local
 # ruff: noqa

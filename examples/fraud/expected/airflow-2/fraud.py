@@ -1,4 +1,4 @@
-# fraud: made by Penstock from pipeline.py, spec 7964f6b6c559609e.
+# fraud: made by Penstock from pipeline.py, spec 6d8ba63187a2fb0a.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:fraud --to airflow --airflow 2 --option 'allow_degraded=["resources"]'
 # ingest_transactions: left out by permission: resources

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# fraud: made by Penstock from pipeline.py, spec 04566a546a5d2943.
+# fraud: made by Penstock from pipeline.py, spec 10ced0fd6253bbdc.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:fraud --to local
 # ruff: noqa

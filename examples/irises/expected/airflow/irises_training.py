@@ -1,4 +1,4 @@
-# irises_training: made by Penstock from pipeline.py, spec 3a805569754affd0.
+# irises_training: made by Penstock from pipeline.py, spec e90ce77f60cc3a87.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:irises_training --to airflow
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# irises_training: made by Penstock from pipeline.py, spec 3a805569754affd0.
+# irises_training: made by Penstock from pipeline.py, spec e90ce77f60cc3a87.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:irises_training --to local
 # ruff: noqa

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# nightly: made by Penstock from pipeline.py, spec 84b096b838a77009.
+# nightly: made by Penstock from pipeline.py, spec 48d6cdb74b994d69.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:nightly --to local
 # ruff: noqa

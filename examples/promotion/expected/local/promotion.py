@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# promotion: made by Penstock from pipeline.py, spec 3a6aa8209b8679ef.
+# promotion: made by Penstock from pipeline.py, spec 8735288b20851e2f.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to local
 # ruff: noqa

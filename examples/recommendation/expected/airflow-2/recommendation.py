@@ -1,4 +1,4 @@
-# recommendation: made by Penstock from pipeline.py, spec 560bb4fe5f02f228.
+# recommendation: made by Penstock from pipeline.py, spec a8bbb65e3318743b.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:recommendation --to airflow --airflow 2 --option 'allow_degraded=["resources"]'
 # load_data: left out by permission: resources

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# recommendation: made by Penstock from pipeline.py, spec 050df38400fcf29f.
+# recommendation: made by Penstock from pipeline.py, spec 6a411175f5b325e5.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:recommendation --to local
 # ruff: noqa

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# timezones: made by Penstock from pipeline.py, spec dec1f115420d8bde.
+# timezones: made by Penstock from pipeline.py, spec d1ff87f508012dde.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:timezones --to local
 # ruff: noqa

@@ -1,4 +1,4 @@
-# credit: made by Penstock from pipeline.py, spec d876179ddb540403.
+# credit: made by Penstock from pipeline.py, spec ed3caf8fa48f84c8.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:credit --to github --option 'allow_degraded=["priority"]' --option 'runners=[{"labels":["self-hosted","gpu"],"cpu":8.0,"memory_gib":64.0,"gpu":2},{"labels":["self-hosted","large"],"cpu":16.0,"memory_gib":128.0}]'
 # train_forest: left out by permission: priority

@@ -1,4 +1,4 @@
-# fraud: made by Penstock from pipeline.py, spec 04566a546a5d2943.
+# fraud: made by Penstock from pipeline.py, spec 10ced0fd6253bbdc.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:fraud --to github --option 'runs_on=["self-hosted","linux"]' --option 'runners=[{"labels":["self-hosted","large"],"cpu":8.0,"memory_gib":32.0},{"labels":["self-hosted","gpu"],"cpu":16.0,"memory_gib":64.0,"gpu":2}]'
 # ruff: noqa

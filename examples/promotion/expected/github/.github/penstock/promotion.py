@@ -1,4 +1,4 @@
-# promotion: made by Penstock from pipeline.py, spec 3a6aa8209b8679ef.
+# promotion: made by Penstock from pipeline.py, spec 8735288b20851e2f.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:promotion --to github
 # ruff: noqa

@@ -1,4 +1,4 @@
-# recommendation: made by Penstock from pipeline.py, spec 050df38400fcf29f.
+# recommendation: made by Penstock from pipeline.py, spec 6a411175f5b325e5.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:recommendation --to github --option 'runs_on=["self-hosted","linux"]' --option 'runners=[{"labels":["self-hosted","large"],"cpu":8.0,"memory_gib":32.0},{"labels":["self-hosted","gpu"],"cpu":16.0,"memory_gib":64.0,"gpu":1}]'
 # ruff: noqa
