@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from penstock import cells, compiler, parameters, tracing
+from penstock import cells, compiler, deploying, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
 from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
@@ -32,6 +32,7 @@ from penstock.starting import (
 from penstock.values import Json
 
 if TYPE_CHECKING:
+    from penstock.deployment import Deployed
     from penstock.results import Run
 
 P = ParamSpec("P")
@@ -221,6 +222,23 @@ class Pipeline(Generic[P, R_co]):
         """
         definition = self.define()
         return compiler.compile_definition(definition, target, options)
+
+    def deploy(self, target: str, *, force: bool = False, **options: Any) -> Deployed:
+        """Compiles the pipeline and puts it where a target's engine looks for it, as ``penstock deploy`` does.
+
+        Args:
+            target: ``kubeflow``, ``airflow``, ``github``, or the name of any other backend that can.
+            force: overwrite what a person changed there.
+            options: of deploying and of compiling; they go before those in ``[tool.penstock.deploy.TARGET]`` and
+                ``[tool.penstock.TARGET]`` of pyproject.toml.
+
+        Raises:
+            DeployError: the place refuses it, or cannot be reached; nothing has changed there.
+            DefinitionError: the pipeline is not sound.
+            CompileError: the target cannot keep something that it asks for.
+            ConfigurationError: no such target or option.
+        """
+        return deploying.deploy(self.define(), target, options, force=force)
 
     def run(
         self,

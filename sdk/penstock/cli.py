@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from penstock import (
     __version__,
+    cli_deploy,
     cli_diff,
     cli_init,
     cli_lineage,
@@ -31,7 +32,7 @@ from penstock import (
     terminal,
 )
 from penstock.backend import Definition, Files
-from penstock.console import Target, err, errors, out, pairs, print_problems, write_all
+from penstock.console import Target, err, errors, option_values, out, pairs, print_problems, write_all
 from penstock.diagnostics import CompileError, Diagnostic
 from penstock.event_log import event_schema
 from penstock.figure import figure_of
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 cli_runs.app.command()(cli_report.report)
 cli_runs.app.command("lineage")(cli_lineage.show_lineage)
+app.command()(cli_deploy.deploy)
 app.command()(cli_diff.diff)
 app.command()(cli_init.init)
 app.add_typer(cli_runs.app)
@@ -141,12 +143,7 @@ def compile_(
 
 
 def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, text in pairs(texts, "--option").items():
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
+    options = option_values(texts)
     return options if airflow is None else {**options, "airflow": airflow}
 
 

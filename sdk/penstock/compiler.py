@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.upkeep import Upkeep
 
 GROUP = "penstock.backends"
+T = TypeVar("T", bound=BaseModel)
 RUNNING_TARGET = "local"
 RUN = "run"
 
@@ -160,8 +161,13 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
     """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
+    return compile_spec(definition.spec, target, configured_options(definition, target, options), definition.folder)
+
+
+def configured_options(definition: Definition, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options given, and for those that are not what the project's configuration says."""
     configured = configuration(definition.folder, target) if definition.folder else {}
-    return compile_spec(definition.spec, target, {**configured, **options}, definition.folder)
+    return {**configured, **options}
 
 
 def compile_spec(
@@ -217,11 +223,19 @@ def _is_unsupported(chosen: Backend, feature: Feature) -> bool:
 
 def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:
     """A backend's options, checked. Raises `ConfigurationError` for one that is unknown or ill-typed."""
+    return checked_options(chosen.options, options, f"target `{chosen.name}`", list(chosen.options.model_fields))
+
+
+def checked_options(model: type[T], options: Mapping[str, Any], owner: str, known: Collection[str]) -> T:
+    """Options as a model of them.
+
+    Raises `ConfigurationError`, which says whose they are, for one that is ill-typed, or unknown; the nearest of the
+    ``known`` ones is told then.
+    """
     try:
-        return chosen.options.model_validate(dict(options))
+        return model.model_validate(dict(options))
     except ValidationError as error:
-        known = list(chosen.options.model_fields)
-        raise ConfigurationError([_option_problem(chosen.name, each, known) for each in error.errors()]) from None
+        raise ConfigurationError([_option_problem(owner, each, known) for each in error.errors()]) from None
 
 
 def shared_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -243,12 +257,12 @@ def _unknown_option(owner: str, name: str, known: Iterable[str]) -> Diagnostic:
     return Diagnostic("P702", f"{owner} no option `{name}`", fix=fix)
 
 
-def _option_problem(target: str, error: Any, known: list[str]) -> Diagnostic:
+def _option_problem(owner: str, error: Any, known: Collection[str]) -> Diagnostic:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return _unknown_option(f"target `{target}` has", name, known)
+        return _unknown_option(f"{owner} has", name, known)
     said = plain_reason(error["msg"])
-    return Diagnostic("P703", f"option `{name}` of target `{target}`: {said} (given: {error['input']!r})")
+    return Diagnostic("P703", f"option `{name}` of {owner}: {said} (given: {error['input']!r})")
 
 
 def load_spec(text: str) -> PipelineSpec:

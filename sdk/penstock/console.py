@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from penstock import terminal
-from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic, PenstockError
+from penstock.diagnostics import CompileError, ConfigurationError, DeployError, Diagnostic, PenstockError
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -32,12 +33,15 @@ Target = Annotated[
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """Prints what Penstock raises as a person reads it, and ends with 2 (1 where a target cannot keep the pipeline)."""
+    """Prints what Penstock raises as a person reads it, and ends with 2.
+
+    With 1 where a target cannot keep the pipeline, or the place that it is deployed to refuses it.
+    """
     try:
         yield
     except PenstockError as error:
         print_problems(error.diagnostics)
-        raise typer.Exit(1 if isinstance(error, CompileError) else 2) from None
+        raise typer.Exit(1 if isinstance(error, (CompileError, DeployError)) else 2) from None
 
 
 def print_problems(problems: Sequence[Diagnostic]) -> None:
@@ -79,6 +83,17 @@ def pairs(texts: list[str], flag: str) -> dict[str, str]:
             [Diagnostic("P604", f"`{flag} {name}` {said}", fix=fix) for said, name, fix in problems]
         )
     return {name: value for name, _, value in parts}
+
+
+def option_values(texts: list[str]) -> dict[str, Any]:
+    """What was given as ``--option NAME=VALUE``: as JSON, or else as text."""
+    options: dict[str, Any] = {}
+    for name, text in pairs(texts, "--option").items():
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
 
 
 def write_all(files: Mapping[Path, str], way: str = "-o FOLDER") -> None:

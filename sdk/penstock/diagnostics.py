@@ -9,10 +9,11 @@ The exceptions that Penstock raises::
      +-- ParameterError        a value given at run time is not one the pipeline takes
      +-- ConfigurationError    an option, a target or a path that does not exist
      +-- RunError              a run that was asked for could not be carried out
+     +-- DeployError           the place that a pipeline is deployed to refuses it, or cannot be reached
 
 All of them carry ``diagnostics``: every problem that was found, not only the first. Codes are stable: ``P1xx`` capture,
 ``P2xx`` edges and types, ``P3xx`` placeholders and control flow, ``P4xx`` specs, ``P5xx`` targets, ``P6xx`` values
-given at run time, ``P7xx`` configuration.
+given at run time, ``P7xx`` configuration, ``P8xx`` deploying.
 """
 
 from __future__ import annotations
@@ -138,3 +139,7 @@ class ConfigurationError(PenstockError):
 
 class RunError(PenstockError):
     """A run that was asked for could not be carried out (a failed *step* is a result, not this error)."""
+
+
+class DeployError(PenstockError):
+    """The engine, or the place, that a pipeline is deployed to refuses it or cannot be reached; nothing has changed."""

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-CODE = re.compile(r"P[1-7]\d\d")
+CODE = re.compile(r"P[1-8]\d\d")
 SECTION = re.compile(r"^### (P\d{3}): .+\n((?:(?!^#{1,3} ).*\n)*)", re.MULTILINE)
 
 

@@ -1,0 +1,41 @@
+"""What can go wrong where a pipeline is deployed, told alike for every target."""
+
+from __future__ import annotations
+
+from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
+
+
+def nowhere(target: str, option: str, example: str) -> ConfigurationError:
+    """No option says where to deploy to; ``example`` is one with which it would."""
+    fix = f"write `{example}` in [tool.penstock.deploy.{target}] of pyproject.toml, or give `--option {option}=...`"
+    return ConfigurationError(Diagnostic("P803", f"nothing says where to deploy to for {target}", fix=fix))
+
+
+def unreachable(place: str, reason: object) -> DeployError:
+    """The engine does not answer."""
+    return DeployError(
+        Diagnostic("P811", f"{place} cannot be reached: {reason}", fix="see that it runs, and its address")
+    )
+
+
+def turned_away(place: str, reason: object, variables: str) -> DeployError:
+    """The engine does not accept who asks; ``variables`` are what credentials are read from."""
+    fix = f"give credentials that it knows in the environment: {variables}"
+    return DeployError(Diagnostic("P812", f"{place} turns this user away: {reason}", fix=fix))
+
+
+def changed_by_hand(place: str) -> DeployError:
+    """What is there is not what was deployed last."""
+    message = f"{place} was changed since it was deployed, or was not made by Penstock"
+    return DeployError(Diagnostic("P813", message, fix="bring the change into the pipeline, then deploy with --force"))
+
+
+def refused(place: str, reason: object, fix: str = "") -> DeployError:
+    """The engine, or the file system, does not take it."""
+    return DeployError(Diagnostic("P814", f"{place} does not take it: {reason}", fix=fix))
+
+
+def no_version(name: str, version: str, known: str) -> DeployError:
+    """There is nothing to return to; ``known`` says what there is."""
+    message = f"`{name}` has no version {version}" if version else f"`{name}` has no version before the current one"
+    return DeployError(Diagnostic("P815", message, fix=f"its versions are: {known or 'none'}"))
