@@ -44,7 +44,8 @@ def deploy(
             message = "`--version` says what to return to, which is not asked for"
             raise ConfigurationError(Diagnostic("P802", message, fix="add `--roll-back`"))
         definition = load_definition(target)
-        given = parameters.parse_parameters(definition, pairs(parameter or [], "-p")) if run else {}
+        values = parameters.parse_parameters(definition, pairs(parameter or [], "-p"))
+        wires = parameters.encode_parameters(definition, values) if run else {}
         found = deployable(definition, to, option_values(option or []))
         if versions:
             _print_versions(found.deployment.versions())
@@ -55,7 +56,7 @@ def deploy(
         deployed = deployment.roll_back(version) if roll_back else deployment.put(found.files(), force=force)
         _print_deployed(definition.spec.name, deployed)
         if run:
-            started = deployment.start(parameters.encode_parameters(definition, given))
+            started = deployment.start(wires)
             out.print(f"started run {escape(' '.join(filter(None, (started.id, started.url))))}")
             if follow and not deployment.follow(started, lambda line: out.print(escape(line))):
                 err.print(f"[red]run {escape(started.id)} did not succeed[/]")
