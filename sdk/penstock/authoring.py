@@ -300,9 +300,10 @@ class Pipeline(Generic[P, R_co]):
 def run_definition(definition: Definition, given: Mapping[str, Any], more: Mapping[str, Any], **fixed: object) -> Run:
     """Runs a definition on this machine. ``more`` holds parameters and run options; ``fixed`` are options alone."""
     names = {each.name for each in definition.spec.parameters}
-    options = {key: value for key, value in more.items() if key not in names and key in compiler.run_options()}
+    known = sorted(compiler.run_options())
+    options = {key: value for key, value in more.items() if key not in names and key in known}
     all_given = {**given, **{key: value for key, value in more.items() if key not in options}}
-    wires = parameters.encode_parameters(definition, all_given)
+    wires = parameters.encode_parameters(definition, all_given, known)
     return compiler.run_definition(definition, wires, **{**options, **fixed})
 
 

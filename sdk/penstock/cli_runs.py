@@ -179,7 +179,7 @@ class _Printed:
 
 @app.command()
 def compare(
-    left: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or `latest`.")],
+    left: RunId = "latest",
     right: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="Another one; by default the newest other of its pipeline.")
     ] = None,

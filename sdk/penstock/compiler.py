@@ -87,6 +87,10 @@ def run_definition(
     Raises:
         ConfigurationError: an option is unknown, or not of its type.
     """
+    listener: object = on_event
+    if listener is not None and not callable(listener):
+        message = f"run option `on_event` is called with each event, and {listener!r:.60} cannot be"
+        raise ConfigurationError(Diagnostic("P705", message, fix="give a function of one event"))
     return runner().run(definition, parameters, _options_with(definition.folder, given), on_event)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from penstock.backend import Definition
 from penstock.declarations import Names, is_taken
 from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, plain_reason, with_article
 from penstock.harness import StepError
-from penstock.spec import ParameterSpec, PipelineSpec, TypeKind, TypeSpec
+from penstock.spec import PipelineSpec, TypeKind, TypeSpec
 from penstock.values import Json, coerce, decode, encode, parse
 
 _SAID: Mapping[TypeKind, str] = {
@@ -79,13 +79,18 @@ def parse_parameters(definition: Definition, texts: Mapping[str, str]) -> dict[s
     return values
 
 
-def encode_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[str, Json]:
+def encode_parameters(definition: Definition, given: Mapping[str, Any], options: Iterable[str] = ()) -> dict[str, Json]:
     """All parameters of a run, encoded: those given, checked against their types, and the defaults of the others.
+
+    Args:
+        definition: the pipeline.
+        given: the values, by name.
+        options: what else could have been given at the same place, for who misspelt it.
 
     Raises:
         ParameterError: naming each that is unknown (and the nearest that exists), missing, or not of its type.
     """
-    problems = _unknown(definition.spec, given)
+    problems = _unknown(definition.spec, given, options)
     wires: dict[str, Json] = {}
     names = Names()
     for parameter in definition.spec.parameters:
@@ -180,14 +185,16 @@ def _validators_reasons(error: BaseException | None) -> Iterator[str]:
         yield f"\n  {where or 'the value'}: {plain_reason(each['msg'])}"
 
 
-def _unknown(pipeline: PipelineSpec, given: Mapping[str, object]) -> list[Diagnostic]:
-    known: dict[str, ParameterSpec] = {each.name: each for each in pipeline.parameters}
-    return [
-        Diagnostic(
-            "P601",
-            f"pipeline `{pipeline.name}` has no parameter `{name}`",
-            fix=did_you_mean(name, known, otherwise="its parameters: {}"),
+def _unknown(pipeline: PipelineSpec, given: Iterable[str], options: Iterable[str] = ()) -> list[Diagnostic]:
+    known = [each.name for each in pipeline.parameters]
+
+    def fix(name: str) -> str:
+        return did_you_mean(name, [*known, *options], otherwise="") or did_you_mean(
+            name, known, otherwise="its parameters: {}"
         )
+
+    return [
+        Diagnostic("P601", f"pipeline `{pipeline.name}` has no parameter `{name}`", fix=fix(name))
         for name in given
         if name not in known
     ]

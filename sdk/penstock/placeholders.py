@@ -167,15 +167,18 @@ class Placeholder:
 
     def __iter__(self) -> Iterator[Placeholder]:
         traced = self.__penstock__
-        if traced.type.kind is TypeKind.TUPLE and not traced.type.variadic:
-            return iter([self[index] for index in range(len(traced.type.args))])
-        if traced.type.kind is TypeKind.NAMEDTUPLE:
-            return iter([getattr(self, each.name) for each in traced.type.fields])
+        if _length(traced.type) is not None:
+            names = [each.name for each in traced.type.fields]
+            return iter([getattr(self, each) for each in names] or [self[each] for each in range(len(self))])
         raise _refused(
             "P304",
             f"{traced.said} is iterated over, but its items are known only when the pipeline runs",
             "write the `for` in the pipeline's own function, or `with penstock.flow.ForEach(...) as item:`",
         )
+
+    def __len__(self) -> int:
+        length = _length(self.__penstock__.type)
+        return length if length is not None else _refused_length(self)
 
     def __bool__(self) -> bool:
         raise _refused(
@@ -244,6 +247,13 @@ def _refusing(operator: str, fix: str) -> Any:
     return refuse
 
 
+def _length(type_: TypeSpec) -> int | None:
+    """How many items any value of a type has, where they all have as many."""
+    if type_.kind is TypeKind.TUPLE and not type_.variadic:
+        return len(type_.args)
+    return len(type_.fields) if type_.kind is TypeKind.NAMEDTUPLE else None
+
+
 def _operator_in(expression: ast.expr | None) -> str:
     """A call that asks for the operator, as its author wrote it: `max(x, y)` asks `x` whether it is greater."""
     return f"{ast.unparse(expression.func)}()" if isinstance(expression, ast.Call) else ""
@@ -308,6 +318,7 @@ def list_of(item: TypeSpec) -> TypeSpec:
 
 
 _IN_A_STEP = "{} in a step that takes this value, and returns what `{{}}` gives"
+_refused_length = _refusing("len()", _IN_A_STEP.format("measure it"))
 # What to write instead of a group of operators, each by the name of its method and as it is written.
 _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
     (
@@ -324,7 +335,6 @@ _OPERATORS: tuple[tuple[str, dict[str, str]], ...] = (
         _IN_A_STEP.format("convert it"),
         {"int": "int()", "float": "float()", "complex": "complex()", "bytes": "bytes()"},
     ),
-    (_IN_A_STEP.format("measure it"), {"len": "len()"}),
     (
         "write a constant, or do it in a step that takes this value",
         {"index": "[]"},

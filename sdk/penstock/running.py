@@ -45,7 +45,7 @@ def run_and_exit(
     if explain:
         for line in _reasons(definition, finished, options.get("store")):
             out.print(line)
-    for line in terminal.how_to_resume(finished, options.get("store")):
+    for line in terminal.how_to_resume(finished, _unless_usual(options.get("store"))):
         err.print(line)
     out.print(terminal.ending(finished))
     if finished.state is State.CANCELLED:
@@ -57,6 +57,11 @@ def _reasons(definition: Definition, finished: Run, store: str | Path | None) ->
     history = compiler.history(definition.folder, store)
     states = {node.id: node.state.value for node in finished.nodes.values()}
     return chronicle.reasons(history.explain(history.find(finished.id)), states)
+
+
+def _unless_usual(store: str | None) -> str | None:
+    """The store, where commands that are given none would use another."""
+    return None if store == str(compiler.history(None).place) else store
 
 
 def _result(finished: Run) -> Iterator[str]:

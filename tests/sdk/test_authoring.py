@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import pytest
 
 from penstock import (
+    ConfigurationError,
     DefinitionError,
     ParameterError,
     PipelineSpec,
@@ -405,6 +406,19 @@ def test_parameters_given_at_run_time_are_checked_all_at_once():
     assert sorted(each.code for each in caught.value.diagnostics) == ["P601", "P602", "P603"]
     assert "did you mean `count`?" in str(caught.value)
     assert typed.encode_parameters({"count": 2**60})["count"] == {"$int": str(2**60)}
+
+
+def test_an_option_of_a_run_that_is_misspelt_is_not_taken_for_a_parameter_of_the_pipeline():
+    @pipeline
+    def counted(count: int) -> int:
+        return total([count])
+
+    with pytest.raises(ParameterError, match=r"did you mean `max_workers`\?"):
+        counted.run(count=1, max_worker=2)
+    with pytest.raises(ParameterError, match=r"its parameters: `count`$"):
+        counted.run(count=1, zzz=2)
+    with pytest.raises(ConfigurationError, match="`on_event` is called with each event, and 3 cannot be"):
+        counted.run(count=1, on_event=3)
 
 
 def test_texts_from_a_command_line_become_values_of_the_declared_types():

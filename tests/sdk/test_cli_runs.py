@@ -177,7 +177,7 @@ def test_a_run_is_compared_with_the_newest_other_of_its_pipeline(terminal):
     first = terminal.run("--inline")
     assert "the only one of `work`" in terminal("runs", "compare", "latest", code=2)
     terminal.run("--inline", "-p", "rows=7")
-    assert "rows: 7 → 5" in terminal("runs", "compare", "latest")
+    assert "rows: 7 → 5" in terminal("runs", "compare")
     assert "rows: 5 → 7" in terminal("runs", "compare", first)
 
 
@@ -235,7 +235,9 @@ def test_a_run_is_resumed_with_what_changed_said(terminal):
     assert "step score changed" in said
     assert "= load" in said
     assert json.loads(terminal("runs", "list", "--json"))[0]["resumes"] == run
-    assert "too low" in terminal("runs", "resume", run, "--as-it-was", code=1)
+    said = terminal("runs", "resume", run, "--as-it-was", code=1)
+    assert "too low" in said
+    assert "--store" not in said.partition("go on with it:")[2]
 
 
 def test_a_run_whose_file_is_gone_is_resumed_as_it_was(terminal):

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -148,3 +149,53 @@ MISUSES = {
 def test_what_needs_the_value_itself_is_refused_in_a_helper(misuse):
     code, use = MISUSES[misuse]
     assert problem(use).code == code
+
+
+class Pair(NamedTuple):
+    """Two numbers."""
+
+    low: int
+    high: int
+
+
+@step
+def named() -> Pair:
+    return Pair(1, 2)
+
+
+@step
+def plain() -> tuple[int, int]:
+    return 1, 2
+
+
+@step
+def many() -> tuple[int, ...]:
+    return 1, 2, 3
+
+
+@step
+def spread(low: int, high: int) -> int:
+    return low + high
+
+
+@pytest.mark.parametrize("pair", [named, plain])
+def test_what_always_has_as_many_items_is_unpacked_into_a_call(pair):
+    @pipeline
+    def unpacked() -> int:
+        return spread(*pair())
+
+    @pipeline
+    def written_out() -> int:
+        low, high = pair()
+        return spread(low, high)
+
+    assert [task.inputs for task in unpacked.spec.body] == [task.inputs for task in written_out.spec.body]
+    assert unpacked() == unpacked.run(inline=True).outputs == 3
+
+
+def test_what_may_have_any_number_of_items_is_not():
+    with pytest.raises(DefinitionError, match="P304: `many`'s result is iterated over"):
+
+        @pipeline
+        def unpacked() -> int:
+            return spread(*many())
