@@ -22,7 +22,7 @@ PARAMETERS = {
 }
 
 # A scheduler takes long for each; all examples run by `dag.test` on the same Airflow.
-SCHEDULED = ("diagnosis", "nightly")
+SCHEDULED = ("nightly",)
 
 
 @pytest.mark.engine
