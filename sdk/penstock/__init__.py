@@ -29,7 +29,9 @@ from penstock.diagnostics import (
     SpecError,
 )
 from penstock.harness import (
+    Classification,
     Dataset,
+    Markdown,
     Metrics,
     Model,
     Report,
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AfterPipeline",
+    "Classification",
     "CompileError",
     "Concurrency",
     "ConfigurationError",
@@ -57,6 +60,7 @@ __all__ = [
     "DeployError",
     "Diagnostic",
     "Gate",
+    "Markdown",
     "Metrics",
     "Model",
     "NodeRun",

@@ -387,8 +387,8 @@ _COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
 def save_artifact(value: object, serializer: str, folder: Path, name: str, find: Find = find_type) -> Json:
     """Writes a value below ``folder`` and returns the wire that refers to it, its ``file`` relative to ``folder``.
 
-    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``pickle``, ``any``) or the author's own, as
-    ``module:save,module:load,.extension``.
+    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``html``, ``markdown``, ``pickle``, ``any``) or
+    the author's own, as ``module:save,module:load,.extension``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "," in serializer:
@@ -432,6 +432,12 @@ def _write_json(value: object, file: Path) -> None:
     file.write_text(dumps(encode(value)), encoding="ascii")
 
 
+def _write_text(value: object, file: Path) -> None:
+    if type(value) is not str:
+        raise TypeError(f"{_short(value)} is no text")
+    file.write_bytes(value.encode())
+
+
 def _write_pickle(value: object, file: Path) -> None:
     with file.open("wb") as stream:
         pickle.dump(value, stream, protocol=5)
@@ -463,8 +469,11 @@ def _read_npy(file: Path) -> object:
 
 # Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
 _PICKLE = (".pkl", "pickle", _write_pickle)
+_JSON = (".json", "json", _write_json)
 _WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
-    "any": ((".json", "json", _write_json), _PICKLE),
+    "any": (_JSON, _PICKLE),
+    "html": ((".html", "text", _write_text), _JSON, _PICKLE),
+    "markdown": ((".md", "text", _write_text), _JSON, _PICKLE),
     "parquet": ((".parquet", "parquet", _write_parquet), _PICKLE),
     "npy": ((".npy", "npy", _write_npy), _PICKLE),
     "pickle": (_PICKLE,),
@@ -480,6 +489,8 @@ def load_artifact(reference: Json, find: Find = find_type) -> object:
         return file
     if format_ == "json":
         return decode(json.loads(file.read_text(encoding="ascii")), find)
+    if format_ == "text":
+        return file.read_bytes().decode()
     if format_ == "parquet":
         return _read_parquet(file)
     if format_ == "npy":
@@ -723,6 +734,28 @@ Dataset = typing.Annotated[T, ArtifactLabel("Dataset")]
 Model = typing.Annotated[T, ArtifactLabel("Model")]
 Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
 Report = typing.Annotated[T, ArtifactLabel("Report")]
+Markdown = typing.Annotated[T, ArtifactLabel("Markdown")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """How well a classifier does: ``Metrics[Classification]`` is drawn by engines that can (Kubeflow).
+
+    ``confusion[i][j]`` counts what belongs to the class ``labels[i]`` and was taken for ``labels[j]``. ``roc`` holds
+    a false positive rate, the true positive rate and the threshold of each point. NumPy's numbers and arrays do.
+    """
+
+    labels: list[str]
+    confusion: list[list[float]]
+    roc: list[tuple[float, float, float]] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rows = [list(map(_plain_number, row)) for row in self.confusion]
+        if [len(row) for row in rows] != [len(self.labels)] * len(self.labels):
+            raise ValueError(f"`confusion` must have a row and a column for each of the {len(self.labels)} labels")
+        plain = {"labels": list(map(str, self.labels)), "confusion": rows}
+        for name, value in {**plain, "roc": [tuple(map(float, point)) for point in self.roc]}.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -739,7 +772,7 @@ class RunStatus:
 
 
 RUNTIME_NAMES = (
-    *("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
+    *("Classification", "Dataset", "Markdown", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
     *("checkpoint_dir", "current_attempt", "log_metric"),
 )
 

@@ -13,13 +13,14 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
-from penstock.harness import ArtifactLabel, Dataset, Metrics, Model, Report, Serializer
+from penstock.harness import ArtifactLabel, Dataset, Markdown, Metrics, Model, Report, Serializer
 from penstock.requirements import pinned
 from penstock.spec import TypeSpec
 
 __all__ = [
     "ArtifactLabel",
     "Dataset",
+    "Markdown",
     "Metrics",
     "Model",
     "Report",

@@ -132,8 +132,8 @@ class TypeSpec(SpecModel):
 
     Which fields are in use follows from ``kind`` (see `TypeKind`). ``name`` is ``module:qualname`` of a class.
     ``bases`` holds the names of all its bases, itself left out, so that an edge can be checked without importing
-    anything. ``label`` is the artifact label (``Dataset``, ``Model``, ``Metrics``, ``Report``). ``serializer`` says how
-    an artifact is written. ``text`` is the type as a person writes it, for messages.
+    anything. ``label`` is the artifact label (``Dataset``, ``Model``, ``Metrics``, ``Report``, ``Markdown``).
+    ``serializer`` says how an artifact is written. ``text`` is the type as a person writes it, for messages.
     """
 
     kind: TypeKind

@@ -99,6 +99,8 @@ _STUCK: Final[Mapping[object, tuple[str, str]]] = {
     types.ModuleType: ("a module cannot travel", "import it in the step that uses it"),
     types.FunctionType: ("a function cannot travel", "import it in the step that calls it"),
 }
+# How a text is written that is labelled as something to look at: as it is, for a browser or an engine's page.
+_TEXTS: Final = {"Report": "html", "Markdown": "markdown"}
 _NEVER: Final = ("NoReturn", "Never")
 _QUALIFIERS: Final = ("Required", "NotRequired", "ReadOnly", "Final")
 # In a class's bases these say nothing about values, or are there in some Python versions only.
@@ -238,6 +240,8 @@ class _Reader:
             spec = spec.model_copy(update={"serializer": serializer_name(serializers[-1], self.name_of)})
         if labels:
             spec = spec.model_copy(update={"label": labels[-1], "text": f"{labels[-1]}[{spec.text}]"})
+            if spec.kind is TypeKind.STR and not spec.serializer:
+                spec = spec.model_copy(update={"serializer": _TEXTS.get(labels[-1], "")})
         return spec
 
     def _literal(self, values: tuple[Any, ...]) -> TypeSpec:

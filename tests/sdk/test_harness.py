@@ -154,6 +154,20 @@ def test_a_numpy_scalar_is_the_number_it_holds():
     assert same(through_json([numpy.float64(0.1), numpy.int64(3), numpy.bool_(True)]), [0.1, 3, True])
 
 
+def test_how_well_a_classifier_does_is_plain_data_whatever_counted_it():
+    numpy = pytest.importorskip("numpy")
+    counted = harness.Classification(
+        numpy.array(["no", "yes"]), numpy.array([[5, 1], [2, 8]]), numpy.array([[0, 0, math.inf], [1, 1, 0.1]])
+    )
+    plain = harness.Classification(["no", "yes"], [[5, 1], [2, 8]], [(0.0, 0.0, math.inf), (1.0, 1.0, 0.1)])
+    assert same(through_json(counted), plain)
+
+
+def test_a_confusion_matrix_that_is_not_square_is_refused():
+    with pytest.raises(ValueError, match="each of the 2 labels"):
+        harness.Classification(["no", "yes"], [[5, 1]])
+
+
 KINDS = {
     "int": {"kind": "int"},
     "float": {"kind": "float"},

@@ -28,10 +28,11 @@ print(*set(sys.modules) - before)
 
 def test_the_public_names_are_these():
     assert sorted(penstock.__all__) == [
-        "CompileError", "ConfigurationError", "Dataset", "DefinitionError", "Diagnostic", "Gate", "Metrics", "Model",
-        "NodeRun", "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "Report", "Resources", "Retry", "Run",
-        "RunError", "RunStatus", "Schedule", "Serializer", "SpecError", "State", "Step", "checkpoint_dir",
-        "current_attempt", "log_metric", "pipeline", "step",
+        "AfterPipeline", "Classification", "CompileError", "Concurrency", "ConfigurationError", "DataChange", "Dataset",
+        "DefinitionError", "DeployError", "Diagnostic", "Gate", "Markdown", "Metrics", "Model", "NodeRun",
+        "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "PullRequest", "Push", "Report", "Resources",
+        "Retry", "Run", "RunError", "RunStatus", "Schedule", "Serializer", "SpecError", "State", "Step",
+        "checkpoint_dir", "current_attempt", "log_metric", "pipeline", "step",
     ]  # fmt: skip
     assert all(
         getattr(penstock, name).__doc__ for name in penstock.__all__ if isinstance(getattr(penstock, name), type)

@@ -12,6 +12,8 @@ import pytest
 from penstock.harness import find_type, load_artifact, save_artifact, type_name
 from penstock.requirements import pinned
 from penstock.serializers import (
+    Markdown,
+    Report,
     Serializer,
     requirements_of,
     roots_of,
@@ -68,6 +70,22 @@ def test_the_harness_writes_and_reads_with_an_authors_serializer(tmp_path):
     assert (tmp_path / "net.net").read_text() == "0.5"
     wire["$artifact"]["file"] = str(tmp_path / wire["$artifact"]["file"])
     assert load_artifact(wire["$artifact"]).weight == 0.5
+
+
+@pytest.mark.parametrize(("label", "name"), [(Report, "page.html"), (Markdown, "page.md")])
+def test_a_text_to_look_at_is_written_as_it_is(label, name, tmp_path):
+    text = "<h1>ä</h1>\r\n"
+    wire = save_artifact(text, type_of(label[str], name_of=type_name).serializer, tmp_path, "page")
+    assert (tmp_path / name).read_bytes() == text.encode()
+    wire["$artifact"]["file"] = str(tmp_path / wire["$artifact"]["file"])
+    assert load_artifact(wire["$artifact"]) == text
+
+
+def test_a_text_that_no_file_can_hold_comes_back_all_the_same(tmp_path):
+    wire = save_artifact("\ud800", "html", tmp_path, "page")
+    assert wire["$artifact"]["format"] == "json"
+    wire["$artifact"]["file"] = str(tmp_path / wire["$artifact"]["file"])
+    assert load_artifact(wire["$artifact"]) == "\ud800"
 
 
 def test_the_functions_of_a_serializer_travel_with_the_step():

@@ -50,7 +50,7 @@ from hypothesis import given
 from typing_extensions import NotRequired, TypeAliasType
 
 from penstock.harness import type_name
-from penstock.serializers import Dataset, Metrics, Model, Report, Serializer
+from penstock.serializers import Dataset, Markdown, Metrics, Model, Report, Serializer
 from penstock.spec import Returns, TypeKind, TypeSpec
 from penstock.types import UnsupportedAnnotation, description_of, returns_of, serializers_in, type_of
 from tests.sdk.annotations import annotations
@@ -364,7 +364,8 @@ def test_type_statements_are_what_they_stand_for():
 
 
 @pytest.mark.parametrize(
-    ("label", "name"), [(Dataset, "Dataset"), (Model, "Model"), (Metrics, "Metrics"), (Report, "Report")]
+    ("label", "name"),
+    [(Dataset, "Dataset"), (Model, "Model"), (Metrics, "Metrics"), (Report, "Report"), (Markdown, "Markdown")],
 )
 def test_a_label_makes_an_artifact_of_any_type_and_changes_nothing_else(label, name):
     found = spec(label[dict[str, float]])

@@ -27,7 +27,7 @@ Json = Any
 BLOCK = 1 << 20
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # The harness's own formats, read by content alone; any other reader may look at a file's name, or write beside it.
-READ_IN_PLACE = ("json", "pickle", "npy", "parquet")
+READ_IN_PLACE = ("json", "text", "pickle", "npy", "parquet")
 
 
 class AttemptFolder:
