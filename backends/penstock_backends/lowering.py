@@ -282,8 +282,8 @@ def kind_of(type_: TypeSpec) -> dict[str, Any]:
 def job_of(program: Program, unit: Unit) -> dict[str, Any]:
     """Everything the harness must know to run a unit (see ``penstock.harness.run_job``), as JSON.
 
-    What depends on where the unit stands is there only where there is any: ``checks``, ``when``, ``after``, ``depths``,
-    ``members``.
+    What most units have none of is there only where there is any: ``secrets`` (for ``supervise``), ``checks``,
+    ``when``, ``after``, ``depths``, ``members``.
     """
     kinds = {parameter.name: parameter.type for parameter in program.pipeline.parameters}
     fixed = step_part(unit.step)
@@ -295,8 +295,14 @@ def job_of(program: Program, unit: Unit) -> dict[str, Any]:
         "outputs": outputs_of(unit),
         "returns": fixed["returns"],
         "env": dict(unit.task.settings.env),
+        **secrets_part(unit.task.settings),
         **standing_of(program, unit),
     }
+
+
+def secrets_part(settings: Settings) -> dict[str, Any]:
+    """The part of a unit's job that names the variables with secrets, for the harness to hide; empty for most units."""
+    return {"secrets": [name for name, _ in settings.secrets]} if settings.secrets else {}
 
 
 def standing_of(program: Program, unit: Unit) -> dict[str, Any]:
