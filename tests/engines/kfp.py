@@ -100,6 +100,21 @@ class Kfp:
         outcome = carry_out(self.helper, job, 60, None, text=text, arguments=None)
         return [outcome.crash] if outcome.crash else list(outcome.seen["problems"])
 
+    def compiled(self, module: Path, *, folder: Path) -> dict[str, str]:
+        """What kfp's own compiler makes of each of the ``PIPELINES`` in a file that imports kfp."""
+        return self._carried_out(folder, module=str(module))["texts"]
+
+    def messages(self, texts: Mapping[str, str], *, folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+        """Each YAML as the server's own message types have it: the pipeline, and the pod settings of its executors."""
+        found = self._carried_out(folder, texts=dict(texts))["documents"]
+        return {name: (pipeline, platform) for name, (pipeline, platform) in found.items()}
+
+    def _carried_out(self, folder: Path, **question: Any) -> dict[str, Any]:
+        folder.mkdir()
+        outcome = carry_out(self.helper, folder, 60, None, **question)
+        assert not outcome.crash, f"{outcome.crash}\n{outcome.log}"
+        return outcome.seen
+
 
 @functools.cache
 def kfp() -> Kfp:

@@ -1,15 +1,18 @@
-"""Inside kfp's own environment: runs pipeline YAML by kfp.local, or parses it strictly. kfp is imported once, here.
+"""Inside kfp's own environment: runs pipeline YAML by kfp.local, parses it strictly, or compiles it. Imports kfp once.
 
 kfp.local has two ways to run a DAG: the plain one stops at the first task that fails, the one for control flow goes on
 with what does not wait for it, as a cluster does. Here it always takes the second.
 
 A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks for; without arguments the text is only
-parsed.
+parsed. Or it adds ``{"module": FILE}``, whose ``PIPELINES`` kfp's own compiler is to compile, or ``{"texts": {..}}``,
+to be read as the server's message types and given back as JSON.
 """
 
 import functools
+import importlib.util
 import re
 import subprocess
+import sys
 import threading
 import types
 from pathlib import Path
@@ -18,7 +21,7 @@ import forking  # takes standard output away before kfp prints to it
 
 import yaml
 from google.protobuf import json_format
-from kfp import components, dsl, local
+from kfp import compiler, components, dsl, local
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.local import subprocess_task_handler, task_dispatcher
 from kfp.local.orchestrator import dag_orchestrator, enhanced_dag_orchestrator, task_executor
@@ -30,6 +33,10 @@ CURRENT = threading.local()
 
 
 def observe(job):
+    if "module" in job:
+        return {"texts": compiled(job["module"])}
+    if "texts" in job:
+        return {"documents": {name: as_messages(text) for name, text in job["texts"].items()}}
     if job["arguments"] is None:
         return {"problems": problems_of(job["text"])}
     root = Path(job["result"]).parent
@@ -89,6 +96,29 @@ def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def compiled(file):
+    """What kfp makes of each of a file's pipelines."""
+    specification = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    for name, pipeline in module.PIPELINES.items():
+        compiler.Compiler().compile(pipeline, f"{name}.yaml")
+    return {name: Path(f"{name}.yaml").read_text() for name in module.PIPELINES}
+
+
+def as_messages(text):
+    """The pipeline as the server reads it, in JSON, and the Kubernetes settings of its executors."""
+    first, *rest = yaml.safe_load_all(text)
+    platforms = rest[0]["platforms"] if rest else {"kubernetes": {"deploymentSpec": {"executors": {}}}}
+    executors = platforms["kubernetes"]["deploymentSpec"]["executors"]
+    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig
+    return [
+        json_format.MessageToDict(json_format.ParseDict(first, pipeline_spec_pb2.PipelineSpec())),
+        {label: json_format.MessageToDict(json_format.ParseDict(each, config())) for label, each in executors.items()},
+    ]
 
 
 def problems_of(text):
