@@ -10,15 +10,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from penstock.bindings import merged_type, relative
-from penstock.control import Control, is_deferred, item_type, watched_here
+from penstock.control import Control
 from penstock.declarations import ANY
+from penstock.deferred import is_deferred
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.lists import Added, BuiltList, Scope, Turn
 from penstock.openings import OpenBranch, OpenLoop, frozen
+from penstock.operations import item_type
 from penstock.placeholders import Either, Placeholder, Traced
 from penstock.sources import operation_site
 from penstock.spec import Arm, ChoiceBinding, ItemBinding, Task, bindings_of, walk
 from penstock.tracing import Trace, current_trace
+from penstock.watches import watched_here
 
 __all__ = ["Elif", "Else", "ForEach", "If", "collect", "gate", "one_of", "parallel"]
 
