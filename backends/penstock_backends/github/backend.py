@@ -7,12 +7,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
 from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
 from penstock_backends.github.cron import cron_problem
+from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
 from penstock_backends.github.jobs import (
     LONGEST_EXPRESSION,
@@ -95,6 +97,7 @@ class GithubBackend(Backend):
     name: ClassVar[str] = "github"
     supports: ClassVar[Mapping[Feature, Support]] = _SUPPORTS
     options: ClassVar[type[Options]] = GithubOptions
+    deploy_options: ClassVar[type[DeployOptions]] = GithubDeployOptions
 
     def emit(self, pipeline: PipelineSpec, options: GithubOptions) -> Files:
         """The workflow and its program."""
@@ -104,6 +107,14 @@ class GithubBackend(Backend):
             f".github/workflows/{stem}.yml": _workflow(program, options, list(jobs_of(program, options, file))),
             file: _program(program, options),
         }
+
+    def deployment(
+        self, pipeline: PipelineSpec, options: GithubOptions, deploy_options: GithubDeployOptions
+    ) -> Deployment:
+        """The files in a git repository; see `penstock.deployment.Deployer`."""
+        from penstock_backends.github.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
+
+        return deployment_of(pipeline, deploy_options)
 
     def limits(self, pipeline: PipelineSpec, options: GithubOptions) -> Iterable[Diagnostic]:
         """What GitHub would not take: too large inputs, conditions and files, jobs that no runner can hold."""

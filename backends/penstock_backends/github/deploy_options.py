@@ -1,0 +1,28 @@
+"""Where and how workflows are deployed."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from penstock.deployment import DeployOptions
+
+
+class GithubDeployOptions(DeployOptions):
+    """The options of deploying to GitHub.
+
+    Attributes:
+        repository: a folder in the git repository that the files are written into; by default the one that the current
+            directory is in.
+        replaces: the pipelines whose files are taken away, such as this one under an earlier name.
+        github: the repository on GitHub, ``OWNER/NAME``; by default ``$GITHUB_REPOSITORY``, else where ``origin`` is.
+        api: the address of GitHub's API; by default ``$GITHUB_API_URL``, else that of where ``origin`` is.
+        ref: the branch or tag whose workflow is started; by default GitHub's default branch.
+        poll_seconds: how long to wait before asking again how a run goes.
+    """
+
+    repository: str = "."
+    replaces: tuple[str, ...] = ()
+    github: str = Field(default="", pattern=r"^$|^[\w.-]+/[\w.-]+$")
+    api: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    ref: str = ""
+    poll_seconds: float = Field(default=10, gt=0)
