@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from penstock import (
     CompileError,
     ConfigurationError,
+    DataChange,
     Gate,
     Resources,
     Retry,
@@ -176,8 +177,28 @@ def structured(count: int = 3, bad: int = -1) -> int:
     return plus(result, 2)
 
 
+@step
+def load(bad: bool) -> int:
+    """How many rows are there."""
+    if bad:
+        raise ValueError("nothing there")
+    return 1
+
+
+@pipeline(
+    schedule=Schedule("0 2 * * *", timezone="Europe/Berlin", start="2026-01-31T06:30", catch_up=True),
+    triggers=[DataChange("s3://lake/rows"), DataChange("s3://lake/labels")],
+    updates=["s3://lake/features", "s3://lake/report"],
+    concurrency=2,
+)
+def refresh(bad: bool = False) -> int:
+    if load(bad) > 5:
+        return plus(1, 2)
+    return load.with_options(name="again")(bad)
+
+
 @pytest.mark.parametrize("major", MAJORS)
-@pytest.mark.parametrize("a_pipeline", [small, structured], ids=lambda each: each.name)
+@pytest.mark.parametrize("a_pipeline", [small, structured, refresh], ids=lambda each: each.name)
 def test_the_dag_file_is_formatted_and_clean_under_ruff(a_pipeline: Any, major: int, tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(emitted(a_pipeline, major))
     ruff = Path(sys.executable).with_name("ruff")
@@ -204,7 +225,7 @@ def test_task_functions_carry_the_authors_names_docstrings_and_order() -> None:
 
 def test_settings_are_airflows_own_arguments() -> None:
     text = emitted(small)
-    assert 'schedule="30 2 * * 1",\n    start_date=pendulum.datetime(2025, 1, 1, tz="Europe/Berlin"),' in text
+    assert 'schedule=CronTriggerTimetable("30 2 * * 1", timezone="Europe/Berlin"),\n    catchup=False,' in text
     assert "retry_policy=Backoff(retries=2, delay=30, factor=2)," in text
     assert "retry_delay=timedelta(seconds=30)," in text
     assert "execution_timeout=timedelta(seconds=90)," in text
@@ -214,6 +235,54 @@ def test_settings_are_airflows_own_arguments() -> None:
     assert "one_task >> second_task" in text
     assert 'with TaskGroup("inner", tooltip="A part of it."):' in text
     assert "# plus(a=inner.total, b=5)" in text
+
+
+def test_what_starts_a_run_is_said_to_airflow() -> None:
+    text = emitted(refresh)
+    assert (
+        """
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 2 * * *", timezone="Europe/Berlin"),
+        assets=Asset("s3://lake/rows") | Asset("s3://lake/labels"),
+    ),
+    start_date=pendulum.datetime(2026, 1, 31, 6, 30, 0, tz="Europe/Berlin"),
+    catchup=True,
+    max_active_runs=2,
+"""
+        in text
+    )
+    assert 'trigger_rule="none_failed", outlets=[Asset("s3://lake/features"), Asset("s3://lake/report")])' in text
+    assert "from airflow.datasets import Dataset\n" in emitted(refresh, 2)
+
+
+def test_a_schedule_without_a_start_begins_with_the_next_run_where_airflow_can() -> None:
+    assert "start_date" not in head(emitted(small))
+    assert 'start_date=pendulum.datetime(2025, 1, 1, tz="Europe/Berlin"),' in emitted(small, 2)
+
+
+def test_a_pipeline_can_wait_for_data_alone() -> None:
+    @pipeline(triggers=DataChange("s3://lake/rows"))
+    def waiting() -> int:
+        return one()
+
+    assert 'schedule=Asset("s3://lake/rows"),\n    catchup=False,' in emitted(waiting)
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_run_tells_of_the_data_that_it_updated_only_where_it_succeeded(major: int, tmp_path: Path) -> None:
+    engine, root = airflow(major), {"AIRFLOW_VAR_ARTIFACT_ROOT": str(tmp_path)}
+    well = engine.dag_test(emitted(refresh, major), {}, environ=root)
+    assert (well.state, well.tasks["plus", -1], well.tasks["updated", -1]) == ("success", "skipped", "success"), (
+        well.log
+    )
+    assert (well.import_errors, well.warnings) == ({}, ())
+    badly = engine.dag_test(emitted(refresh, major), {"bad": True}, environ=root)
+    assert (badly.state, badly.tasks["updated", -1]) == ("failed", "upstream_failed")
+    (dag,) = well.serialized.values()
+    told = json.dumps(dag)
+    assert all(f"s3://lake/{name}" in told for name in ("rows", "labels", "features", "report"))
 
 
 def head(text: str) -> str:
@@ -413,7 +482,20 @@ def test_a_scheduled_pipeline_needs_defaults() -> None:
     def scheduled(start: int) -> int:
         return one(start)
 
-    assert refused(scheduled) == ["P532"]
+    @pipeline(triggers=DataChange("s3://lake/rows"))
+    def waiting(start: int) -> int:
+        return one(start)
+
+    assert refused(scheduled) == refused(waiting) == ["P532"]
+
+
+@pytest.mark.parametrize("uri", ["airflow://rows", "s3://lake/rows/", "s3://me@lake/rows", f"s3://{'r' * 1500}"])
+def test_data_whose_name_airflow_would_change_is_refused(uri: str) -> None:
+    @pipeline(updates=uri)
+    def loading() -> int:
+        return one()
+
+    assert refused(loading) == ["P534"]
 
 
 def test_ids_and_tags_that_airflow_finds_too_long_are_refused() -> None:

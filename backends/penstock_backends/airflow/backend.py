@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import field_validator
-
-from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.backend import Backend, Files, Support, emulated, native, unsupported
 from penstock.diagnostics import Diagnostic, Location
 from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
 from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.options import AirflowOptions
+from penstock_backends.airflow.starts import awaited
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import program_of
 from penstock_backends.rendering import option_words
-
-
-class AirflowOptions(Options):
-    """What can be chosen for a DAG file.
-
-    Args:
-        airflow: the major version of Airflow that the file is for.
-        artifact_root: the folder, shared by all workers, for artifacts and large values. Empty: the Airflow Variable
-            ``artifact_root``, or where there is none, ``$AIRFLOW_HOME/artifacts``.
-        start_date: the first day that a schedule may run for, as ``YYYY-MM-DD``.
-        pool: the pool that the tasks take a slot of; Airflow's default pool where empty.
-    """
-
-    airflow: Literal[3, 2] = 3
-    artifact_root: str = ""
-    start_date: dt.date = dt.date(2025, 1, 1)
-    pool: str = ""
-
-    @field_validator("artifact_root")
-    @classmethod
-    def _is_a_folder(cls, root: str) -> str:
-        if root and not root.startswith("/"):
-            raise ValueError("must be the absolute path of a folder that all workers mount")
-        return root
 
 
 class AirflowBackend(Backend):
@@ -81,27 +57,31 @@ class AirflowBackend(Backend):
             "leave `priority` out",
         ),
         Feature.ENV: emulated("set for the step's process alone"),
-        Feature.SCHEDULE_START: unsupported("the file does not say when a schedule begins", "leave `start` out"),
-        Feature.CATCH_UP: unsupported("missed runs are not made up for", "leave `catch_up` out"),
+        Feature.SCHEDULE_START: native("`start_date`; Airflow makes up for the last run missed before it knew the DAG"),
+        Feature.CATCH_UP: native("`catchup`"),
         Feature.PUSH: unsupported("Airflow knows no repository", "leave the trigger out"),
         Feature.PULL_REQUEST: unsupported("Airflow knows no repository", "leave the trigger out"),
-        Feature.AFTER_PIPELINE: unsupported("no run tells another pipeline that it ended", "leave the trigger out"),
-        Feature.DATA_CHANGE: unsupported("no run is told of data that changed", "leave the trigger out"),
-        Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
-        Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
-        Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
+        Feature.AFTER_PIPELINE: unsupported(
+            "a DAG waits for data, not for another DAG",
+            "let the other pipeline say what it `updates`, and wait for that: `DataChange`",
+        ),
+        Feature.DATA_CHANGE: native("an Asset (3.x) or Dataset (2.x); beside a schedule, whichever comes first"),
+        Feature.UPDATES: emulated("outlets of a last task, `updated`, which only runs that succeeded come to"),
+        Feature.CONCURRENCY: native("`max_active_runs`"),
+        Feature.CANCEL_RUNNING: unsupported(
+            "Airflow lets a further run wait, and has none end another", "leave `cancel_running` out"
+        ),
         Feature.SECRETS: unsupported("secrets are not handed over", "leave `secrets` out"),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),
         Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
-        Feature.SCHEDULE: native("cron, in its time zone, without catch-up"),
+        Feature.SCHEDULE: native("a cron timetable in its time zone"),
     }
 
     def emit(self, pipeline: PipelineSpec, options: AirflowOptions) -> Files:
         """The DAG file, called after the DAG."""
-        file = DagFile(pipeline, options.airflow, options.artifact_root, options.start_date, options.pool)
-        return {f"{dag_id(pipeline)}.py": file.text(_target(options))}
+        return {f"{dag_id(pipeline)}.py": DagFile(pipeline, options).text(_target(options))}
 
     def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
         """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""
@@ -116,6 +96,7 @@ class AirflowBackend(Backend):
                 yield Diagnostic("P531", message, _location(pipeline.span), "shorten it")
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
+        yield from _wrong_data(pipeline)
 
 
 _KINDS = {"task": "task", "group": "nested pipeline", "branch": "condition", "loop": "loop", "gate": "gate"}
@@ -141,15 +122,33 @@ def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:
 def _wrong_default(parameter: ParameterSpec, pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     place = _location(pipeline.span)
     if parameter.required:
-        if pipeline.schedule is not None:
-            message = f"parameter `{parameter.name}` has no default, and a scheduled run has no one to ask for it"
-            yield Diagnostic("P532", message, place, f"give `{parameter.name}` a default, or drop the schedule")
+        if pipeline.schedule is not None or awaited(pipeline):
+            message = (
+                f"parameter `{parameter.name}` has no default, and a run that starts by itself can ask no one for it"
+            )
+            yield Diagnostic("P532", message, place, f"give `{parameter.name}` a default, or drop what starts the runs")
         return
     try:
         plain_default(parameter)
     except WrongDefaultError as error:
         message = f"the default of parameter `{parameter.name}` is not of its type: {error}"
         yield Diagnostic("P533", message, place, "change the default, or the annotation")
+
+
+def _wrong_data(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
+    """The URIs of data that Airflow takes for none, or takes a part of."""
+    for uri in dict.fromkeys((*awaited(pipeline), *pipeline.updates)):
+        parts = urlsplit(uri)
+        why = ""
+        if parts.scheme == "airflow":
+            why = "it keeps that scheme for itself"
+        elif len(uri) > 1500:
+            why = "it allows 1500 characters"
+        elif parts.fragment or "@" in parts.netloc or (parts.path.endswith("/") and parts.path != "/"):
+            why = "it leaves out what follows `#`, what precedes `@`, and a last `/`"
+        if why:
+            message = f"Airflow does not take `{uri:.60}` for the name of data as it is: {why}"
+            yield Diagnostic("P534", message, _location(pipeline.span), "call the data by another URI")
 
 
 def _location(span: Span | None) -> Location | None:

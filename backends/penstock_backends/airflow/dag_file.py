@@ -23,15 +23,15 @@ literals stand in the table ``CALLS``.
 from __future__ import annotations
 
 import ast
-import datetime as dt
 import inspect
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from penstock.spec import Branch, Gate, Group, Loop, ParameterSpec, PipelineSpec, Task, TypeKind, TypeSpec, walk
 from penstock_backends.airflow import attempt
 from penstock_backends.airflow.comments import said_unit
 from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
 from penstock_backends.airflow.settings import task_options, varies
 from penstock_backends.airflow.source import (
@@ -44,6 +44,7 @@ from penstock_backends.airflow.source import (
     number,
     table,
 )
+from penstock_backends.airflow.starts import outlets, start_arguments, start_names, start_of
 from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, task_id
 from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
@@ -72,11 +73,8 @@ class Function(NamedTuple):
 class DagFile:
     """One DAG file, put together part by part."""
 
-    def __init__(
-        self, pipeline: PipelineSpec, airflow: Literal[3, 2], artifact_root: str, start_date: dt.date, pool: str
-    ) -> None:
-        self.pipeline, self.airflow, self.artifact_root = pipeline, airflow, artifact_root
-        self.start_date, self.pool = start_date, pool
+    def __init__(self, pipeline: PipelineSpec, options: AirflowOptions) -> None:
+        self.pipeline, self.options, self.airflow = pipeline, options, options.airflow
         self.layout = Layout(program_of(pipeline))
         self.program = self.layout.program
         self.units = tuple(self.program.by_id.values())
@@ -90,8 +88,8 @@ class DagFile:
         self.needs = needs_of(self.layout)
         self.code = python_template(
             "airflow_runtime.py.jinja",
-            major=airflow,
-            artifact_root=literal(artifact_root),
+            major=self.airflow,
+            artifact_root=literal(options.artifact_root),
             packages=self.packages,
             varying=self.varying,
             timed=self.timed,
@@ -141,7 +139,7 @@ class DagFile:
             return "2.10 or newer, below 3"
         if self.varying:
             return "3.3 or newer (for RetryPolicy)"
-        return "3.2 or newer" if self._exceptions() else "3.0 or newer"
+        return "3.2 or newer" if self._exceptions() or self.pipeline.schedule else "3.0 or newer"
 
     def _requirements(self) -> list[str]:
         steps = (unit.step for unit in self.units if unit.task.settings.packages is None)
@@ -163,47 +161,46 @@ class DagFile:
             "from pathlib import Path",
             "from urllib.parse import quote",
             "",
-            "import pendulum",
+            *(["import pendulum"] if start_of(self.pipeline, self.options) else []),
             *self._airflow_imports(),
         ]
 
     def _airflow_imports(self) -> list[str]:
         tasks = ["task", "task_group"] if self.layout.blocks else ["task"]
         if self.airflow == 3:
-            names = ["DAG"]
+            names = ["DAG", *start_names(self.pipeline, self.options)]
             names += ["Param"] if self.pipeline.parameters else []
             names += ["RetryDecision", "RetryPolicy"] if self.varying else []
             names += ["TaskGroup"] if self.descriptions else []
+            imported = arguments([*sorted(names, key=_import_order), "get_current_context", *tasks], 0, 24)
             raised = ", ".join(self._exceptions())
             return [
-                f"from airflow.sdk import {', '.join([*names, 'get_current_context', *tasks])}",
+                f"from airflow.sdk import {_unbracketed(imported)}",
                 *([f"from airflow.sdk.exceptions import {raised}"] if raised else []),
             ]
         raised = ", ".join([*self._exceptions(), *(["AirflowTaskTimeout"] if self.timed else [])])
-        return [
-            "from airflow import DAG",
+        lines = [
             f"from airflow.decorators import {', '.join(tasks)}",
             *([f"from airflow.exceptions import {raised}"] if raised else []),
             *(["from airflow.models.param import Param"] if self.pipeline.parameters else []),
             "from airflow.operators.python import get_current_context",
             *(["from airflow.utils.task_group import TaskGroup"] if self.descriptions else []),
+            *(f"from {module} import {name}" for name, module in start_names(self.pipeline, self.options).items()),
         ]
+        return ["from airflow import DAG", *sorted(lines)]
 
     # --- the DAG ---
 
     def _dag_arguments(self) -> Iterator[str]:
-        pipeline, schedule, day = self.pipeline, self.pipeline.schedule, self.start_date
+        pipeline, pool = self.pipeline, self.options.pool
         yield f"dag_id={literal(dag_id(pipeline))}"
         if pipeline.description.strip():
             yield f"description={literal(_first_line(pipeline.description))}"
         yield "doc_md=__doc__"
-        yield f"schedule={literal(schedule.cron if schedule else None)}"
-        zone = literal(schedule.timezone if schedule else "UTC")
-        yield f"start_date=pendulum.datetime({day.year}, {day.month}, {day.day}, tz={zone})"
-        yield "catchup=False"
+        yield from start_arguments(pipeline, self.options)
         # A deployment may retry by default, and a step without `retry` is not retried.
         defaults: dict[str, Any] = {"owner": pipeline.owner} if pipeline.owner else {}
-        defaults |= {"pool": self.pool} if self.pool else {}
+        defaults |= {"pool": pool} if pool else {}
         yield f"default_args={literal({**defaults, 'retries': 0}, 4, 17)}"
         if pipeline.tags:
             yield f"tags={literal(list(pipeline.tags), 4, 9)}"
@@ -226,6 +223,14 @@ class DagFile:
                     f"Fails where `{unit.id}` did for an item. Without items it did not, whatever failed before it.",
                     f"return ended({literal(unit.id)})",
                 )
+        if self.layout.updated:
+            yield self._added(
+                self.layout.updated,
+                "none_failed",
+                "Tells the DAGs that wait for its outlets that these changed. No run with a failure comes here.",
+                "",
+                outlets(self.pipeline, self.options),
+            )
         if self.layout.watcher:
             yield self._added(
                 self.layout.watcher,
@@ -240,12 +245,13 @@ class DagFile:
         doc = f"Lists the items that `{what}` is for, by their numbers{last_first}."
         return self._added(id_, "all_done", doc, f"return places_of({literal(unit.id)})")
 
-    def _added(self, id_: str, rule: str, doc: str, body: str) -> Function:
+    def _added(self, id_: str, rule: str, doc: str, body: str, outlets: str = "") -> Function:
         """A function for what no node of the pipeline stands for."""
         name, group = self.names.functions[id_], self.wiring.group_of(id_)
         own_id = task_id(id_.removeprefix(f"{group}.") if group else id_)
         options = [] if own_id == name else [f"task_id={literal(own_id)}"]
         options.append(f"trigger_rule={literal(rule)}")
+        options += [f"outlets={outlets}"] if outlets else []
         return Function(name, arguments(options, 4, len("    @task")), [], docstring(doc, 8), [], body)
 
     def _function(self, unit: Unit) -> Function:
@@ -309,6 +315,16 @@ def _param(parameter: ParameterSpec) -> str:
         schema["description"] = parameter.description
     given += [f"{key}={literal(value, 12, 13 + len(key))}" for key, value in schema.items()]
     return f"Param{arguments(given, 8, 8 + len(literal(parameter.name)) + 7)}"
+
+
+def _import_order(name: str) -> tuple[bool, str]:
+    """Constants before classes, as isort has them."""
+    return not name.isupper(), name
+
+
+def _unbracketed(imported: str) -> str:
+    """The names of an import; the brackets are needed only where they take several lines."""
+    return imported if "\n" in imported else imported[1:-1]
 
 
 def _first_line(text: str) -> str:

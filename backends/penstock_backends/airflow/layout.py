@@ -150,6 +150,12 @@ class Layout:
         taken = {*self.program.by_id, *self.containers, *self.places.values(), *self.summaries.values()}
         return free_name("watcher", taken) if needed else ""
 
+    @functools.cached_property
+    def updated(self) -> str:
+        """The id of the task that tells of the data which a run has updated; empty where that is none."""
+        taken = {*self.program.by_id, *self.containers, *self.places.values(), *self.summaries.values(), self.watcher}
+        return free_name("updated", taken) if self.program.pipeline.updates else ""
+
     @property
     def endings(self) -> tuple[Unit, ...]:
         """What runs at the end of a run, in its order."""

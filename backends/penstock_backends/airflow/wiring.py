@@ -33,7 +33,8 @@ def names_of(layout: Layout, taken: set[str]) -> Names:
     """Names for all tasks; none of them is in ``taken``, where they are added."""
     program = layout.program
     summaries = layout.summaries.values()
-    ids = (*program.by_id, *layout.places.values(), *summaries, *filter(None, (layout.watcher,)))
+    last = filter(None, (layout.updated, layout.watcher))
+    ids = (*program.by_id, *layout.places.values(), *summaries, *last)
     wanted = {each for unit in program.by_id.values() for each in layout.taken(unit)}
     for unit in program.units:
         after = layout.order_only(unit)
@@ -208,7 +209,7 @@ class Wiring:
         return f"dag.get_task({literal(task_id(id_))})" if id_ in self.layout.blocks else self.results[id_]
 
     def _ending(self) -> Iterator[str]:
-        """What runs when all else has ended, one after the other, and the task that keeps the run failed."""
+        """What runs when all else has ended, one after the other, and the tasks that stand for the whole run."""
         chain = ["tasks"]
         calls = []
         for unit in self.layout.endings:
@@ -222,8 +223,8 @@ class Wiring:
             chain.append(self.results[unit.id])
         if calls:
             yield from ("", "tasks = list(dag.tasks)", *calls, " >> ".join(chain))
-        if self.layout.watcher:
-            yield from ("", f"list(dag.tasks) >> {self.functions[self.layout.watcher]}()")
+        for last in filter(None, (self.layout.updated, self.layout.watcher)):
+            yield from ("", f"list(dag.tasks) >> {self.functions[last]}()")
 
 
 def _sorted(before: Mapping[Key, set[Key]]) -> Iterator[Key]:
