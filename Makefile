@@ -66,8 +66,8 @@ engines: $(VENV)/.dev ## make the environments of Airflow, Kubeflow and act unde
 
 .PHONY: lock
 lock: $(VENV)/.dev ## resolve the pins of all environments anew
-	cd tests/engines/requirements && for name in science airflow3 airflow2 kfp act objects; do \
-	  base=science.in; case $$name in science|act|objects) base=;; esac; \
+	cd tests/engines/requirements && for name in science postgres airflow3 airflow2 kfp act objects; do \
+	  base=science.in; case $$name in science|postgres|act|objects) base=;; esac; \
 	  $(abspath $(BIN))/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 	    $$name.in $$base --output-file $$name.txt || exit 1; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --extra dev \

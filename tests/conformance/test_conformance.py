@@ -30,6 +30,7 @@ from tests.conformance.cases import (
 )
 from tests.conformance.engine import Engine
 from tests.conformance.engines import ENGINES
+from tests.conformance.engines.airflow import Airflow
 from tests.conformance.meaning import assert_same_meaning, assert_the_model_agrees
 
 MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, results, found)
@@ -72,7 +73,8 @@ PAIRS = [
 
 def _tests() -> Iterator[Any]:
     for engine, case, name in PAIRS:
-        yield pytest.param(engine, case, id=f"{engine.name}-{name}", marks=pytest.mark.xdist_group(engine.name))
+        group = engine.group(case.name) if isinstance(engine, Airflow) else engine.name
+        yield pytest.param(engine, case, id=f"{engine.name}-{name}", marks=pytest.mark.xdist_group(group))
 
 
 @pytest.mark.engine

@@ -99,14 +99,13 @@ class Airflow:
         variables: Mapping[str, str] | None = None,
         seconds: float = 240,
     ) -> AirflowRun:
-        """Run one DAG on the real api-server, dag-processor and scheduler (LocalExecutor), triggered over REST.
+        """Run one DAG on the real services, with LocalExecutor and PostgreSQL, triggered over REST.
 
-        Airflow 3 only. Takes about 20 s before the first task of a process's first run starts, then 0.3 s a task.
-        ``variables`` are Airflow's own.
+        Takes about 20 s before the first task of a process's first run starts, then 0.3 s a task. ``variables`` are
+        Airflow's own.
         """
-        assert self.major == 3, "the services are started as Airflow 3 has them"
         with _job(files) as job:
-            seen = _services().observe(job / "dags", dict(conf or {}), dag_id, dict(variables or {}), seconds)
+            seen = services(self.major).observe(job / "dags", dict(conf or {}), dag_id, dict(variables or {}), seconds)
         return _observed(**seen)
 
     def _carry_out(
@@ -136,8 +135,9 @@ def airflow(major: int = 3) -> Airflow:
 
 
 @functools.cache
-def _services() -> Services:
-    return Services(environment("airflow3"))
+def services(major: int) -> Services:
+    """The services of this major version, which all tests of a process share."""
+    return Services(environment(f"airflow{major}"), major)
 
 
 SETTINGS = {

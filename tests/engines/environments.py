@@ -8,6 +8,7 @@ install, changed pins) is thrown away and made again. A lock lets parallel test 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -21,10 +22,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.engines.postgres import Postgres
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "requirements"
 ENGINES = Path(os.environ.get("PENSTOCK_ENGINES") or ROOT / ".engines")
+
+# Who may use the REST API of Airflow's services, on the loopback, in the tests.
+PERSON, PASSWORD = "person", "a person's password"
 
 # Changes whenever the way an environment is made changes.
 RECIPE = "1"
@@ -43,6 +49,11 @@ class Environment:
     def python(self) -> Path:
         """The environment's own interpreter."""
         return self.path / "venv" / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        """Where the environment's packages are installed."""
+        return self.path / "venv" / "lib" / f"python{PYTHON}" / "site-packages"
 
     def tool(self, name: str) -> Path:
         """A command that the environment installs, such as ``act``."""
@@ -117,12 +128,24 @@ def _make_venv(name: str, path: Path) -> None:
 
 
 def _make_airflow(name: str, path: Path) -> None:
-    """Beside the packages, keep a migrated metadata database: each run copies it instead of migrating (8 s)."""
+    """Beside the packages, keep migrated metadata databases: each run copies one instead of migrating (8 s).
+
+    They are a file of SQLite, for `dag.test`, and a cluster of PostgreSQL, for the services.
+    """
     _make_venv(name, path)
     home = path / "home"
     home.mkdir()
     airflow = path / "venv" / "bin" / "airflow"
-    _run(airflow, "db", "migrate", AIRFLOW_HOME=str(home), AIRFLOW__CORE__LOAD_EXAMPLES="False")
+    settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    _run(airflow, "db", "migrate", **settings)
+    with contextlib.closing(Postgres(make("postgres").packages)) as server:
+        server.start()
+        settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = server.url("psycopg2")
+        _run(airflow, "db", "migrate", **settings)
+        if name == "airflow2":  # Airflow 3 reads its users from a file
+            person = ("--role", "Admin", "--firstname", "A", "--lastname", "Person", "--email", "a@person.example")
+            _run(airflow, "users", "create", "--username", PERSON, "--password", PASSWORD, *person, **settings)
+        server.keep(home / "cluster")
 
 
 def _make_objects(name: str, path: Path) -> None:
@@ -149,6 +172,7 @@ def _make_browser(_: str, path: Path) -> None:
 
 RECIPES: dict[str, Callable[[str, Path], None]] = {
     "science": _make_venv,
+    "postgres": _make_venv,
     "airflow3": _make_airflow,
     "airflow2": _make_airflow,
     "kfp": _make_venv,
