@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from penstock import (
     terminal,
 )
 from penstock.backend import Definition, Files
+from penstock.configuration import ENVIRONMENT
 from penstock.console import Target, err, errors, option_values, out, pairs, print_problems, write_all
 from penstock.diagnostics import CompileError, Diagnostic
 from penstock.event_log import event_schema
@@ -70,7 +72,12 @@ def main() -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    environment: Annotated[
+        str, typer.Option(envvar=ENVIRONMENT, help="Which of the [tool.penstock.environments] of pyproject.toml holds.")
+    ] = "",
 ) -> None:
+    if environment:
+        os.environ[ENVIRONMENT] = environment
     if version:
         out.print(f"penstock {__version__}")
         raise typer.Exit

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 GROUP = "penstock.backends"
 T = TypeVar("T", bound=BaseModel)
+PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
+"""Where an option stands, given as its keys and indices."""
 RUNNING_TARGET = "local"
 RUN = "run"
 
@@ -115,20 +117,23 @@ def _options_with(folder: Path | None, given: Mapping[str, Any]) -> BaseModel:
     configured = run_configuration(folder)
     return checked_run_options(
         {**configured, **chosen},
-        lambda path: None if path[0] in chosen else place_of(folder or Path.cwd(), RUN, path),
+        lambda path: None if path[0] in chosen else place_of(folder or Path.cwd(), (RUN,), path),
+        written=configured.keys() - chosen.keys(),
     )
 
 
 def checked_run_options(
-    options: Mapping[str, Any], place: Callable[[tuple[str | int, ...]], Location | None] = lambda _: None
+    options: Mapping[str, Any],
+    place: PlaceOf = lambda _: None,
+    written: Collection[str] = (),
 ) -> BaseModel:
     """The local engine's run options. Raises `ConfigurationError` for one that is unknown or ill-typed.
 
-    ``place`` says where one stands, given as its keys and indices.
+    ``place`` says where one stands, given as its keys and indices; ``written`` names those that stand in a file.
     """
     model = runner().run_options
     try:
-        return model.model_validate(dict(options))
+        return model.model_validate(dict(options), context={"written": written})
     except ValidationError as error:
         problems = [
             replace(_run_option_problem(each, model), location=place(each["loc"]) if each["loc"] else None)
@@ -145,13 +150,16 @@ def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
         return _unknown_option(owner, last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option("`run` has", last, [*model.model_fields, "on_event"])
-    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])} (given: {error['input']!r})")
+    field = model.model_fields.get(name.partition(".")[0])
+    is_shown = field is None or field.repr  # else it may be a secret
+    given = f" (given: {error['input']!r})" if is_shown else ""
+    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])}{given}")
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
     """The fields of the options that are at a path below others, which may be one of several of their kind."""
     for part in path:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in model.model_fields:  # else it is an index, or the author's own key
             model = next(_models_in(model.model_fields[part].annotation))
     return list(model.model_fields)
 
@@ -165,17 +173,22 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
     """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
-    return compile_spec(definition.spec, target, configured_options(definition, target, options), definition.folder)
-
-
-def configured_options(definition: Definition, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options given, and for those that are not what the project's configuration says."""
-    configured = configuration(definition.folder, target) if definition.folder else {}
-    return {**configured, **options}
+    configured = configuration(definition.folder, target)
+    return compile_spec(
+        definition.spec,
+        target,
+        {**configured, **options},
+        definition.folder,
+        lambda path: None if path[0] in options else place_of(definition.folder, (target,), path),
+    )
 
 
 def compile_spec(
-    pipeline: PipelineSpec, target: str, options: Mapping[str, Any] | None = None, folder: Path | None = None
+    pipeline: PipelineSpec,
+    target: str,
+    options: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    place: PlaceOf = lambda _: None,
 ) -> Files:
     """The files for a spec.
 
@@ -184,6 +197,7 @@ def compile_spec(
         target: the backend's name.
         options: the backend's own.
         folder: the source root, so that errors show paths that exist.
+        place: where an option stands, given as its keys and indices.
 
     Raises:
         SpecError: the spec breaks an invariant.
@@ -191,7 +205,7 @@ def compile_spec(
         ConfigurationError: no such target or option.
     """
     chosen = backend(target)
-    parsed = parse_options(chosen, options or {})
+    parsed = parse_options(chosen, options or {}, place)
     definition = Definition(pipeline, folder=folder)
     verify_spec(definition)
     _raise(CompileError, legalise(pipeline, chosen, parsed.allow_degraded), definition)
@@ -225,12 +239,15 @@ def _is_unsupported(chosen: Backend, feature: Feature) -> bool:
     return chosen.supports[feature].level is Level.UNSUPPORTED
 
 
-def parse_options(chosen: Backend, options: Mapping[str, Any]) -> Options:
+def parse_options(chosen: Backend, options: Mapping[str, Any], place: PlaceOf = lambda _: None) -> Options:
     """A backend's options, checked. Raises `ConfigurationError` for one that is unknown or ill-typed."""
-    return checked_options(chosen.options, options, f"target `{chosen.name}`", list(chosen.options.model_fields))
+    known = list(chosen.options.model_fields)
+    return checked_options(chosen.options, options, f"target `{chosen.name}`", known, place)
 
 
-def checked_options(model: type[T], options: Mapping[str, Any], owner: str, known: Collection[str]) -> T:
+def checked_options(
+    model: type[T], options: Mapping[str, Any], owner: str, known: Collection[str], place: PlaceOf = lambda _: None
+) -> T:
     """Options as a model of them.
 
     Raises `ConfigurationError`, which says whose they are, for one that is ill-typed, or unknown; the nearest of the
@@ -239,7 +256,11 @@ def checked_options(model: type[T], options: Mapping[str, Any], owner: str, know
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise ConfigurationError([_option_problem(owner, each, known) for each in error.errors()]) from None
+        problems = [
+            replace(_option_problem(owner, each, model, known), location=place(each["loc"]) if each["loc"] else None)
+            for each in error.errors()
+        ]
+        raise ConfigurationError(problems) from None
 
 
 def shared_options(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -261,8 +282,11 @@ def _unknown_option(owner: str, name: str, known: Iterable[str]) -> Diagnostic:
     return Diagnostic("P702", f"{owner} no option `{name}`", fix=fix)
 
 
-def _option_problem(owner: str, error: Any, known: Collection[str]) -> Diagnostic:
+def _option_problem(owner: str, error: Any, model: type[BaseModel], known: Collection[str]) -> Diagnostic:
+    *outer, last = error["loc"] or ("",)
     name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden" and outer:
+        return _unknown_option(f"option `{'.'.join(map(str, outer))}` of {owner} has", last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option(f"{owner} has", name, known)
     said = plain_reason(error["msg"])

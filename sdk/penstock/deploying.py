@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from penstock import compiler
 from penstock.backend import Definition, Files
-from penstock.configuration import configuration
+from penstock.configuration import configuration, place_of
 from penstock.deployment import Deployed, Deployer, Deployment
 from penstock.diagnostics import ConfigurationError, Diagnostic
 
@@ -46,16 +46,24 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
         message = f"target `{target}` is not deployed: what it is compiled to runs where it lies"
         raise ConfigurationError(Diagnostic("P801", message, fix="compile it: `penstock compile --to ...`"))
     deployer = cast("Deployer", chosen)
-    configured = configuration(definition.folder, DEPLOY).get(target, {}) if definition.folder else {}
+    configured = configuration(definition.folder, DEPLOY, target)
     names = deployer.deploy_options.model_fields
     compiling = {name: value for name, value in given.items() if name not in names}
     own = {name: value for name, value in given.items() if name in names}
     known = [*names, *chosen.options.model_fields]
     deploy_options = compiler.checked_options(
-        deployer.deploy_options, {**configured, **own}, f"deploying to `{target}`", known
+        deployer.deploy_options,
+        {**configured, **own},
+        f"deploying to `{target}`",
+        known,
+        lambda path: None if path[0] in own else place_of(definition.folder, (DEPLOY, target), path),
     )
     options = compiler.checked_options(
-        chosen.options, compiler.configured_options(definition, target, compiling), f"target `{target}`", known
+        chosen.options,
+        {**configuration(definition.folder, target), **compiling},
+        f"target `{target}`",
+        known,
+        lambda path: None if path[0] in compiling else place_of(definition.folder, (target,), path),
     )
     return Deployable(definition, target, compiling, deployer.deployment(definition.spec, options, deploy_options))
 

@@ -24,6 +24,8 @@ FILES = [*(ROOT / "sdk").rglob("*.py"), *(ROOT / "backends").rglob("*.py")]
 RAISED = {file.relative_to(ROOT).as_posix(): set(codes_in(file.read_text(encoding="utf-8"))) for file in sorted(FILES)}
 SHARED = {
     "P103": "a function is looked up in `functions`, a class that a step needs in `closures`: neither has its source",
+    "P309": "what an engine would take for another thing is seen by `control` in statements, else in `operations`",
+    "P315": "what changes in a block is seen by `control` where it is written, and by `watches` in the values",
     "P310": "what has no counterpart is seen in the syntax by `rewriting` and `jumps`, or in the values by `control`",
 }
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from penstock import ConfigurationError, compiler
+from penstock.configuration import configuration
+from penstock.loading import load_pipeline
+from tests.warm_python import penstock
 
 PROJECT = """
 [tool.other]
@@ -55,3 +58,114 @@ def test_what_is_given_has_no_line_though_the_file_says_something_else(folder):
 def test_a_size_below_nothing_is_refused(option):
     with pytest.raises(ConfigurationError, match=f"P705: run option `{option}`: .*greater than or equal to 0"):
         compiler.checked_run_options({option: -1})
+
+
+ENVIRONMENTS = """
+[tool.penstock.airflow]
+airflow = 3
+pool = "small"
+
+[tool.penstock.airflow.steps.train]
+pool = "large"
+
+[tool.penstock.environments.prod.airflow]
+pool = "prod"
+
+[tool.penstock.environments.prod.airflow.steps.score]
+pool = "fast"
+
+[tool.penstock.environments.staging]
+
+[tool.penstock.environments.prod.run]
+cpu = "many"
+
+[tool.penstock.run]
+cpu = 2
+"""
+
+
+@pytest.fixture
+def environments(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text(ENVIRONMENTS)
+    return tmp_path
+
+
+def test_an_environment_goes_before_what_holds_for_all_of_them(environments, monkeypatch):
+    everywhere = {"airflow": 3, "pool": "small", "steps": {"train": {"pool": "large"}}}
+    assert configuration(environments, "airflow") == everywhere
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "staging")
+    assert configuration(environments, "airflow") == everywhere
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "prod")
+    assert configuration(environments, "airflow") == {
+        "airflow": 3,
+        "pool": "prod",
+        "steps": {"train": {"pool": "large"}, "score": {"pool": "fast"}},
+    }
+    assert configuration(environments, "airflow", "steps", "score") == {"pool": "fast"}
+    assert configuration(environments, "deploy", "airflow") == {}
+
+
+def test_a_problem_in_an_environment_has_the_line_there(environments, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "prod")
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.history(environments)
+    place = refused.value.diagnostics[0].location
+    assert place is not None
+    assert (place.line, place.text) == (ENVIRONMENTS.splitlines().index('cpu = "many"') + 1, 'cpu = "many"')
+
+
+@pytest.mark.parametrize(("name", "said"), [("prdo", "did you mean `prod`"), ("zzz", "`prod`, `staging`")])
+def test_an_environment_that_nobody_describes_is_refused(environments, monkeypatch, name, said):
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", name)
+    with pytest.raises(ConfigurationError, match=f"P706: .*pyproject.toml has no environment `{name}`") as refused:
+        configuration(environments, "airflow")
+    assert said in refused.value.diagnostics[0].fix
+    with pytest.raises(ConfigurationError, match=f"nothing says what environment `{name}` is"):
+        configuration(None, "airflow")
+
+
+def test_an_option_of_a_target_that_is_wrong_has_its_line(tmp_path):
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "pyproject.toml").write_text('[tool.penstock.airflow]\nairflow = "three"\npoool = 1\n')
+    made = load_pipeline(str(tmp_path / "flow.py"))
+    with pytest.raises(ConfigurationError) as refused:
+        made.compile("airflow")
+    problems = refused.value.diagnostics
+    assert {each.code: each.location and each.location.text for each in problems} == {
+        "P702": "poool = 1",
+        "P703": 'airflow = "three"',
+    }
+    with pytest.raises(ConfigurationError) as refused:
+        made.compile("airflow", airflow="four", poool=2)
+    assert {each.location for each in refused.value.diagnostics} == {None}
+
+
+FLOW = """
+from penstock import pipeline, step
+
+@step
+def one() -> int:
+    return 1
+
+@pipeline
+def flow() -> int:
+    return one()
+"""
+SHOWN = """
+[tool.penstock.github]
+runs_on = ["self-hosted"]
+
+[tool.penstock.environments.prod.github]
+runs_on = ["big"]
+"""
+
+
+def test_the_command_takes_an_environment(tmp_path, monkeypatch):
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "pyproject.toml").write_text(SHOWN)
+    assert penstock(tmp_path, "compile", "flow.py", "--to", "github").returncode == 0
+    assert "runs-on: self-hosted" in (workflow := tmp_path / ".github/workflows/flow.yml").read_text()
+    assert penstock(tmp_path, "--environment", "prod", "compile", "flow.py", "--to", "github").returncode == 0
+    assert "runs-on: big" in workflow.read_text()
+    done = penstock(tmp_path, "--environment", "prdo", "compile", "flow.py", "--to", "github")
+    assert (done.returncode, "did you mean `prod`" in done.stderr) == (2, True)
