@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import decimal
 import enum
+import hashlib
 import itertools
 import json
 import os
@@ -266,6 +267,83 @@ def test_a_pipeline_can_wait_for_data_alone() -> None:
         return one()
 
     assert 'schedule=Asset("s3://lake/rows"),\n    catchup=False,' in emitted(waiting)
+
+
+@step(secrets={"TOKEN": "api-token", "PASSWORD": "warehouse/password", "REGION": "warehouse/region"}, priority=3)
+def signed(said: str) -> str:
+    """A signature by secrets, which it also says aloud."""
+    held = [os.environ[name] for name in ("TOKEN", "PASSWORD", "REGION")]
+    print("with", *held, flush=True)
+    subprocess.run(["sh", "-c", "echo and $TOKEN"], check=True)
+    if said == "raise":
+        raise ValueError(f"not with {held[0]}")
+    return hashlib.sha256(" ".join(held).encode()).hexdigest() if said != "all" else held[1]
+
+
+@pipeline
+def signing(said: str = "") -> tuple[str, int]:
+    return signed(said), one.with_options(resources=Resources(quotas={"licences": 2}))()
+
+
+def test_what_airflow_has_to_hold_stands_in_the_head_of_the_file() -> None:
+    text = head(emitted(signing))
+    assert (
+        """
+# Airflow itself has to hold:
+#     Variables (secret): api-token
+#     connections (field): warehouse (password), warehouse (region)
+#     pools: licences
+"""
+        in text
+    )
+    assert '@task(pool="licences", pool_slots=2)' in text
+    assert "@task(priority_weight=3)" in text
+    assert 'default_args={"priority_weight": 0, "weight_rule": "absolute", "retries": 0},' in text
+    assert "weight_rule" not in emitted(small)
+
+
+def test_a_task_takes_of_one_pool() -> None:
+    @pipeline
+    def greedy() -> int:
+        return one.with_options(resources=Resources(quotas={"licences": 1, "gpus": 1}))()
+
+    assert refused(greedy) == ["P535"]
+
+
+TOKEN, PASSWORD, REGION = "t0k3n of 'quotes'", "p4ss\nw0rd in two lines", "r3gion"
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_secrets_reach_the_step_alone(major: int, tmp_path: Path) -> None:
+    connection = {"conn_type": "generic", "password": PASSWORD, "extra": {"region": REGION}}
+    held = {
+        "AIRFLOW_VAR_ARTIFACT_ROOT": str(tmp_path),
+        "AIRFLOW_VAR_API-TOKEN": TOKEN,
+        "AIRFLOW_CONN_WAREHOUSE": json.dumps(connection),
+    }
+    text = emitted(signing, major)
+    assert not any(each in text for each in (TOKEN, PASSWORD, REGION))
+    well = airflow(major).dag_test(text, {}, environ=held)
+    assert (well.state, well.warnings) == ("success", ()), well.log
+    signature = hashlib.sha256(f"{TOKEN} {PASSWORD} {REGION}".encode()).hexdigest()
+    assert json.loads(well.xcoms["signed", -1, "return_value"]) == signature
+    assert "with *** *** ***" in well.log
+    assert "and ***" in well.log
+    (dag,) = well.serialized.values()
+    weights = {each["__var"]["task_id"]: each["__var"].get("priority_weight", 0) for each in dag["dag"]["tasks"]}
+    assert weights["signed"] == 3, weights
+    told = airflow(major).dag_test(text, {"said": "all"}, environ=held)
+    failed = airflow(major).dag_test(text, {"said": "raise"}, environ=held)
+    lacking = airflow(major).dag_test(text, {}, environ={**held, "AIRFLOW_CONN_WAREHOUSE": "{}"})
+    assert [each.state for each in (told, failed, lacking)] == ["failed"] * 3
+    assert "output `output` holds the value of a secret" in told.log
+    assert "ValueError: not with ***" in failed.log
+    assert "Airflow holds no connection `warehouse` with `password`" in lacking.log
+    for seen in (well, told, failed, lacking):
+        everything = seen.log + repr(seen.xcoms) + repr(seen.serialized)
+        assert not any(part in everything for part in (TOKEN, *PASSWORD.splitlines(), REGION))
 
 
 @pytest.mark.engine

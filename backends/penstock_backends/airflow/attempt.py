@@ -49,7 +49,14 @@ def main() -> None:
         written = folder if has_artifacts else work / "nothing"
         return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
 
-    result = supervise(attempt, None, job.get("timeout"), request.get("deadline"), request.get("checkpoints"))
+    result = supervise(
+        attempt,
+        None,
+        job.get("timeout"),
+        request.get("deadline"),
+        request.get("checkpoints"),
+        [*job.get("secrets", ())],
+    )
     result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from penstock.backend import Backend, Files, Support, emulated, native, unsupported
 from penstock.diagnostics import Diagnostic, Location
-from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, walk
+from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
@@ -48,14 +48,8 @@ class AirflowBackend(Backend):
             "Airflow starts a task in a worker that is there already, and places nothing by size",
             "leave `resources` out, and choose workers, or a pool (option `pool`), that suit the step",
         ),
-        Feature.QUOTAS: unsupported(
-            "what is counted across tasks is a pool of the Airflow installation",
-            "leave `quotas` out, and make a pool of that size (option `pool`)",
-        ),
-        Feature.PRIORITY: unsupported(
-            "a weight says only which of the tasks that wait for the same pool goes first",
-            "leave `priority` out",
-        ),
+        Feature.QUOTAS: native("slots of the pool of that name; a task takes those of one pool"),
+        Feature.PRIORITY: native("`priority_weight`, absolute"),
         Feature.ENV: emulated("set for the step's process alone"),
         Feature.SCHEDULE_START: native("`start_date`; Airflow makes up for the last run missed before it knew the DAG"),
         Feature.CATCH_UP: native("`catchup`"),
@@ -71,7 +65,9 @@ class AirflowBackend(Backend):
         Feature.CANCEL_RUNNING: unsupported(
             "Airflow lets a further run wait, and has none end another", "leave `cancel_running` out"
         ),
-        Feature.SECRETS: unsupported("secrets are not handed over", "leave `secrets` out"),
+        Feature.SECRETS: native(
+            "a Variable, or a field of a connection, read by the task and given to the step's process"
+        ),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),
         Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
@@ -97,6 +93,8 @@ class AirflowBackend(Backend):
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
         yield from _wrong_data(pipeline)
+        for unit in program_of(pipeline).by_id.values():
+            yield from _too_many_pools(unit.task)
 
 
 _KINDS = {"task": "task", "group": "nested pipeline", "branch": "condition", "loop": "loop", "gate": "gate"}
@@ -149,6 +147,15 @@ def _wrong_data(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         if why:
             message = f"Airflow does not take `{uri:.60}` for the name of data as it is: {why}"
             yield Diagnostic("P534", message, _location(pipeline.span), "call the data by another URI")
+
+
+def _too_many_pools(task: Task) -> Iterator[Diagnostic]:
+    names = [name for name, _ in task.settings.quotas]
+    if len(names) > 1:
+        message = (
+            f"`{task.id}` takes of {', '.join(f'`{each}`' for each in names)}, and Airflow lets a task take of one pool"
+        )
+        yield Diagnostic("P535", message, _location(task.span), "take of the scarcest, or divide the step")
 
 
 def _location(span: Span | None) -> Location | None:

@@ -81,6 +81,9 @@ class DagFile:
         self.descriptions = {node.id: node.description for node in walk(pipeline.body) if isinstance(node, Group)}
         settings = [unit.task.settings for unit in self.units]
         self.varying = any(varies(each.retry) for each in settings)
+        self.secrets = sorted({reference for each in settings for _, reference in each.secrets})
+        self.pools = sorted({name for each in settings for name, _ in each.quotas} | {*filter(None, (options.pool,))})
+        self.ranked = any(each.priority for each in settings)
         self.packages = any(each.packages is not None for each in settings)
         self.timed = any(each.timeout is not None for each in settings)
         rows = {unit.id: renamed_row(unit.step) for unit in self.units}
@@ -91,6 +94,7 @@ class DagFile:
             major=self.airflow,
             artifact_root=literal(options.artifact_root),
             packages=self.packages,
+            secrets=bool(self.secrets),
             varying=self.varying,
             timed=self.timed,
             renamed=bool(self.renamed),
@@ -115,6 +119,7 @@ class DagFile:
             header=header(self.pipeline, target),
             version=self._version(),
             requirements=self._requirements(),
+            installation=list(self._installation()),
             doc=docstring(self.pipeline.description or f"The pipeline `{self.pipeline.name}`."),
             imports=self._imports(),
             uses_floats=any("**FLOAT" in line for line in dag_arguments),
@@ -139,11 +144,25 @@ class DagFile:
             return "2.10 or newer, below 3"
         if self.varying:
             return "3.3 or newer (for RetryPolicy)"
-        return "3.2 or newer" if self._exceptions() or self.pipeline.schedule else "3.0 or newer"
+        if self._exceptions() or self.pipeline.schedule:
+            return "3.2 or newer"
+        return "3.1 or newer" if self.secrets else "3.0 or newer"
 
     def _requirements(self) -> list[str]:
         steps = (unit.step for unit in self.units if unit.task.settings.packages is None)
         return sorted({requirement for step in steps for requirement in step.requirements})
+
+    def _installation(self) -> Iterator[str]:
+        """What the installation of Airflow has to hold beside the file, a line to each kind."""
+        plain = [each for each in self.secrets if "/" not in each]
+        kinds = {
+            "Variables (secret)": plain,
+            "connections (field)": [
+                f"{name} ({field})" for name, _, field in (each.partition("/") for each in self.secrets) if field
+            ],
+            "pools": self.pools,
+        }
+        yield from (f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
     def _exceptions(self) -> list[str]:
         names = ["AirflowFailException"] if "final" in self.needs else []
@@ -177,6 +196,7 @@ class DagFile:
             return [
                 f"from airflow.sdk import {_unbracketed(imported)}",
                 *([f"from airflow.sdk.exceptions import {raised}"] if raised else []),
+                *(["from airflow.sdk.log import mask_secret"] if self.secrets else []),
             ]
         raised = ", ".join([*self._exceptions(), *(["AirflowTaskTimeout"] if self.timed else [])])
         lines = [
@@ -184,6 +204,7 @@ class DagFile:
             *([f"from airflow.exceptions import {raised}"] if raised else []),
             *(["from airflow.models.param import Param"] if self.pipeline.parameters else []),
             "from airflow.operators.python import get_current_context",
+            *(["from airflow.utils.log.secrets_masker import mask_secret"] if self.secrets else []),
             *(["from airflow.utils.task_group import TaskGroup"] if self.descriptions else []),
             *(f"from {module} import {name}" for name, module in start_names(self.pipeline, self.options).items()),
         ]
@@ -201,6 +222,7 @@ class DagFile:
         # A deployment may retry by default, and a step without `retry` is not retried.
         defaults: dict[str, Any] = {"owner": pipeline.owner} if pipeline.owner else {}
         defaults |= {"pool": pool} if pool else {}
+        defaults |= {"priority_weight": 0, "weight_rule": "absolute"} if self.ranked else {}
         yield f"default_args={literal({**defaults, 'retries': 0}, 4, 17)}"
         if pipeline.tags:
             yield f"tags={literal(list(pipeline.tags), 4, 9)}"

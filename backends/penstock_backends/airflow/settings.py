@@ -39,7 +39,7 @@ def delays(retry: RetrySpec) -> dict[str, float]:
 
 
 def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator[str]:
-    """The arguments of ``@task`` that say when, how often and how long it runs."""
+    """The arguments of ``@task`` that say when, how often, before whom and how long it runs."""
     task, settings, retry = unit.task, unit.task.settings, unit.task.settings.retry
     rule = layout.rule(unit)
     if rule:
@@ -53,6 +53,12 @@ def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator
         if airflow == 3 and varies(retry):
             given = {"retries": retry.max_retries, **delays(retry)}
             yield f"retry_policy=Backoff({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    for pool, slots in settings.quotas:
+        yield f"pool={literal(pool)}"
+        if slots > 1:
+            yield f"pool_slots={slots}"
+    if settings.priority:
+        yield f"priority_weight={settings.priority}"
     if settings.timeout is not None:
         yield f"execution_timeout={timedelta(settings.timeout + overhead(task, airflow))}"
 

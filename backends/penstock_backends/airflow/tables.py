@@ -24,6 +24,8 @@ def call_row(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> dict[str, An
     row: dict[str, Any] = {"step": unit.task.step, "arguments": arguments_of(unit.task)}
     if settings.env:
         row["env"] = dict(settings.env)
+    if settings.secrets:
+        row["secrets"] = dict(settings.secrets)
     if settings.timeout is not None:
         row["timeout"] = number(settings.timeout)
     if settings.packages is not None:
