@@ -171,11 +171,40 @@ if __name__ == "__main__":
         print(time.perf_counter() - began)
 """
 
+ZENML = """
+import os, sys, time
+
+os.environ.update(
+    ZENML_CONFIG_PATH=os.path.abspath("config"),
+    ZENML_ANALYTICS_OPT_IN="false",
+    ZENML_LOGGING_VERBOSITY="ERROR",
+    ZENML_DISABLE_STEP_LOGS_STORAGE="true",
+)
+from zenml import pipeline, step
+
+@step(enable_cache=False)
+def increment(number: int) -> int:
+    return number + 1
+
+@pipeline(enable_cache=False)
+def chain(steps: int):
+    number = 0
+    for _ in range(steps):
+        number = increment(number)
+
+if __name__ == "__main__":
+    chain(1)  # makes the database
+    began = time.perf_counter()
+    assert chain(int(sys.argv[1])).status == "completed"
+    print(time.perf_counter() - began)
+"""
+
 PEERS = {
     "pipefunc": Peer(("pipefunc",), PIPEFUNC),
     "luigi": Peer(("luigi",), LUIGI),
     "kedro": Peer(("kedro", "kedro-datasets[pickle-pickledataset]"), KEDRO, is_inline=True),
     "snakemake": Peer(("snakemake",), SNAKEMAKE),
+    "zenml": Peer(("zenml[local]",), ZENML, is_inline=True),
     "metaflow": Peer(("metaflow", "setuptools<81"), METAFLOW),
     "dagster": Peer(("dagster",), DAGSTER),
 }
