@@ -30,6 +30,7 @@ LONGEST_EXPRESSION = 21_000  # characters
 SETUP_MINUTES = 15  # what checking out, installing, and moving files may add to the time of the step itself
 START = "start--clock"  # the job that notes when the run began; no node's job is called so
 INDEX = "${{ matrix.index }}"
+_SHELLS_OWN = ("do", "done", "esac", "fi", "then")  # shellcheck thinks that a command before one lacks its end
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ def _job(program: Program, unit: Unit, rule: Rule, options: GithubOptions, file:
         fetch=_fetch(tuple(_fetched(program, unit, matrix))),
         env=tuple(_env(program, unit, rule, matrix, bounded)),
         python=python,
-        run=f"{python} -u {file} run {id_}",
+        run=f"{python} -u {file} run {_word(id_)}",
         keeps=_keeps(program, unit),
     )
+
+
+def _word(id_: str) -> str:
+    return f'"{id_}"' if id_ in _SHELLS_OWN else id_
 
 
 # --- what a job is called, and when it runs ---------------------------------------------------------------------------
