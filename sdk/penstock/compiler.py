@@ -136,7 +136,7 @@ def checked_run_options(
         return model.model_validate(dict(options), context={"written": written})
     except ValidationError as error:
         problems = [
-            replace(_run_option_problem(each, model), location=place(each["loc"]) if each["loc"] else None)
+            replace(_run_option_problem(each, model), location=_shown_place(each["loc"], model, place))
             for each in error.errors()
         ]
         raise ConfigurationError(problems) from None
@@ -150,10 +150,19 @@ def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
         return _unknown_option(owner, last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option("`run` has", last, [*model.model_fields, "on_event"])
-    field = model.model_fields.get(name.partition(".")[0])
-    is_shown = field is None or field.repr  # else it may be a secret
-    given = f" (given: {error['input']!r})" if is_shown else ""
+    given = f" (given: {error['input']!r})" if _is_shown(error["loc"], model) else ""
     return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])}{given}")
+
+
+def _shown_place(path: tuple[str | int, ...], model: type[BaseModel], place: PlaceOf) -> Location | None:
+    found = place(path) if path else None
+    return found if found is None or _is_shown(path, model) else replace(found, text="")
+
+
+def _is_shown(path: Sequence[str | int], model: type[BaseModel]) -> bool:
+    """Whether what was given for an option may be shown: it may be a secret where the model shows no value, either."""
+    field = model.model_fields.get(str(path[0])) if path else None
+    return field is None or field.repr
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:

@@ -1431,7 +1431,7 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
         if child == 0:
             if relay:
                 relay.enter()
-            _child(attempt, answer)
+            _child(attempt, answer, mask)
         with forwarded_signals(child, relay):
             if relay:
                 relay.start()
@@ -1442,18 +1442,18 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
         if status is None:
             return {"error": out_of_time(timeout)}
         if answer.exists():
-            result = json.loads(answer.read_text(encoding="ascii"))
-            return mask.result(result) if mask else result
+            return json.loads(answer.read_text(encoding="ascii"))
         return {"error": how_it_died(status)}
 
 
-def _child(attempt: Callable[[], Json], answer: Path) -> typing.NoReturn:
+def _child(attempt: Callable[[], Json], answer: Path, mask: Mask | None) -> typing.NoReturn:
     os.setsid()
     code = 0
     try:
         result = attempt()
     except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
         result, code = failure(error), 1
+    result = mask.result(result) if mask else result
     draft = answer.with_suffix(".draft")
     draft.write_text(dumps(result), encoding="ascii")
     draft.rename(answer)

@@ -69,8 +69,9 @@ class PipelineRunner:
                 What a step asks for of resources and images then counts for nothing.
             cache: let what an earlier run in this store computed stand in. A fake is called each time in any case.
             delays: wait between attempts, as the steps' ``retry`` says.
-            more: parameters, and options of the local engine (such as ``max_workers``), by name. Alerts and telemetry
-                that the project's configuration asks for are off, unless they are given here.
+            more: parameters, and options of the local engine, by name, such as ``secrets={"warehouse/password": "x"}``.
+                Alerts, telemetry, and sources of secrets that the project's configuration names are off, unless they
+                are given here. A step with a fake for all of its calls needs no secrets.
 
         Raises:
             ParameterError: a parameter is unknown, missing, or not of its type.
@@ -112,7 +113,8 @@ def _refuse_all_but_pipelines(thing: object) -> None:
 def _unasked(pipeline: PipelineSpec, more: Mapping[str, Any]) -> dict[str, object]:
     """What a test must not do to others by what the project is configured to do."""
     asked = more.keys() - {each.name for each in pipeline.parameters}
-    return {name: off for name, off in {"alerts": (), "telemetry": False}.items() if name not in asked}
+    configured = {"alerts": (), "telemetry": False, "secrets": {}}
+    return {name: off for name, off in configured.items() if name not in asked}
 
 
 def _listener(pipeline: PipelineSpec, more: Mapping[str, Any]) -> Callable[[Event], object] | None:
@@ -137,6 +139,8 @@ def _adapted(recorder: Recorder, *, inline: bool, cache: bool, delays: bool) -> 
         changes: dict[str, object] = {}
         if not cache or recorder.has_fake(task.id):
             changes["cache"] = False
+        if task.id in recorder.fakes:
+            changes["secrets"] = ()
         if not delays and task.settings.retry is not None:
             changes["retry"] = task.settings.retry.model_copy(update={"delay": 0.0})
         if inline:

@@ -15,6 +15,7 @@ from penstock.upkeep import Upkeep
 from penstock_backends.local.budget import Budget, machine, request_of
 from penstock_backends.local.disk import on_disk
 from penstock_backends.local.execution import Execution
+from penstock_backends.local.given_secrets import Secrets, secrets_of, two_in_one
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.inline import run_inline
 from penstock_backends.local.layout import log_of
@@ -66,7 +67,7 @@ FEATURES: Mapping[Feature, Support] = {
     Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
     Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
     Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
-    Feature.SECRETS: unsupported("secrets are not handed over", "leave `secrets` out"),
+    Feature.SECRETS: native("from the runner's environment, or from where `[tool.penstock.run.secrets]` says"),
     Feature.PACKAGES: native("a virtual environment, kept per list of requirements"),
     Feature.IMAGE: unsupported(
         "steps run as processes of this machine, not in containers",
@@ -90,6 +91,10 @@ class LocalBackend(Backend):
         """One file, ``NAME.py``."""
         return standalone_files(pipeline)
 
+    def limits(self, pipeline: PipelineSpec, options: Options) -> Iterable[Diagnostic]:
+        """What one environment for all of the file's steps cannot hold."""
+        return two_in_one(_tasks(pipeline))
+
     def run(
         self,
         definition: Definition,
@@ -106,15 +111,17 @@ class LocalBackend(Backend):
             on_event: called with each `penstock.results.Event`, in this thread.
 
         Raises:
-            RunError: a step asks for more than the budget ever has, or for an image; the store's disk is full.
+            RunError: a step asks for more than the budget ever has, for a secret without a value, or for an image; the
+                store's disk is full.
             ConfigurationError: the store cannot be used, or an option makes no sense.
         """
         budget = _budget(options)
         _raise(ConfigurationError, _senseless(definition, options))
         _raise(RunError, map(definition.placed, _unfitting(definition.spec, budget)))
+        secrets = _secrets(definition, options)
         store = _store(options)
         with on_disk(store.folder):
-            return self._run(definition, parameters, options, store, budget, on_event)
+            return self._run(definition, parameters, options, store, budget, secrets, on_event)
 
     def _run(
         self,
@@ -123,9 +130,11 @@ class LocalBackend(Backend):
         options: RunOptions,
         store: Store,
         budget: Budget,
+        secrets: Secrets,
         on_event: Listener | None,
     ) -> Run:
-        execution = Execution(definition, parameters, store, on_event, _resumption(definition, store, options.resumes))
+        resumption = _resumption(definition, store, options.resumes)
+        execution = Execution(definition, parameters, store, on_event, resumption, secrets)
         try:
             with mirrored(store.sharing, execution.folder), observed(execution, options):
                 if options.inline:
@@ -185,6 +194,14 @@ def _budget(options: RunOptions) -> Budget:
         have.gpu if options.gpu is None else options.gpu,
         options.quotas,
     )
+
+
+def _secrets(definition: Definition, options: RunOptions) -> Secrets:
+    try:
+        _raise(RunError, two_in_one(_tasks(definition.spec), options.secrets))
+        return secrets_of(_tasks(definition.spec), options.secrets)
+    except RunError as error:
+        raise RunError([definition.placed(each) for each in error.diagnostics]) from None
 
 
 def _senseless(definition: Definition, options: RunOptions) -> Iterator[Diagnostic]:

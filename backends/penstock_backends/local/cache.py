@@ -72,6 +72,7 @@ class Keys:
                     list(settings.env),
                     settings.image,
                     settings.cache_version,
+                    *([list(settings.secrets)] if settings.secrets else []),
                 ]
             )
             self._fixed[step.id, settings] = known

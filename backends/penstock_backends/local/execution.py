@@ -23,6 +23,7 @@ from penstock_backends.local.books import Books
 from penstock_backends.local.cache import PYTHON, Keys
 from penstock_backends.local.commits import commit_at
 from penstock_backends.local.disk import told_of_room
+from penstock_backends.local.given_secrets import Secrets
 from penstock_backends.local.graph import Key, graph_of
 from penstock_backends.local.layout import CHECKPOINTS, PARAMETERS, SPEC
 from penstock_backends.local.names import LiveNames
@@ -35,13 +36,15 @@ from penstock_backends.local.store import Store
 from penstock_backends.local.trace_context import TraceContext
 from penstock_backends.lowering import program_of
 
+NO_SECRETS = Secrets({})
+
 
 class Execution:
     """A run under way.
 
     Whoever executes it takes nodes from ``runnable`` until it `is_over`, and tells of each what came of it, which may
-    add more; ``books`` keeps that. ``resumption`` says which earlier runs it goes on with. ``trace`` is the trace that
-    it is part of, where it is traced.
+    add more; ``books`` keeps that. ``resumption`` says which earlier runs it goes on with, ``secrets`` which values of
+    secrets there are. ``trace`` is the trace that it is part of, where it is traced.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Execution:
         store: Store,
         listener: Listener | None,
         resumption: Resumption = ANEW,
+        secrets: Secrets = NO_SECRETS,
     ) -> None:
+        self.secrets = secrets
         self.definition = definition
         self.spec = definition.spec
         self.parameters = dict(parameters)

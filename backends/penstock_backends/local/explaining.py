@@ -176,7 +176,7 @@ def _fixed_reasons(before: Books, here: Books, node: str) -> Iterator[str]:
         yield "what it returns is declared or written differently"
     if requirements_of(old.step, old.settings) != requirements_of(new.step, new.settings):
         yield f"its packages changed ({_listed(old, new)})"
-    for setting in ("env", "image", "cache_version"):
+    for setting in ("env", "secrets", "image", "cache_version"):
         if getattr(old.settings, setting) != getattr(new.settings, setting):
             yield f"`{setting}` changed"
     if before.run.python != here.run.python and before.run.python and here.run.python:

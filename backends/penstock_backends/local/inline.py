@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from types import TracebackType
 from penstock import harness
 from penstock_backends.local.deadline import TimeIsUpError, deadline
 from penstock_backends.local.execution import Execution
+from penstock_backends.local.hiding import hidden_output
 from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json, Objects, artifacts_in, located, publish
 from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.local.telemetry import below
@@ -100,6 +101,7 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
     left = execution.seconds_left(node)
     bound = min(left, math.inf if settings.timeout is None else settings.timeout)
     others = harness.descendants([os.getpid()]) if bound < math.inf else set()
+    mask = execution.secrets.mask(settings)
     try:
         given = execution.job_for(node)
         outputs = {
@@ -112,19 +114,22 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
         inputs = harness.Inputs(execution.parameters, node.planned.kinds, outputs, execution.names.find)
         job = {**step_part(node.step), **given}
         function = execution.definition.functions.get(node.step.id) or harness.find_type(node.step.id)
+        secrets = execution.secrets.of(settings)
         env = {
             **environment_of(execution.trace, node.id, number),
             **dict(settings.env),
+            **secrets,
             harness.CHECKPOINTS: str(execution.checkpoints_of(node)),
         }
         with (
-            _surroundings(folder.work, env),
+            _surroundings(folder.work, env, execution.secrets.withheld - secrets.keys()),
+            hidden_output(mask),
             execution.names.canonical(),
             below(execution.trace, node.id, number),
             deadline(bound),
         ):
-            result = harness.perform(job, function, inputs, folder.outputs, number)
-        return {**result, "outputs": _published(result["outputs"], folder, objects)}
+            result = _masked(mask, harness.perform(job, function, inputs, folder.outputs, number))
+        return {**result, "outputs": _published(result["outputs"], folder, objects)} if "outputs" in result else result
     except TimeIsUpError:
         _end_processes_since(others)
         if bound == left:
@@ -133,7 +138,11 @@ def _attempt(execution: Execution, node: PlannedNode, number: int, folder: Attem
     except CorruptedError as error:
         return {"error": str(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises fails the attempt
-        return harness.failure(error.with_traceback(_users_part(error)))
+        return _masked(mask, harness.failure(error.with_traceback(_users_part(error))))
+
+
+def _masked(mask: harness.Mask | None, result: Json) -> Json:
+    return mask.result(result) if mask else result
 
 
 def _kept(execution: Execution, key: str, answer: Json) -> Json:
@@ -153,10 +162,12 @@ def _published(outputs: Json, folder: AttemptFolder, objects: Objects) -> Json:
 
 
 @contextmanager
-def _surroundings(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
+def _surroundings(folder: Path, env: Mapping[str, str], withheld: Collection[str] = ()) -> Iterator[None]:
     """The working directory and the environment variables of a step, for its duration."""
     home, before = Path.cwd(), dict(os.environb)
     os.chdir(folder)
+    for variable in withheld:
+        os.environ.pop(variable, None)
     os.environ.update(env)
     try:
         yield

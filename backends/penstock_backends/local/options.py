@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from penstock.settings import bytes_of
 from penstock_backends.local.alerts import Alert
+from penstock_backends.local.given_secrets import SecretSource
 from penstock_backends.local.telemetry import TelemetryOptions
 
 
@@ -34,6 +35,9 @@ class RunOptions(BaseModel):
         resumes: the id of an earlier run of the pipeline to go on with: what it completed is taken over (see
             `Pipeline.resume`, which gives its parameters, too).
         alerts: who is to be told of what (see `Alert`).
+        secrets: where the values of secrets come from, by reference (``{"warehouse/password": {"file": "..."}}``, see
+            `SecretSource`; in Python also the value itself); by default the environment variable that the step finds
+            it in, as the runner has it.
         telemetry: whether spans and metrics go to an OpenTelemetry collector, and where it is (see `TelemetryOptions`).
     """
 
@@ -52,6 +56,7 @@ class RunOptions(BaseModel):
     quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     resumes: str = ""
     alerts: tuple[Alert, ...] = ()
+    secrets: dict[str, SecretSource] = Field(default_factory=dict, repr=False)
     telemetry: TelemetryOptions | None = None
 
     @field_validator("memory", "store_limit", mode="before")

@@ -132,7 +132,9 @@ class Scheduler:
         self._running: dict[str, Grant[_Ready]] = {}
         self._has_given_back = True
         self._waiting: list[tuple[float, Place, _Ready]] = []
-        self._workers = Workers(execution.definition, execution.store, execution.folder, self._max_workers)
+        self._workers = Workers(
+            execution.definition, execution.store, execution.folder, self._max_workers, execution.secrets.withheld
+        )
 
     def _drop_everything(self) -> None:
         """Ends the attempts under way, and forgets what was to be tried."""
@@ -213,7 +215,7 @@ class Scheduler:
         """Sees to it that there is an interpreter for a node, then queues it."""
         settings = node.settings
         if settings.packages is None:
-            self._queue(_Ready(node, key, Kind(is_preloaded=not settings.env and preloading.benefits(node.step))))
+            self._queue(_Ready(node, key, Kind(is_preloaded=_may_preload(node))))
             return
         if self._installing is None:
             self._installing = ThreadPoolExecutor(1, "penstock-installer")
@@ -281,6 +283,7 @@ class Scheduler:
         digests = [
             wire["$artifact"]["digest"] for wires in outputs.values() for wire in wires.values() if is_artifact(wire)
         ]
+        secrets = execution.secrets.of(node.settings)
         request = {
             "step": node.step.id,
             "attempt": attempt,
@@ -293,10 +296,12 @@ class Scheduler:
                 **self._devices_of(grant),
                 **environment_of(execution.trace, node.id, attempt),
                 **dict(node.settings.env),
+                **secrets,
                 CHECKPOINTS: str(execution.checkpoints_of(node)),
             },
             "timeout": node.settings.timeout,
             "log": str(log_of(execution.folder, node.id, attempt)),
+            **({"secrets": list(secrets)} if secrets else {}),
         }
         self._workers.start(node.id, ready.kind, request)
 
@@ -347,6 +352,11 @@ class Scheduler:
         if self._claims is not None and self._packing.is_waiting:
             soonest = min(soonest, LOOK_AGAIN)
         return None if soonest == math.inf else soonest
+
+
+def _may_preload(node: PlannedNode) -> bool:
+    """Whether a node gains by libraries that are loaded already, and these are what it would load itself."""
+    return not (node.settings.env or node.settings.secrets) and preloading.benefits(node.step)
 
 
 def _listed(nodes: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from penstock_backends.lowering import (
     outputs_of,
     program_of,
     requirements_of,
+    secrets_part,
     standing_of,
     step_part,
     wire_of,
@@ -56,6 +57,7 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         has_packages=any("packages" in node for node in everything),
         has_resources=any("resources" in node for node in everything),
         quotas=_largest_quotas(everything),
+        secrets=_secrets(program),
         has_gates=any(node["step"] == CHECK or "checks" in node for node in everything),
         store=f"{name}-runs",
     )
@@ -152,6 +154,7 @@ def _settings(unit: Unit) -> dict[str, Json]:
         node["timeout"] = settings.timeout
     if settings.env:
         node["env"] = dict(settings.env)
+    node.update(secrets_part(settings))
     if settings.packages is not None:
         node["packages"] = list(settings.packages)
     asked = {f"{QUOTA}{name}": amount for name, amount in settings.quotas}
@@ -159,6 +162,15 @@ def _settings(unit: Unit) -> dict[str, Json]:
         asked |= settings.resources.model_dump(mode="json", exclude={"gpu_type"}, exclude_defaults=True)
     node.update({"resources": asked} if asked else {})
     return node
+
+
+def _secrets(program: Program) -> dict[str, str]:
+    """The environment variables in which secrets are, with what each is called."""
+    found: dict[str, list[str]] = {}
+    for unit in program.by_id.values():
+        for variable, reference in unit.task.settings.secrets:
+            found.setdefault(variable, []).append(reference)
+    return {variable: ", ".join(dict.fromkeys(found[variable])) for variable in sorted(found)}
 
 
 def _largest_quotas(nodes: Iterable[Mapping[str, Json]]) -> dict[str, int]:

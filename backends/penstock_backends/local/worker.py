@@ -415,7 +415,7 @@ class Slot:
             request = receive(line)
             os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
             log = request["log"]
-            answer = self._performed(request)
+            answer = self._hidden(request) if "secrets" in request else self._performed(request)
         except GoneError:
             os._exit(0)
         except stored.CorruptedError as error:
@@ -447,6 +447,19 @@ class Slot:
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, **request["job"]}
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
+
+    def _hidden(self, request: Json) -> Json:
+        """Runs a request in a process below this one, which hides the values of its secrets in all that this shows."""
+        above = os.getpid()
+
+        def perform() -> Json:
+            _end_with(above, signal.SIGKILL)
+            try:
+                return self._performed(request)
+            except stored.CorruptedError as error:
+                return {"error": str(error)}
+
+        return harness.isolate(perform, None, harness.Mask([request["env"][name] for name in request["secrets"]]))
 
     def _take_back(self, log: str) -> None:
         """Takes a log that nothing was written to back, to be used again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import sysconfig
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -75,9 +77,12 @@ class _Slot:
 
 
 class Workers:
-    """The worker processes of one run."""
+    """The worker processes of one run, which have none of the runner's environment variables that are ``withheld``."""
 
-    def __init__(self, definition: Definition, store: Store, folder: Path, at_once: int) -> None:
+    def __init__(
+        self, definition: Definition, store: Store, folder: Path, at_once: int, withheld: Collection[str] = ()
+    ) -> None:
+        self._withheld = withheld
         self._definition = definition
         self._store = store
         self._log = folder / "workers.log"
@@ -281,6 +286,7 @@ class Workers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={name: value for name, value in os.environ.items() if name not in self._withheld},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # so that Ctrl-C reaches the runner alone, which then ends them in order
             )
