@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,32 @@ def test_the_emitted_file_takes_secrets_from_its_environment_and_hides_them(made
     else:
         assert said["result"] == {"$tuple": [hashlib.sha256(SECRET.encode()).hexdigest() + "!", False]}
         assert b"connecting with ***\na child has ***\n" in everything_below(tmp_path)
+
+
+@step(secrets={"KEY": "warehouse/key"}, timeout=0.5)
+def hang(pids: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    Path(pids).write_text(f"{os.getpid()} {child.pid}")
+    print("hanging with", os.environ["KEY"], flush=True)
+    time.sleep(60)
+
+
+@step(secrets={"KEY": "warehouse/key"})
+def die() -> None:
+    print("dying with", os.environ["KEY"], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pipeline
+def ending(pids: str) -> None:
+    hang(pids)
+    die()
+
+
+def test_attempts_with_secrets_end_as_others_do_with_all_that_they_have_started(tmp_path):
+    run = ending.run(pids=str(tmp_path / "pids"), store=tmp_path / "store", secrets=KEY)
+    assert "exceeded its timeout of 0.5 s" in run["hang"].error
+    assert "killed by SIGKILL" in run["die"].error
+    assert run["hang"].log.read_text().startswith("hanging with ***\n")
+    assert run["die"].log.read_text().startswith("dying with ***\n")
+    assert not [pid for pid in (tmp_path / "pids").read_text().split() if Path(f"/proc/{pid}").exists()]
