@@ -41,11 +41,15 @@ def step_name(task: Task) -> str:
     return task.step.rpartition(":")[2].rpartition(".")[2]
 
 
+def called(pipeline: PipelineSpec) -> list[Task]:
+    """Every call of a step, rollbacks and what runs at the end included."""
+    found = [each for body in (pipeline.body, pipeline.on_failure, pipeline.on_exit) for each in tasks(body)]
+    return found + [each.rollback for each in found if each.rollback is not None]
+
+
 def unknown_steps(pipeline: PipelineSpec, given: Mapping[str, StepOptions], target: str) -> Iterator[Diagnostic]:
     """The names in a target's ``steps`` that no node and no step of this pipeline has."""
-    called = [each for body in (pipeline.body, pipeline.on_failure, pipeline.on_exit) for each in tasks(body)]
-    called += [each.rollback for each in called if each.rollback is not None]
-    known = {EVERY, *(each.id for each in called), *map(step_name, called)}
+    known = {EVERY, *(each.id for each in called(pipeline)), *map(step_name, called(pipeline))}
     for name in given:
         if name not in known:
             message = f"the configuration of {target} speaks of a step `{name}`, which `{pipeline.name}` does not have"

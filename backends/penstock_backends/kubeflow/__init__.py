@@ -11,8 +11,10 @@ How values travel, and why (`channels`)
     - Between steps, what can only be small (numbers, dates, enums, records of such) is a STRING parameter with the
       exact JSON. What can grow (``str bytes list dict``) is an artifact with that JSON: parameters end up on a command
       line, and one beyond 128 kB stops the run.
-    - Artifacts are ``system.Dataset``, ``Model``, ``Metrics``, ``HTML`` or ``Artifact``, by label. Their uri is the
-      file itself (or the folder), so that Kubeflow's pages can show it, with the ``format`` in the metadata.
+    - Artifacts are ``system.Dataset``, ``Model``, ``Metrics``, ``ClassificationMetrics``, ``HTML``, ``Markdown`` or
+      ``Artifact``, by label. Their uri is the file itself (or the folder), so that Kubeflow's pages can show it, with
+      the ``format`` in the metadata, and what else the page shows, as far as there is room: what an artifact says of
+      itself stands on the command line of each task that takes it.
     - The numbers of ``log_metric`` are the metadata of a ``system.Metrics`` artifact.
 
 What is not left to the engine
@@ -60,9 +62,11 @@ from penstock_backends.kubeflow.channels import arguments_for, given_value, iden
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.outline import outline
 from penstock_backends.kubeflow.plan import Plan, plan_of
+from penstock_backends.kubeflow.pod import impossible_pods
 from penstock_backends.kubeflow.sizes import too_large
 from penstock_backends.kubeflow.text import documents
 from penstock_backends.rendering import header
+from penstock_backends.step_options import unknown_steps
 
 __all__ = ["KubeflowBackend", "KubeflowOptions", "arguments_for"]
 
@@ -127,7 +131,7 @@ class KubeflowBackend(Backend):
         Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
         Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
         Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
-        Feature.SECRETS: unsupported("secrets are not handed over", "leave `secrets` out"),
+        Feature.SECRETS: native("keys of Kubernetes Secrets, in the environment of the step's own pod"),
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
         Feature.IMAGE: native(),
         Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
@@ -155,9 +159,11 @@ class KubeflowBackend(Backend):
         return {f"{pipeline.name}.yaml": documents(comments, [spec, *rest])}
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
-        """What is too large for a command line or for the cluster's store, or nothing at all."""
+        """What is too large for a command line or for the cluster's store, pods that cannot be, or nothing at all."""
+        yield from unknown_steps(pipeline, options.steps, self.name)
+        yield from impossible_pods(pipeline, options)
         empty = list(nothing_to_run(pipeline, "Kubeflow"))
-        return empty or too_large(pipeline, plan_of(pipeline, options))
+        yield from empty or too_large(pipeline, plan_of(pipeline, options))
 
 
 def _root(pipeline: PipelineSpec, plan: Plan) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from penstock_backends.kubeflow import entry
 from penstock_backends.lowering import kind_of
 from penstock_backends.rendering import compact_json
 
-STRING, LIST, METRICS, ARTIFACT = "STRING", "LIST", "system.Metrics", "system.Artifact"
+STRING, LIST, ARTIFACT = "STRING", "LIST", "system.Artifact"
+METRICS, CURVES = "system.Metrics", "system.ClassificationMetrics"
 
 _NATIVE = {
     TypeKind.STR: STRING,
@@ -24,7 +25,14 @@ _NATIVE = {
     TypeKind.FLOAT: "NUMBER_DOUBLE",
     TypeKind.BOOL: "BOOLEAN",
 }
-_TITLES = {"Dataset": "system.Dataset", "Model": "system.Model", "Metrics": METRICS, "Report": "system.HTML"}
+_TITLES = {
+    "Dataset": "system.Dataset",
+    "Model": "system.Model",
+    "Metrics": METRICS,
+    "Report": "system.HTML",
+    "Markdown": "system.Markdown",
+}
+_CLASSIFICATION = "penstock.harness:Classification"
 _BOUNDED = {
     TypeKind.NONE, TypeKind.BOOL, TypeKind.INT, TypeKind.FLOAT, TypeKind.DATETIME, TypeKind.DATE, TypeKind.TIME,
     TypeKind.TIMEDELTA, TypeKind.DECIMAL, TypeKind.UUID, TypeKind.LITERAL, TypeKind.ENUM,
@@ -91,8 +99,15 @@ class Channel:
 def output_channel(output: OutputSpec) -> Channel:
     """How an output travels."""
     if output.type.is_artifact:
-        return Channel(identifier(output.name), _TITLES.get(output.type.label, ARTIFACT))
+        title = _TITLES.get(output.type.label, ARTIFACT)
+        return Channel(
+            identifier(output.name), CURVES if title == METRICS and _is_classification(output.type) else title
+        )
     return Channel(identifier(output.name), STRING if is_bounded(output.type) else ARTIFACT)
+
+
+def _is_classification(type_: TypeSpec) -> bool:
+    return type_.name == _CLASSIFICATION
 
 
 def is_bounded(type_: TypeSpec) -> bool:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import linecache
+import math
 import os
 import re
 import shutil
@@ -25,11 +27,27 @@ import tempfile
 import typing
 from pathlib import Path
 
-from penstock.harness import EXACT_INTEGERS, Json, Place, StepError, dumps, located, parse, run_job, say, supervise
+from penstock.harness import (
+    EXACT_INTEGERS,
+    Classification,
+    Json,
+    Place,
+    StepError,
+    decode,
+    dumps,
+    located,
+    parse,
+    run_job,
+    say,
+    supervise,
+)
 
 # What Kubeflow, Argo, Kubernetes or kfp.local would replace in a command, an environment variable or a parameter.
 MARKS = ("{" * 2, "$" * 2, "$" + "(", "python" + "3", "/kfp-" + "workspace")
 LARGEST_PARAMETER = 100_000  # bytes; all of a task's parameters reach it on one command line of at most 131,072
+ROOM_TO_SHOW, ROOM_IN_LOOPS = 10_000, 240  # bytes, of the same line: what an artifact may say of itself for the page
+POINTS = 60  # of a curve, on the page
+OUR_METADATA = ("format", "preview", "instance", "state", "collected")
 
 WRAPPED = '{"$json":'  # begins a text that is JSON, given so that no engine changes it
 
@@ -120,8 +138,9 @@ def _unpacked(file: Path, scratch: Path) -> Path:
 class Artifact:
     """An output artifact on its way out: ``slot`` is the engine's entry for it, ``key`` its name there."""
 
-    def __init__(self, key: str, slot: Json) -> None:
-        self.key, self.slot = key, slot
+    def __init__(self, key: str, slot: Json, room: int = ROOM_TO_SHOW) -> None:
+        self.key, self.slot, self.room = key, slot, room
+        self.title: str = slot.get("type", {}).get("schemaTitle", "")
         self.folder = local_path(slot)
         self.metadata: dict[str, Json] = {}
 
@@ -143,8 +162,10 @@ class Artifact:
         if format_ != "path":
             target = self.put(self.key + re.sub(r"[^\w.-]", "", source.suffix), format_)
             shutil.move(str(source), str(target))
-            if format_ == "json" and self.slot.get("type", {}).get("schemaTitle") == "system.Metrics":
+            if format_ == "json" and self.title == "system.Metrics":
                 self.add_numbers(json.loads(target.read_text(encoding="ascii")))
+            elif format_ == "json" and self.title == "system.ClassificationMetrics":
+                self.add_curves(decode(json.loads(target.read_text(encoding="ascii"))))
         elif _travels_as_it_is(source):
             shutil.move(str(source), str(self.put(source.name, format_)))
         else:
@@ -158,24 +179,53 @@ class Artifact:
             for source in sorted(folder.iterdir()):
                 archive.add(source, arcname=source.name)
 
+    def show(self, name: str, wire: Json) -> None:
+        """Shows something on the artifact's page, unless there is no room for it."""
+        size = len(dumps([name, wire]))
+        if size > self.room:
+            say(f"there is no room for `{name}` of `{self.key}` on Kubeflow's page")
+            return
+        self.room -= size
+        self.metadata[guarded(name) + "_" * (name in OUR_METADATA)] = wire
+
     def add_numbers(self, values: Json) -> None:
         """Shows numbers on the run's metrics page."""
         for name, wire in values.items() if isinstance(values, dict) else ():
             if isinstance(wire, (int, float)) and not isinstance(wire, bool):
-                self.metadata[name] = wire
+                self.show(name, wire)
             elif isinstance(wire, dict) and list(wire) in (["$float"], ["$int"]):
-                self.metadata[name] = next(iter(wire.values()))  # not a finite double: shown as text
+                self.show(name, next(iter(wire.values())))  # not a finite double: shown as text
 
     def add_verdicts(self, gates: Json) -> None:
         """Shows on the run's metrics page what came of gates, and the values that they looked at."""
         for verdict in gates:
-            self.metadata[guarded(dumps(verdict["gate"]))[1:-1]] = "passed" if verdict["passed"] else "failed"
+            self.show(verdict["gate"], "passed" if verdict["passed"] else "failed")
             self.add_numbers({name: wire for name, wire in verdict["values"].items() if name not in self.metadata})
+
+    def add_curves(self, found: Classification) -> None:
+        """Draws a confusion matrix and a ROC curve; the page takes finite numbers only, as JSON does."""
+        if found.labels and all(map(math.isfinite, itertools.chain(*found.confusion))):
+            labels = [{"displayName": guarded(label)} for label in found.labels]
+            rows = [{"row": row} for row in found.confusion]
+            self.show("confusionMatrix", {"annotationSpecs": labels, "rows": rows})
+        points = [point for point in found.roc if math.isfinite(point[0]) and math.isfinite(point[1])]
+        highest = max((at for _, _, at in points if math.isfinite(at)), default=0)
+        chosen = points[:: max(1, math.ceil(len(points) / POINTS))] + points[-1:]
+        if points:
+            curve = [(x, y, at if math.isfinite(at) else highest + 1) for x, y, at in dict.fromkeys(chosen)]
+            names = ("falsePositiveRate", "recall", "confidenceThreshold")
+            self.show("confidenceMetrics", [dict(zip(names, point)) for point in curve])  # noqa: B905  # as below
 
     def entry(self) -> Json:
         """The artifact as the engine wants to be told of it."""
         told = {"name": self.slot.get("name", self.key), "uri": self.slot["uri"], "metadata": self.metadata}
         return {"artifacts": [told]}
+
+
+def size_of(path: Path) -> int:
+    """How many bytes the files at or below a path have."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file())
 
 
 def _travels_as_it_is(path: Path) -> bool:
@@ -281,7 +331,9 @@ def publish(
     ``at`` is the place in the loops around the step, ``state`` how it ended, if it did not succeed.
     """
     outputs = request["outputs"]
-    artifacts = {key: Artifact(key, slot["artifacts"][0]) for key, slot in outputs.get("artifacts", {}).items()}
+    slots = {key: slot["artifacts"][0] for key, slot in outputs.get("artifacts", {}).items()}
+    room = ROOM_IN_LOOPS if at else ROOM_TO_SHOW
+    artifacts = {key: Artifact(key, slot, room) for key, slot in slots.items()}
     for output in job["outputs"]:
         wire, is_marked = result.get("outputs", {}).get(output["name"]), (at or state) and "text" in output
         if output["key"] in outputs.get("parameters", {}):
@@ -290,7 +342,12 @@ def publish(
             continue
         artifact = artifacts[output["key"]]
         if wire is not None and output.get("artifact"):
-            artifact.take(folder / wire["$artifact"]["file"], wire["$artifact"]["format"])
+            source = folder / wire["$artifact"]["file"]
+            size = size_of(source)
+            artifact.take(source, wire["$artifact"]["format"])
+            if not is_marked and artifact.title != "system.Metrics":  # whose page is a table of numbers
+                artifact.show("type", output["text"])
+                artifact.show("bytes", size)
         elif wire is not None and output.get("many"):
             artifact.take_parts(wire, folder / output["key"])
             artifact.metadata["collected"] = "yes"
@@ -302,6 +359,7 @@ def publish(
             artifact.metadata.pop("preview", None)  # in a list of hundreds there is no room for it
             artifact.metadata.update(instance=dumps(list(at)), state=state or "succeeded")
     if job.get("metrics"):
+        artifacts[job["metrics"]].room = ROOM_TO_SHOW  # no task takes it
         artifacts[job["metrics"]].write_value(result.get("metrics", {}))
         del artifacts[job["metrics"]].metadata["preview"]
         artifacts[job["metrics"]].add_numbers(result.get("metrics", {}))
@@ -365,7 +423,7 @@ def attempted(call: Call, seen: Seen, place: Place, folder: Path, deadline: Json
     def attempt(number: int) -> Json:
         return run_job(job, modules, seen.parameters, seen.outputs, folder / f"attempt-{number}", number, place)
 
-    return supervise(attempt, job.get("retry"), job.get("timeout"), deadline)
+    return supervise(attempt, job.get("retry"), job.get("timeout"), deadline, secrets=tuple(job.get("secrets", ())))
 
 
 def run_ordinary(call: Call) -> int:

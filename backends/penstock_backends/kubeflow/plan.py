@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,9 @@ from typing import Any
 
 from penstock.spec import (
     CHECK,
+    DECIDE,
+    GIVE,
+    ITEMS,
     Branch,
     ChoiceBinding,
     CollectBinding,
@@ -20,8 +22,6 @@ from penstock.spec import (
     ItemBinding,
     OutputBinding,
     PipelineSpec,
-    ResourcesSpec,
-    RetrySpec,
     Settings,
     StepSpec,
     within,
@@ -31,6 +31,7 @@ from penstock_backends.keeping import last_kept
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import (
     ARTIFACT,
+    CURVES,
     LIST,
     METRICS,
     STRING,
@@ -41,6 +42,7 @@ from penstock_backends.kubeflow.channels import (
 )
 from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
 from penstock_backends.kubeflow.options import KubeflowOptions
+from penstock_backends.kubeflow.pod import inward_of, platform_of, resources_of
 from penstock_backends.kubeflow.program import Slice, harness_text, job_text, joined, joiner_for, packed_harness, sliced
 from penstock_backends.kubeflow.softness import soft_units
 from penstock_backends.kubeflow.text import Shared
@@ -55,6 +57,9 @@ LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its 
 
 # What the lists that a task takes from loops may cost of its command line, and what each item may.
 ROOM, ROOM_FOR_ARTIFACT, ROOM_FOR_TEXT = 120_000, 480, 240
+ROOM_FOR_SHOWN = ROOM_FOR_ARTIFACT + entry.ROOM_IN_LOOPS
+
+OWN = (DECIDE, ITEMS, CHECK, GIVE)  # the harness's own steps, of which no configuration speaks by name
 
 
 @dataclass
@@ -109,9 +114,10 @@ def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     steps = planner.steps()
     tasks = [_planned(step, planner.units.get(step.name), options) for step in steps]
     is_steered = any("does" in step.job for step in steps)
-    harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered))
+    has_secrets = any(step.settings.secrets for step in steps)
+    harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered, has_secrets))
     if options.harness == "auto" and _is_too_much_text(tasks, harness):
-        harness = Shared(packed_harness(is_steered))
+        harness = Shared(packed_harness(is_steered, has_secrets))
     labels: dict[str, str] = {}
     for each in tasks:
         sameness = compact_json([each.container, each.platform, each.component])
@@ -170,7 +176,7 @@ class _Planner:
     def _bound_lists(self, step: Step) -> None:
         """Has loops refuse more items than a task's command line has room for what they gave."""
         lists = {key: channel for key, channel in step.arriving.items() if channel.many}
-        most = ROOM // (sum(ROOM_FOR_ARTIFACT if each.is_artifact else ROOM_FOR_TEXT for each in lists.values()) or 1)
+        most = ROOM // (sum(map(_room_for, lists.values())) or 1)
         origins = {part["producerTask"] for key in lists for part in step.bound[key].values()}
         for loop in self.wiring.loops.values():
             if loop.name in origins:
@@ -390,6 +396,12 @@ def _renamed(wire: Any) -> Any:
     return {key: _renamed(value) for key, value in wire.items()}
 
 
+def _room_for(channel: Channel) -> int:
+    if channel.type in (METRICS, CURVES):
+        return ROOM_FOR_SHOWN
+    return ROOM_FOR_ARTIFACT if channel.is_artifact else ROOM_FOR_TEXT
+
+
 def _label(unit: Unit) -> str:
     """What Kubeflow's page calls a unit: its id, and of a branch, a loop or a gate what its author wrote."""
     text = getattr(unit.node, "text", "") if unit.role == "main" else ""
@@ -406,14 +418,15 @@ def _logs_metrics(source: str) -> bool:
 
 
 def _planned(step: Step, unit: Unit | None, options: KubeflowOptions) -> Planned:
+    pod = options.pod_of(None if unit is None or unit.step.id in OWN else unit.task)
     return Planned(
         unit,
         step.name,
         step.scope,
         _task_spec(step),
         _component(step.arriving.values(), step.leaving),
-        _container(step.settings, step.job, step.slices, options),
-        _platform(step.settings, options),
+        _container(step.settings, {**step.job, **inward_of(step.settings, pod)}, step.slices, options),
+        platform_of(step.settings, pod, options),
     )
 
 
@@ -478,48 +491,10 @@ def _container(
     modules = {part.module: {"file": part.file, "lines": part.lines} for part in slices}
     marked = {"joiner": joiner} if safe != [part.text for part in slices] else {}
     env = [{"name": name, "value": value} for name, value in settings.env if not entry.has_mark(value)]
-    resources = _resources(settings.resources)
+    resources = resources_of(settings.resources)
     return {
         "image": settings.image or options.base_image,
         **({"env": env} if env else {}),
         **({"resources": resources} if resources else {}),
         "args": ["{{$}}", job_text({**job, "modules": modules, **marked}), *safe],
     }
-
-
-def _resources(asked: ResourcesSpec | None) -> dict[str, Any]:
-    """Each quantity twice: as a number for older servers, as text for those that read it."""
-    found: dict[str, Any] = {}
-    if asked is not None and asked.cpu is not None:
-        found |= {"cpuRequest": asked.cpu, "resourceCpuRequest": f"{asked.cpu:g}"}
-    if asked is not None and asked.memory is not None:
-        found |= {"memoryRequest": asked.memory / 1e9, "resourceMemoryRequest": _quantity(asked.memory)}
-    if asked is not None and asked.gpu:
-        kind = asked.gpu_type if "/" in asked.gpu_type else "nvidia.com/gpu"
-        count = str(asked.gpu)
-        found["accelerator"] = {"count": count, "type": kind, "resourceCount": count, "resourceType": kind}
-    return found
-
-
-def _quantity(size: int) -> str:
-    for unit, power in (("Gi", 30), ("Mi", 20), ("Ki", 10)):
-        if size % 2**power == 0:
-            return f"{size >> power}{unit}"
-    return str(size)
-
-
-def _platform(settings: Settings, options: KubeflowOptions) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if settings.timeout is not None:
-        found["activeDeadlineSeconds"] = math.ceil(_longest(settings)) + options.deadline_margin
-    if settings.resources and settings.resources.gpu_type and "/" not in settings.resources.gpu_type:
-        found["nodeSelector"] = {"labels": {options.gpu_label: settings.resources.gpu_type}}
-    return found
-
-
-def _longest(settings: Settings) -> float:
-    """Seconds that all attempts of a step and the delays between them can take."""
-    retry = settings.retry or RetrySpec(max_retries=0)
-    longest_delay = math.inf if retry.max_delay is None else retry.max_delay
-    delays = (min(retry.delay * retry.backoff**k, longest_delay) for k in range(retry.max_retries))
-    return (settings.timeout or 0) * (1 + retry.max_retries) + sum(delays) * (1 + retry.jitter)

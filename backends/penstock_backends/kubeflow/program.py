@@ -104,18 +104,19 @@ def job_text(job: Mapping[str, Any]) -> str:
 
 
 @lru_cache
-def harness_text(is_steered: bool = False) -> str:
+def harness_text(is_steered: bool = False, has_secrets: bool = False) -> str:
     """The program that every container is started with, as text: without comments and docstrings.
 
-    That of a pipeline in which branches, loops, gates or its end decide what runs holds `steered`, too.
+    That of a pipeline in which branches, loops, gates or its end decide what runs holds `steered`, too; that of one
+    without secrets leaves out what hides them.
     """
-    return _header("without comments and docstrings", is_steered) + _program(is_steered)
+    return _header("without comments and docstrings", is_steered) + _program(is_steered, has_secrets)
 
 
 @lru_cache
-def packed_harness(is_steered: bool = False) -> str:
+def packed_harness(is_steered: bool = False, has_secrets: bool = False) -> str:
     """The same program, compressed."""
-    packed = textwrap.fill(base64.b64encode(bz2.compress(_program(is_steered).encode())).decode(), 110)
+    packed = textwrap.fill(base64.b64encode(bz2.compress(_program(is_steered, has_secrets).encode())).decode(), 110)
     run = f'import base64, bz2\nexec(bz2.decompress(base64.b64decode("""\n{packed}\n""")))\n'
     return _header("compressed (compile with harness=text to read it)", is_steered) + run
 
@@ -127,8 +128,11 @@ def _header(form: str, is_steered: bool) -> str:
     return _HEADER.format(files=files, form=form, digest=digest)
 
 
+_FOR_SECRETS = {"Mask", "Relay"}  # of the harness; nothing asks for them unless a job has secrets
+
+
 @lru_cache
-def _program(is_steered: bool) -> str:
+def _program(is_steered: bool, has_secrets: bool) -> str:
     own = "".join(
         _without_imports_of_ours(_small(inspect.getsource(each))) for each in (entry, *[steered] * is_steered)
     )
@@ -137,7 +141,9 @@ def _program(is_steered: bool) -> str:
     own = re.sub(r"\n{2,}", "\n\n", f'{body}\n{rest}\nif __name__ == "__main__":\n{start}\n').lstrip("\n")
     used = {node.id for node in ast.walk(ast.parse(own)) if isinstance(node, ast.Name)}
     called = {name.partition(":")[2] for name in (GIVE, *[DECIDE, ITEMS, CHECK] * is_steered)}
-    return _reached(_small(inspect.getsource(harness)), used | called | set(harness.RUNTIME_NAMES)) + "\n" + own
+    roots = used | called | set(harness.RUNTIME_NAMES)
+    without = set() if has_secrets else _FOR_SECRETS
+    return _reached(_small(inspect.getsource(harness)), roots, without) + "\n" + own
 
 
 def _without_imports_of_ours(source: str) -> str:
@@ -172,8 +178,11 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
                 yield first.lineno, first.end_lineno or first.lineno
 
 
-def _reached(source: str, roots: set[str]) -> str:
-    """The top-level statements that ``roots`` need, directly or through others, and those that bind no name."""
+def _reached(source: str, roots: set[str], without: set[str]) -> str:
+    """The top-level statements that ``roots`` need, directly or through others, and those that bind no name.
+
+    Those that bind a name in ``without`` are left out all the same.
+    """
     body = ast.parse(source).body
     needed, chosen = set(roots), set[int]()
     while True:
@@ -186,6 +195,7 @@ def _reached(source: str, roots: set[str]) -> str:
             break
         chosen |= more
         needed |= {part.id for number in more for part in ast.walk(body[number]) if isinstance(part, ast.Name)}
+        needed -= without
     lines = source.splitlines()
     parts = ["\n".join(lines[_first_line(body[n]) - 1 : body[n].end_lineno]) for n in sorted(chosen)]
     return re.sub(r"(?m)^((?:import|from) .*)\n\n(?=import|from)", r"\1\n", "\n\n".join(parts) + "\n")
