@@ -205,6 +205,7 @@ def test_a_sound_workflow_has_no_findings(tmp_path):
     [
         ("actionlint", "needs: square", "needs: squire"),
         ("workflow-parser", "inputs.n", "imports.n"),
+        ("workflow-parser", "cancel-in-progress: false", "queue: most"),
         ("zizmor", "permissions: {}\n", "permissions: write-all\n"),
         ("check-jsonschema", "timeout-minutes: 5", "timeout-minutes: soon"),
         ("shellcheck", 'test "$ITEM"', "test $ITEM"),

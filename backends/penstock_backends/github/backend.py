@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -13,12 +14,13 @@ from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
-from penstock_backends.github.cron import cron_problem
+from penstock_backends.github.conditions import FAILED
 from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
 from penstock_backends.github.jobs import (
     LONGEST_EXPRESSION,
     START,
+    TELL,
     Job,
     by_the_program,
     every_unit,
@@ -29,6 +31,7 @@ from penstock_backends.github.jobs import (
 from penstock_backends.github.names import input_ids, job_id
 from penstock_backends.github.options import GithubOptions
 from penstock_backends.github.text import comment, workflow_text
+from penstock_backends.github.triggers import Events, events_of, group, limits_of_triggers, meant
 from penstock_backends.lowering import (
     Program,
     Unit,
@@ -40,12 +43,13 @@ from penstock_backends.lowering import (
     step_part,
 )
 from penstock_backends.rendering import embedded_harness, header, python_template
+from penstock_backends.step_options import unknown_steps
 
 LARGEST_FILE = 500_000  # bytes; GitHub's 50,000 YAML nodes are not reached before
 
 _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.DATA_EDGES: native("`needs`, and an artifact of the run for each job's outputs"),
-    Feature.PARAMETERS: native("inputs of `workflow_dispatch`; a scheduled run takes the defaults"),
+    Feature.PARAMETERS: native("inputs of `workflow_dispatch`; a run that no person starts takes the defaults"),
     Feature.ARTIFACTS: native("artifacts of the run, as tar files so that modes, links and empty folders survive"),
     Feature.NAMED_OUTPUTS: native(),
     Feature.COLLECTED_INPUTS: native("the job fetches the outputs of each job that it collects from"),
@@ -65,21 +69,24 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.TIMEOUT: emulated("the program ends the attempt; `timeout-minutes` stands behind it"),
     Feature.RESOURCES: emulated("the job gets the first configured runner that is large enough, or is refused"),
     Feature.QUOTAS: unsupported(
-        "a concurrency group holds one job and cancels those that wait, so it counts nothing",
+        "a concurrency group holds one job, so it counts nothing",
         "leave `quotas` out, and bound the loop around the steps (`parallelism`)",
     ),
     Feature.PRIORITY: unsupported("runners take jobs in the order in which they are queued", "leave `priority` out"),
     Feature.ENV: emulated("the program sets them for the step alone, so that no mark in them is evaluated"),
-    Feature.SCHEDULE_START: unsupported("the file does not say when a schedule begins", "leave `start` out"),
-    Feature.CATCH_UP: unsupported("missed runs are not made up for", "leave `catch_up` out"),
-    Feature.PUSH: unsupported("GitHub knows no repository", "leave the trigger out"),
-    Feature.PULL_REQUEST: unsupported("GitHub knows no repository", "leave the trigger out"),
-    Feature.AFTER_PIPELINE: unsupported("no run tells another pipeline that it ended", "leave the trigger out"),
-    Feature.DATA_CHANGE: unsupported("no run is told of data that changed", "leave the trigger out"),
-    Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
-    Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
-    Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
-    Feature.SECRETS: unsupported("secrets are not handed over", "leave `secrets` out"),
+    Feature.SCHEDULE_START: unsupported(
+        "a schedule is on from when its workflow is on the default branch",
+        "leave `start` out, and merge the workflow when it is to begin",
+    ),
+    Feature.CATCH_UP: unsupported("GitHub starts no run for a time that has passed", "leave `catch_up` out"),
+    Feature.PUSH: native("`push`, by branches and paths; not by tags"),
+    Feature.PULL_REQUEST: native("`pull_request`, by branches and paths"),
+    Feature.AFTER_PIPELINE: native("`workflow_run`, and an `if` on how that run ended; not those of pull requests"),
+    Feature.DATA_CHANGE: native("`repository_dispatch`, an event called by the URI that is sent to the repository"),
+    Feature.UPDATES: emulated("a last job, with a permission of its own, sends the events of `repository_dispatch`"),
+    Feature.CONCURRENCY: native("`concurrency`, where `queue: max` lets 100 runs wait; for one run at a time only"),
+    Feature.CANCEL_RUNNING: native("`cancel-in-progress`"),
+    Feature.SECRETS: native("`secrets`, in the environment of the step that runs the author's; logs and errors masked"),
     Feature.PACKAGES: native("installed by pip in the job"),
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),
     Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
@@ -120,11 +127,13 @@ class GithubBackend(Backend):
         """What GitHub would not take: too large inputs, conditions and files, jobs that no runner can hold."""
         yield from nothing_to_run(pipeline, "GitHub")
         yield from _limits_of_inputs(pipeline)
-        yield from _limits_of_schedule(pipeline)
+        yield from limits_of_triggers(pipeline)
+        yield from unknown_steps(pipeline, options.steps, self.name)
         program = program_of(pipeline)
+        yield from (problem for unit in every_unit(program) for problem in _without_image(unit.task, options))
         without_runner = [problem for unit in every_unit(program) for problem in _without_runner(unit.task, options)]
         yield from without_runner
-        if not without_runner:
+        if not without_runner and not any(limits_of_triggers(pipeline)):
             yield from _limits_of_size(program, options)
 
 
@@ -147,24 +156,16 @@ def _limits_of_inputs(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         yield Diagnostic("P541", message, where, "make the large default a constant that a step reads")
 
 
-def _limits_of_schedule(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
-    if pipeline.schedule is None:
-        return
-    where = location_of(pipeline.span)
-    problem = cron_problem(pipeline.schedule.cron)
-    if problem:
-        message = f"the schedule `{pipeline.schedule.cron}` of `{pipeline.name}`: {problem}"
-        yield Diagnostic("P545", message, where, "write it as GitHub takes it, or start the workflow by other means")
-    required = [parameter.name for parameter in pipeline.parameters if parameter.required]
-    if required:
-        names = ", ".join(f"`{name}`" for name in required)
-        message = f"`{pipeline.name}` has a schedule, but a scheduled run has no value for {names}"
-        yield Diagnostic("P542", message, where, "give each parameter a default")
+def _without_image(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
+    asked = options.step(task)
+    if (asked.container or asked.registry) and not task.settings.image:
+        message = f"the configuration of github speaks of the container of `{task.id}`, which has no image"
+        yield Diagnostic("P549", message, location_of(task.span), "give the step an `image`, or leave the option out")
 
 
 def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
     resources, seconds = task.settings.resources, longest(task.settings)
-    if options.runner(resources, seconds) is not None:
+    if options.runner(task, seconds) is not None:
         return
     asked = [] if resources is None else [
         f"{resources.cpu:g} cores" if resources.cpu else "",
@@ -184,15 +185,24 @@ def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagno
     if size > LARGEST_FILE:
         count = f"{len(jobs)} jobs"
         message = f"the workflow of `{pipeline.name}` ({count}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
-        fix = "do more in one step, or divide the pipeline into several"
+        fix = (
+            "loop over a list that is known only when the pipeline runs, which is one job for all items; do more in one "
+            "step; or divide the pipeline into several"
+        )
         yield Diagnostic("P544", message, location_of(pipeline.span), fix)
     for job, unit in zip(jobs, every_unit(program), strict=True):
-        length = max(map(len, (job.condition, *(value for _, value in job.env))))
+        what, length = max(_expressions(job), key=lambda each: each[1])
         if length > LONGEST_EXPRESSION:
-            said = f"the condition of `{unit.id}` would be {length:,} characters long"
-            message = f"{said}; GitHub takes {LONGEST_EXPRESSION:,}"
-            fix = "let it depend on fewer steps that may be skipped, or do more in one step"
+            message = f"{what} `{unit.id}` would be {length:,} characters long; GitHub takes {LONGEST_EXPRESSION:,}"
+            fix = "let it depend on fewer steps that may be skipped or are in the same loop, or do more in one step"
             yield Diagnostic("P546", message, location_of(unit.task.span), fix)
+
+
+def _expressions(job: Job) -> Iterator[tuple[str, int]]:
+    """What is evaluated as a whole, with how long it is."""
+    yield "the condition of", max(map(len, (job.condition, *(value for _, value in job.env))))
+    if job.fetch and "${{" in job.fetch.value:
+        yield "the names of what is fetched for", len(job.fetch.value)
 
 
 # --- the workflow -----------------------------------------------------------------------------------------------------
@@ -200,12 +210,20 @@ def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagno
 
 def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> str:
     pipeline = program.pipeline
+    events = events_of(pipeline)
     return workflow_text(
         header=[*header(pipeline, "github", options), *_paragraph(pipeline.description)],
         name=one_line(pipeline.name),
         inputs=list(_inputs(pipeline).values()),
         schedule=pipeline.schedule,
+        events=events,
+        group=group(pipeline, events),
+        concurrency=pipeline.concurrency,
         start=START if pipeline.timeout else "",
+        meant=meant(events),
+        tell=TELL if pipeline.updates else "",
+        ended=_ended(events),
+        updates=[json.dumps({"event_type": uri}) for uri in pipeline.updates],
         labels=options.runs_on,
         retention_days=options.retention_days,
         python_version=options.python_version,
@@ -215,6 +233,14 @@ def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> 
         upload_artifact=actions.UPLOAD_ARTIFACT,
         download_artifact=actions.DOWNLOAD_ARTIFACT,
     )
+
+
+def _ended(events: Events) -> str:
+    """Where a run has come to its end and nothing failed; one for a fork's pull request may tell nobody."""
+    terms = ["!cancelled()", f"!{FAILED}"]
+    if events.pull_request is not None:
+        terms.append("!github.event.pull_request.head.repo.fork")
+    return " &&\n".join([*terms, *filter(None, [meant(events)])])
 
 
 def _file(pipeline: PipelineSpec) -> str:
@@ -243,7 +269,7 @@ def _program(program: Program, options: GithubOptions) -> str:
         modules={module.name: module.text for module in pipeline.modules},
         parameters=_parameters(pipeline),
         steps={step.id: step_part(step) for step in pipeline.steps},
-        jobs={job_id(unit.id): _entry(program, unit) for unit in every_unit(program)},
+        jobs={job_id(unit.id): _entry(program, unit, options) for unit in every_unit(program)},
         pipeline=pipeline.name,
         returns=next((unit.id for unit in program.units if unit.step.id == GIVE), ""),
         timeout=pipeline.timeout,
@@ -266,7 +292,7 @@ def _parameters(pipeline: PipelineSpec) -> dict[str, dict[str, Any]]:
     return table
 
 
-def _entry(program: Program, unit: Unit) -> dict[str, Any]:
+def _entry(program: Program, unit: Unit, options: GithubOptions) -> dict[str, Any]:
     """A unit as the program has it in its table; what is not asked for is left out."""
     settings = unit.task.settings
     arms, awaited = by_the_program(program, unit)
@@ -286,6 +312,7 @@ def _entry(program: Program, unit: Unit) -> dict[str, Any]:
         "retry": settings.retry.model_dump() if settings.retry else {},
         "timeout": settings.timeout,
         "env": dict(settings.env),
+        "secrets": {variable: options.secret_name(reference) for variable, reference in settings.secrets},
     }
     if isinstance(unit.node, Loop) and unit.role == "main":
         entry["outputs"] = outputs_of(unit)

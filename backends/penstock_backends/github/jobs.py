@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from penstock.spec import (
@@ -22,13 +22,15 @@ from penstock.spec import (
 from penstock_backends.github.conditions import Rule, Rules, parallelism
 from penstock_backends.github.inputs import one_line
 from penstock_backends.github.names import job_id
-from penstock_backends.github.options import GithubOptions, Runner
+from penstock_backends.github.options import GithubOptions, GithubStepOptions, Runner
 from penstock_backends.github.text import LINE
+from penstock_backends.github.triggers import events_of, meant
 from penstock_backends.lowering import Program, Unit, requirements_of
 
 LONGEST_EXPRESSION = 21_000  # characters
 SETUP_MINUTES = 15  # what checking out, installing, and moving files may add to the time of the step itself
 START = "start--clock"  # the job that notes when the run began; no node's job is called so
+TELL = "tell--updates"  # the job that tells of data that the run updated
 INDEX = "${{ matrix.index }}"
 _SHELLS_OWN = ("do", "done", "esac", "fi", "then")  # shellcheck thinks that a command before one lacks its end
 
@@ -54,7 +56,9 @@ class Job:
     """A job of the workflow.
 
     ``notes`` are the author's words for when it runs. ``keeps`` is how its outputs are kept: by the ``name`` that the
-    program says, also where it failed; always under the job's own; or not at all.
+    program says, also where it failed; always under the job's own; or not at all. ``secrets`` are expressions by the
+    variable that holds each; ``permissions`` what the job's token may do, with reasons; ``container`` and ``registry``
+    belong to the image.
     """
 
     id: str
@@ -65,11 +69,16 @@ class Job:
     matrix: Matrix | None
     outputs: tuple[tuple[str, str], ...]
     labels: str | tuple[str, ...]
+    environment: str
     image: str
+    container: str
+    registry: tuple[tuple[str, str], ...]
     minutes: int
+    permissions: tuple[tuple[str, str, str], ...]
     requirements: tuple[str, ...]
     fetch: Fetch | None
     env: tuple[tuple[str, str], ...]
+    secrets: tuple[tuple[str, str], ...]
     python: str
     run: str
     keeps: Literal["", "own", "said"]
@@ -78,8 +87,13 @@ class Job:
 def jobs_of(program: Program, options: GithubOptions, file: str) -> Iterator[Job]:
     """The jobs, in the author's order, those at the end of a run last. ``file`` is the program that they run."""
     rules = Rules(program)
+    only = meant(events_of(program.pipeline))
     for unit in every_unit(program):
-        yield _job(program, unit, rules.rule(unit), options, file)
+        rule = rules.rule(unit)
+        is_first = not rule.needs and not program.pipeline.timeout
+        if only and (is_first or unit.role == "on_exit"):  # all else is skipped with what it waits for
+            rule = replace(rule, terms=(*rule.terms, only))
+        yield _job(program, unit, rule, options, file)
 
 
 def every_unit(program: Program) -> tuple[Unit, ...]:
@@ -90,7 +104,7 @@ def every_unit(program: Program) -> tuple[Unit, ...]:
 def _job(program: Program, unit: Unit, rule: Rule, options: GithubOptions, file: str) -> Job:
     settings = unit.task.settings
     seconds = longest(settings)
-    runner = options.runner(settings.resources, seconds)
+    runner, asked = options.runner(unit.task, seconds), options.step(unit.task)
     if runner is None:
         raise ValueError(f"no runner for {unit.id}")  # `limits` comes before
     id_ = job_id(unit.id)
@@ -106,15 +120,32 @@ def _job(program: Program, unit: Unit, rule: Rule, options: GithubOptions, file:
         matrix=matrix,
         outputs=tuple((name, f"${{{{ steps.run.outputs.{name} }}}}") for name in _outputs(unit)),
         labels=runner.labels[0] if len(runner.labels) == 1 else runner.labels,
+        environment=asked.environment,
         image=settings.image,
+        container=asked.container,
+        registry=_registry(options, asked),
         minutes=runner.minutes if unit.loops else _minutes(seconds, runner),
+        permissions=_permissions(asked),
         requirements=requirements_of(unit.step, settings),
         fetch=_fetch(tuple(_fetched(program, unit, matrix))),
         env=tuple(_env(program, unit, rule, matrix, bounded)),
+        secrets=tuple((variable, options.secret(reference)) for variable, reference in settings.secrets),
         python=python,
         run=f"{python} -u {file} run {_word(id_)}",
         keeps=_keeps(program, unit),
     )
+
+
+def _permissions(asked: GithubStepOptions) -> tuple[tuple[str, str, str], ...]:
+    found = {"contents": ("read", "to check out the program")}
+    found |= {scope: (each.access, each.reason) for scope, each in asked.permissions.items()}
+    return tuple((scope, *each) for scope, each in sorted(found.items()))
+
+
+def _registry(options: GithubOptions, asked: GithubStepOptions) -> tuple[tuple[str, str], ...]:
+    if asked.registry is None:
+        return ()
+    return (("username", asked.registry.username), ("password", options.secret(asked.registry.password)))
 
 
 def _word(id_: str) -> str:

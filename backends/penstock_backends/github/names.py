@@ -9,6 +9,9 @@ LONGEST = 80  # GitHub allows 99 characters in a job id
 
 _PLAIN = re.compile(r"(?!__)[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
+JOB_TOKEN = "GITHUB_TOKEN"  # noqa: S105  # a name: what GitHub calls the token of a job
+
+_PLAIN_SECRET = re.compile(r"github/token|(?!github/)[a-z][a-z0-9]*(-[a-z0-9]+)*(/[a-z0-9]+(_[a-z0-9]+)*)?")
 
 
 def job_id(node: str) -> str:
@@ -31,3 +34,15 @@ def input_ids(parameters: tuple[str, ...]) -> dict[str, str]:
         name: name if name.isascii() and (folded.count(name.lower()) == 1 or name.islower()) else job_id(name)
         for name in parameters
     }
+
+
+def secret_id(reference: str) -> str:
+    """The name of GitHub's secret for a reference: ``warehouse/password`` is ``WAREHOUSE_PASSWORD``.
+
+    No two references have the same. GitHub takes letters, digits and ``_``, and tells no case apart: so a ``-`` becomes
+    ``__``, and a reference with anything else ends in a hash after ``___``. ``github/token`` is the token of the job.
+    """
+    if _PLAIN_SECRET.fullmatch(reference):
+        return reference.replace("-", "__").replace("/", "_").upper()
+    cleaned = _FORBIDDEN.sub("_", reference).strip("_").upper()
+    return f"SECRET_{cleaned}___{hashlib.sha256(reference.encode()).hexdigest()[:8].upper()}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.backend import Options
-from penstock.spec import ResourcesSpec
+from penstock.spec import ResourcesSpec, Task
+from penstock_backends.github.names import JOB_TOKEN, secret_id
+from penstock_backends.step_options import StepOptions, options_of
 
 GIB = 2**30
 
@@ -40,6 +45,51 @@ class Runner(BaseModel):
         )
 
 
+OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Scope = Literal[
+    "actions", "attestations", "checks", "contents", "deployments", "discussions", "id-token", "issues", "packages",
+    "pages", "pull-requests", "security-events", "statuses",
+]  # fmt: skip
+
+
+class Permission(BaseModel):
+    """What the token of a job may do, and why: the ``reason`` stands beside it in the workflow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    access: Literal["read", "write"]
+    reason: OneLine
+
+
+class Registry(BaseModel):
+    """Who fetches an image from a registry: a name, and the reference of the secret that is the password."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    username: OneLine
+    password: OneLine
+
+
+class GithubStepOptions(StepOptions):
+    """What can be said of the job of one step.
+
+    Attributes:
+        environment: the environment of the repository that it belongs to: who must approve before it starts, from which
+            branches it may, and secrets that no other job gets.
+        permissions: what its token may do beyond reading the repository, each with the reason; ``id-token`` for OIDC.
+        runs_on: the label, or labels, of its runner, whatever the step's resources.
+        container: further options of ``docker create`` for the step's image.
+        registry: who fetches the step's image, where not everyone may.
+    """
+
+    environment: str = Field(default="", pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)
+    permissions: Mapping[Scope, Permission] = Field(default_factory=dict)
+    runs_on: OneLine | tuple[OneLine, ...] = ()
+    container: str = Field(default="", pattern=r"^[^\x00-\x1f\x7f]*$")
+    registry: Registry | None = None
+
+
 class GithubOptions(Options):
     """The options of the GitHub Actions target.
 
@@ -50,14 +100,41 @@ class GithubOptions(Options):
         python_version: the Python of all jobs that have no image of their own.
         retention_days: how long GitHub keeps the outputs of steps; by default as long as it lets failed jobs be run
             again.
+        secrets: names of secrets of the repository by reference (``{"aws/KEY": "AWS_KEY"}``), where they are not called
+            as `secret_id` says.
+        steps: what holds for the job of one step.
     """
 
     runs_on: str | tuple[str, ...] = "ubuntu-24.04"
     runners: tuple[Runner, ...] = ()
     python_version: str = "3.12"
     retention_days: int = Field(default=30, ge=1, le=90)
+    secrets: Mapping[str, SecretName] = Field(default_factory=dict)
+    steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
 
-    def runner(self, resources: ResourcesSpec | None, seconds: float) -> Runner | None:
-        """The first runner that fits; None where no configured one does."""
-        labels = (self.runs_on,) if isinstance(self.runs_on, str) else self.runs_on
-        return next((each for each in (Runner(labels=labels), *self.runners) if each.fits(resources, seconds)), None)
+    def runner(self, task: Task, seconds: float) -> Runner | None:
+        """The first runner that fits, or the one that is named for the step; None where none is large enough."""
+        known, chosen = (Runner(labels=_labels(self.runs_on)), *self.runners), _labels(self.step(task).runs_on)
+        resources = task.settings.resources
+        if chosen:
+            known = tuple(each for each in known if each.labels == chosen)
+        if chosen and not known:  # nothing is said of what it offers
+            known, resources = (Runner(labels=chosen),), None
+        return next((each for each in known if each.fits(resources, seconds)), None)
+
+    def step(self, task: Task) -> GithubStepOptions:
+        """What is said of a call of a step."""
+        return options_of(task, self.steps, GithubStepOptions())
+
+    def secret(self, reference: str) -> str:
+        """A secret as an expression."""
+        name = self.secret_name(reference)
+        return f"${{{{ {'github.token' if name == JOB_TOKEN else f'secrets.{name}'} }}}}"
+
+    def secret_name(self, reference: str) -> str:
+        """What a secret is called in the repository."""
+        return self.secrets.get(reference) or secret_id(reference)
+
+
+def _labels(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
