@@ -25,8 +25,9 @@ class Case:
     ``why`` says what would go unnoticed without it. The states of all instances and what they give come from the model
     (see `model`), the result from plain Python. By hand: ``nodes`` claims states, to which the model is held as well;
     ``gives`` and ``fails`` hold what instances return, or say, whose functions only an engine can run; ``returns`` is
-    the result where plain Python gives another; ``varies`` names the nodes that never give the same. ``attempt`` is the
-    one that plain Python makes of steps that ask. ``refused`` maps a target that cannot keep the case to the codes of
+    the result where plain Python gives another; ``varies`` names the nodes that never give the same. ``shows`` are
+    texts in what the engine shows of the run, the values of secrets never are. ``attempt`` is the one that plain
+    Python makes of steps that ask. ``refused`` maps a target that cannot keep the case to the codes of
     the diagnostics with which it says so.
     """
 
@@ -38,6 +39,7 @@ class Case:
     fails: Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: object = REFERENCE
     varies: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
     attempt: int = 1
     refused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 

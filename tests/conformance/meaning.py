@@ -15,6 +15,7 @@ from penstock.spec import Loop, Node, PipelineSpec, bodies, walk
 from tests.conformance.case import REFERENCE, Case, difference
 from tests.conformance.engine import Engine, Observed
 from tests.conformance.model import Prediction, predict
+from tests.conformance.secret_values import VALUES, in_environment
 
 
 def assert_same_meaning(engine: Engine, case: Case, folder: Path) -> None:
@@ -25,6 +26,8 @@ def assert_same_meaning(engine: Engine, case: Case, folder: Path) -> None:
     predicted, expected = assert_the_model_agrees(case, folder)
     parameters = _given(case, folder)
     seen = engine.run(case.pipeline, parameters, folder)
+    assert [text for text in case.shows if text not in seen.log] == [], seen.log[-6000:]
+    assert not any(value in seen.log for value in VALUES.values())
     assert seen.nodes == predicted.nodes, seen.log[-6000:]
     assert seen.state == predicted.state, seen.log[-6000:]
     if predicted.state == "succeeded":
@@ -34,7 +37,8 @@ def assert_same_meaning(engine: Engine, case: Case, folder: Path) -> None:
 
 def assert_the_model_agrees(case: Case, folder: Path) -> tuple[Prediction, object]:
     """What the model predicts, which must be what the case claims; and the result, which must be plain Python's."""
-    predicted = _prediction(case, folder / "model")
+    with in_environment(case.pipeline):
+        predicted = _prediction(case, folder / "model")
     assert {name: predicted.nodes.get(name) for name in case.nodes} == dict(case.nodes)
     if predicted.state == "failed":
         return predicted, None
@@ -47,7 +51,8 @@ def plain(case: Case, folder: Path) -> object:
     """What plain Python returns."""
     harness._ATTEMPTS.append(harness._Attempt(case.attempt))
     try:
-        return case.pipeline(**_given(case, folder))
+        with in_environment(case.pipeline):
+            return case.pipeline(**_given(case, folder))
     finally:
         harness._ATTEMPTS.pop()
 

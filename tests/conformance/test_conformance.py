@@ -25,6 +25,7 @@ from tests.conformance.cases import (
     graphs,
     loops,
     results,
+    secrets,
     sources,
     values,
 )
@@ -33,7 +34,7 @@ from tests.conformance.engines import ENGINES
 from tests.conformance.engines.airflow import Airflow
 from tests.conformance.meaning import assert_same_meaning, assert_the_model_agrees
 
-MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, results, found)
+MODULES = (values, artifacts, sources, graphs, conditions, loops, gates, failures, endings, results, secrets, found)
 CASES = [case for module in MODULES for case in module.CASES]
 
 

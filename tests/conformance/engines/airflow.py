@@ -17,6 +17,7 @@ from penstock_backends.airflow.tables import task_id, xcom_key
 from penstock_backends.json_schema import plain
 from penstock_backends.lowering import Unit, program_of
 from tests.conformance.engine import Observed
+from tests.conformance.secret_values import asked_by
 from tests.engines.airflow import AirflowRun, airflow
 
 STATES = {"success": "succeeded", "failed": "failed", "skipped": "skipped", "upstream_failed": "upstream_failed"}
@@ -46,7 +47,7 @@ class Airflow:
         if self.scheduled or pipeline.name in NOT_BY_DAG_TEST:
             ran = engine.scheduler_run(files, conf, variables={"artifact_root": root})
         else:
-            ran = engine.dag_test(files, conf, environ={"AIRFLOW_VAR_ARTIFACT_ROOT": root})
+            ran = engine.dag_test(files, conf, environ={"AIRFLOW_VAR_ARTIFACT_ROOT": root, **held(pipeline)})
         assert not ran.import_errors, ran.import_errors
         assert not ran.warnings, ran.warnings
         assert not ran.crash, ran.crash + ran.log[-4000:]
@@ -60,6 +61,18 @@ class Airflow:
                 if nodes[name] == "succeeded":
                     outputs[name] = outputs_of(ran, unit, number)
         return Observed(STATES[ran.state], nodes, outputs, ran.log)
+
+
+def held(pipeline: Pipeline[..., Any]) -> dict[str, str]:
+    """The secrets of a pipeline, as Variables and passwords of connections that stand in the environment."""
+    found: dict[str, str] = {}
+    for reference, value in asked_by(pipeline).items():
+        name, _, field = reference.partition("/")
+        if field:
+            found[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps({"conn_type": "generic", field: value})
+        else:
+            found[f"AIRFLOW_VAR_{name.upper()}"] = value
+    return found
 
 
 def instances_of(layout: Layout, ran: AirflowRun, unit: Unit) -> list[tuple[tuple[int, ...], int]]:

@@ -14,9 +14,10 @@ from penstock.harness import FAILURES, Inputs, Place, instance, located
 from penstock.spec import TypeKind
 from penstock.values import Json
 from penstock_backends.github.jobs import START, every_unit
-from penstock_backends.github.names import input_ids, job_id
+from penstock_backends.github.names import input_ids, job_id, secret_id
 from penstock_backends.lowering import Program, Unit, job_of, program_of
 from tests.conformance.engine import Observed
+from tests.conformance.secret_values import asked_by
 from tests.engines.environments import PYTHON
 from tests.engines.github import ActRun, github
 
@@ -32,7 +33,8 @@ class Act:
     def run(self, pipeline: Pipeline[..., Any], parameters: dict[str, Any], folder: Path) -> Observed:
         files = pipeline.compile("github", python_version=PYTHON)
         workflow = next(path for path in files if path.endswith(".yml"))
-        ran = github().run(files, workflow, typed_inputs(pipeline, parameters), folder=folder)
+        secrets = {secret_id(reference): value for reference, value in asked_by(pipeline).items()}
+        ran = github().run(files, workflow, typed_inputs(pipeline, parameters), folder=folder, secrets=secrets)
         assert not ran.crash, ran.crash
         program = program_of(pipeline.spec)
         jobs = {job_id(unit.id) for unit in every_unit(program)} | ({START} if pipeline.spec.timeout else set())

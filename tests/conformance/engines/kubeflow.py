@@ -21,6 +21,7 @@ from penstock_backends.kubeflow.channels import identifier, task_name
 from penstock_backends.kubeflow.entry import read_input
 from penstock_backends.lowering import Program, Unit, program_of
 from tests.conformance.engine import Observed
+from tests.conformance.secret_values import variables_of
 from tests.engines.kfp import Execution, KfpRun, kfp
 
 
@@ -34,7 +35,7 @@ class KfpLocal:
         (text,) = pipeline.compile("kubeflow").values()
         given = arguments_for(pipeline.spec.parameters, pipeline.encode_parameters(parameters))
         given = {name: given[name] for name in parameters}
-        ran = kfp().run(text, given, folder=folder, environ=_with_pip(folder))
+        ran = kfp().run(text, given, folder=folder, environ={**_with_pip(folder), **variables_of(pipeline)})
         return observed(program_of(pipeline.spec), ran, folder)
 
 

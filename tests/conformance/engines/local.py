@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from penstock_backends.local.objects import located
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.store import Store
 from tests.conformance.engine import Observed
+from tests.conformance.secret_values import in_environment, variables_of
 from tests.engines.standalone import standalone
 
 NOT_INLINE = {
@@ -40,7 +43,9 @@ class Local:
         if self.inline and pipeline.name in NOT_INLINE:
             pytest.skip(NOT_INLINE[pipeline.name])
         place = folder / f"store-{self.name}"
-        finished = pipeline.run(parameters, store=place, inline=self.inline)
+        with StringIO() as printed, redirect_stdout(printed), in_environment(pipeline):
+            finished = pipeline.run(parameters, store=place, inline=self.inline)
+            said = printed.getvalue()
         assert finished.folder is not None
         store = Store(place)
         events = [json.loads(line) for line in (finished.folder / "events.jsonl").read_text().splitlines()]
@@ -53,9 +58,7 @@ class Local:
             for node, key in keys.items()
         }
         states = {node.id: node.state.value for node in finished.nodes.values()}
-        return Observed(
-            finished.state.value, states, outputs, "\n".join(_told(node) for node in finished.nodes.values())
-        )
+        return Observed(finished.state.value, states, outputs, "\n".join([said, *map(_told, finished.nodes.values())]))
 
 
 def _told(node: Any) -> str:
@@ -73,7 +76,8 @@ class StandaloneRunner:
         files = pipeline.compile("local")
         (program,) = files
         arguments = [each for name, text in typed(pipeline, parameters).items() for each in (f"--{name}", text)]
-        ran = standalone().run(files, program, ["--json", *arguments, *budget(pipeline)], folder=folder)
+        given = ["--json", *arguments, *budget(pipeline)]
+        ran = standalone().run(files, program, given, folder=folder, environ=variables_of(pipeline))
         assert ran.code in (0, 1), ran.stderr
         said: dict[str, Any] = json.loads(ran.stdout)
         assert ran.code == int(said["state"] != "succeeded")
