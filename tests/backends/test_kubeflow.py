@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock import CompileError, Dataset, Model, Report, Resources, Retry, Schedule, log_metric, pipeline, step
+from penstock import Dataset, Model, Report, Resources, Retry, log_metric, pipeline, step
 from penstock.harness import StepError, coerce, encode
 from penstock.spec import Feature, ModuleSource, ParameterSpec, PipelineSpec, Statement, TypeKind, TypeSpec, tasks
 from penstock_backends.kubeflow import KubeflowBackend, KubeflowOptions, arguments_for, entry
@@ -136,15 +136,6 @@ def test_what_a_step_asks_of_its_pod_is_asked_of_kubeflow() -> None:
 
 def test_every_feature_has_an_answer() -> None:
     assert set(KubeflowBackend.supports) == set(Feature)
-
-
-def test_a_schedule_is_refused_with_what_to_do_instead() -> None:
-    @pipeline(schedule=Schedule("0 2 * * *"))
-    def nightly() -> int:
-        return demanding()
-
-    with pytest.raises(CompileError, match="recurring run"):
-        nightly.compile("kubeflow")
 
 
 # --- tasks and executors ----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import typer
 
 from penstock import compiler
 from penstock.cli import app
+from penstock.deploying import DEPLOY
 from tests.warm_python import python
 
 if sys.version_info >= (3, 11):
@@ -94,6 +95,9 @@ def test_each_configuration_is_one_that_its_targets_take(block):
     for target, options in tomllib.loads(block.text)["tool"]["penstock"].items():
         if target == compiler.RUN:
             compiler.checked_run_options(options)
+        elif target == DEPLOY:
+            for name, chosen in options.items():
+                compiler.backend(name).deploy_options.model_validate(chosen)
         else:
             compiler.parse_options(compiler.backend(target), options)
 

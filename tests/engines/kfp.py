@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,18 @@ class Kfp:
         """Each YAML as the server's own message types have it: the pipeline, and the pod settings of its executors."""
         found = self._carried_out(folder, texts=dict(texts))["documents"]
         return {name: (pipeline, platform) for name, (pipeline, platform) in found.items()}
+
+    def problems_of_exchanges(self, exchanges: Sequence[Mapping[str, Any]], *, folder: Path) -> list[str]:
+        """In what requests and answers are not what the server's published API has, as kfp's own client knows it.
+
+        Each is its ``method``, ``path``, ``query`` and ``body`` (a form: a dict of texts), with ``status`` and
+        ``answer``.
+        """
+        return list(self._carried_out(folder, exchanges=list(exchanges))["problems"])
+
+    def seen_by_client(self, host: str, name: str, *, folder: Path) -> dict[str, Any]:
+        """What kfp's own client finds of the pipeline of this name at a server."""
+        return dict(self._carried_out(folder, host=host, name=name)["seen"])
 
     def _carried_out(self, folder: Path, **question: Any) -> dict[str, Any]:
         folder.mkdir()

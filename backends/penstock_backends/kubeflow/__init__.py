@@ -34,6 +34,7 @@ What decides what runs (`plan`, `wiring`, `softness`, `steered`)
     - A task that fails is a failure to Kubeflow wherever nothing runs that waits for it (see `softness`), so that the
       page shows it and the cache does not keep it. Failed gates are one by a task of their own: the launcher uploads
       nothing of a task that fails.
+    - A schedule is no part of a pipeline, but a recurring run on the server: `deploy` makes it.
     - Exit handlers are told neither what failed nor by which name, cannot take outputs, and there is one for each DAG.
       So the tasks at the end are ordinary ones, before which nothing fails.
 
@@ -47,6 +48,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
 from penstock.spec import (
     Binding,
@@ -59,6 +61,8 @@ from penstock.spec import (
 )
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
+from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
+from penstock_backends.kubeflow.deploy_schedule import other_time_zone
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.outline import outline
 from penstock_backends.kubeflow.plan import Plan, plan_of
@@ -82,6 +86,7 @@ class KubeflowBackend(Backend):
 
     name: ClassVar[str] = "kubeflow"
     options: ClassVar[type[Options]] = KubeflowOptions
+    deploy_options: ClassVar[type[DeployOptions]] = KubeflowDeployOptions
     supports: ClassVar[Mapping[Feature, Support]] = {
         Feature.DATA_EDGES: native(),
         Feature.PARAMETERS: native("typed inputs; JSON text where Kubeflow's types would change a value"),
@@ -122,24 +127,24 @@ class KubeflowBackend(Backend):
             "a pipeline's pods have the priority class that the cluster gives them", "leave `priority` out"
         ),
         Feature.ENV: native(),
-        Feature.SCHEDULE_START: unsupported("the file does not say when a schedule begins", "leave `start` out"),
-        Feature.CATCH_UP: unsupported("missed runs are not made up for", "leave `catch_up` out"),
+        Feature.SCHEDULE_START: emulated("the start of the recurring run that `penstock deploy` makes"),
+        Feature.CATCH_UP: emulated("the recurring run that `penstock deploy` makes, when it is first made, catches up"),
         Feature.PUSH: unsupported("Kubeflow knows no repository", "leave the trigger out"),
         Feature.PULL_REQUEST: unsupported("Kubeflow knows no repository", "leave the trigger out"),
         Feature.AFTER_PIPELINE: unsupported("no run tells another pipeline that it ended", "leave the trigger out"),
         Feature.DATA_CHANGE: unsupported("no run is told of data that changed", "leave the trigger out"),
         Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
-        Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
+        Feature.CONCURRENCY: unsupported(
+            "a recurring run bounds its own runs alone, and no others that are started",
+            "leave `concurrency` out, or allow it to degrade: the runs by the schedule are bounded all the same",
+        ),
         Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
         Feature.SECRETS: native("keys of Kubernetes Secrets, in the environment of the step's own pod"),
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
         Feature.IMAGE: native(),
         Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
         Feature.METRICS: native("metadata of a system.Metrics artifact"),
-        Feature.SCHEDULE: unsupported(
-            "a schedule is no part of a KFP pipeline, but a recurring run that the server keeps",
-            "leave `schedule` out, and create a recurring run of the pipeline with this cron expression",
-        ),
+        Feature.SCHEDULE: emulated("a recurring run, which is no part of the file: `penstock deploy` makes it"),
     }
 
     def emit(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Files:
@@ -158,8 +163,17 @@ class KubeflowBackend(Backend):
         rest = [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}] if platform else []
         return {f"{pipeline.name}.yaml": documents(comments, [spec, *rest])}
 
+    def deployment(
+        self, pipeline: PipelineSpec, options: KubeflowOptions, deploy_options: KubeflowDeployOptions
+    ) -> Deployment:
+        """The pipeline on a server; see `penstock.deployment.Deployer`."""
+        from penstock_backends.kubeflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
+
+        return deployment_of(pipeline, deploy_options)
+
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store, pods that cannot be, or nothing at all."""
+        yield from other_time_zone(pipeline, options)
         yield from unknown_steps(pipeline, options.steps, self.name)
         yield from impossible_pods(pipeline, options)
         empty = list(nothing_to_run(pipeline, "Kubeflow"))

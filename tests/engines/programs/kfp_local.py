@@ -5,7 +5,8 @@ with what does not wait for it, as a cluster does. Here it always takes the seco
 
 A job adds ``{"text": YAML, "arguments": {..} or None}`` to what `forking` asks for; without arguments the text is only
 parsed. Or it adds ``{"module": FILE}``, whose ``PIPELINES`` kfp's own compiler is to compile, or ``{"texts": {..}}``,
-to be read as the server's message types and given back as JSON.
+to be read as the server's message types and given back as JSON. `kfp_api` is asked by ``{"exchanges": [..]}``, and by
+``{"host": URL, "name": PIPELINE}``.
 """
 
 import functools
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import forking  # takes standard output away before kfp prints to it
 
+import kfp_api
 import yaml
 from google.protobuf import json_format
 from kfp import compiler, components, dsl, local
@@ -35,6 +37,10 @@ CURRENT = threading.local()
 def observe(job):
     if "module" in job:
         return {"texts": compiled(job["module"])}
+    if "exchanges" in job:
+        return {"problems": kfp_api.problems_of(job["exchanges"])}
+    if "host" in job:
+        return {"seen": kfp_api.seen_by_client(job["host"], job["name"])}
     if "texts" in job:
         return {"documents": {name: as_messages(text) for name, text in job["texts"].items()}}
     if job["arguments"] is None:
