@@ -34,7 +34,7 @@ def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "P522",
             f"the pipeline makes a workflow of about {whole} bytes; a cluster keeps {LARGEST_WORKFLOW}",
-            None,
+            location_of(pipeline.span),
             "divide the pipeline, or let tasks share steps: each distinct step adds its program and the harness",
         )
 
@@ -45,7 +45,7 @@ def _parameters(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         size = 0 if parameter.required else len(compact_json(parameter.default))
         if size > LARGEST_PARAMETER:
             said = f"the default of `{parameter.name}` takes {size} bytes, beyond Kubeflow's {LARGEST_PARAMETER}"
-            yield Diagnostic("P523", said, None, fix)
+            yield Diagnostic("P523", said, location_of(pipeline.span), fix)
     for task in tasks(pipeline.body):
         size = sum(len(compact_json(given.value)) for _, given in task.inputs if isinstance(given, LiteralBinding))
         if size > LARGEST_PARAMETER:
