@@ -62,6 +62,10 @@ class Rest:
             time.sleep(PAUSE[self.major])
         return {**seen, "tasks": self.tasks(path), "xcoms": self.xcoms(path)}
 
+    def wait_for(self, dag_id: str, seconds: float = 60) -> None:
+        """Wait until a DAG was parsed."""
+        self._wait_for_parsing(dag_id, time.monotonic() + seconds, {f"{dag_id}.py"})
+
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run; its path is where it is to be asked for."""
         body = {"conf": conf, **({"logical_date": None} if self.major == 3 else {})}
