@@ -85,6 +85,12 @@ class Tally:
             self._stop(event.node.id)
             self._end(event.node)
 
+    def room_for(self, node: str) -> int:
+        """How wide the names of a node's instances are, as long as each loop around it has no more than 100 items."""
+        part = self._by_id.get(node)
+        loops = sum(box.id in self._in_loop for box in part.around) if part is not None else 0
+        return len(node) + loops * len("[99]")
+
     def _add(self, body: tuple[Node, ...], box: Part, loop: str | None) -> None:
         for node in body:
             depth = 0 if box is self.whole else box.depth + 1

@@ -86,7 +86,8 @@ class Progress:
 
     def _said(self, event: Event) -> Iterator[str]:
         if isinstance(event, RunStarted):
-            self._width = min(max(map(len, event.nodes), default=0), _WIDEST)
+            room = self._tally.room_for if self._tally is not None else len
+            self._width = min(max(map(room, event.nodes), default=0), _WIDEST)
             yield f"[bold]{escape(event.pipeline)}[/] [dim]run {event.run}[/]"
         elif isinstance(event, AttemptFailed):
             again = f"trying again in {event.retry_in:.3g} s"
@@ -98,7 +99,7 @@ class Progress:
             yield self.ended(event.node)
 
     def _name(self, node: str) -> str:
-        self._width = max(self._width, min(len(node), _WIDEST))  # an instance's name is longer than its node's
+        self._width = max(self._width, min(len(node), _WIDEST))  # of loops with many items
         return escape(node.ljust(self._width))
 
     def ended(self, node: NodeRun) -> str:

@@ -92,7 +92,9 @@ def test_each_program_runs(block, tmp_path):
 
 @pytest.mark.parametrize("block", of("toml"))
 def test_each_configuration_is_one_that_its_targets_take(block):
-    for target, options in tomllib.loads(block.text)["tool"]["penstock"].items():
+    own = tomllib.loads(block.text)["tool"]["penstock"]
+    environments = own.pop("environments", {})
+    for target, options in (each for tables in (own, *environments.values()) for each in tables.items()):
         if target == compiler.RUN:
             compiler.checked_run_options(options)
         elif target == DEPLOY:
