@@ -217,7 +217,8 @@ def check(
         out.print(line)
     for name in found.targets:
         problems = found.refused.get(name, ())
-        out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {len(problems)} reasons[/]"))
+        count = f"{len(problems)} {'reason' if len(problems) == 1 else 'reasons'}"
+        out.print(f"  {name:<10} " + ("[green]ok[/]" if not problems else f"[red]refused, {count}[/]"))
         print_problems(problems)
     raise typer.Exit(1 if found.refused else 0)
 

@@ -78,7 +78,8 @@ def _of_starts(pipeline: PipelineSpec) -> Iterator[tuple[Feature, str]]:
     for uri in pipeline.updates:
         yield Feature.UPDATES, f"that it updates the data `{uri}`"
     if concurrency is not None:
-        yield Feature.CONCURRENCY, f"the bound of {concurrency.limit} runs at a time"
+        runs = "1 run" if concurrency.limit == 1 else f"{concurrency.limit} runs"
+        yield Feature.CONCURRENCY, f"the bound of {runs} at a time"
         if concurrency.cancel_running:
             yield Feature.CANCEL_RUNNING, "that a new run ends the one under way"
 
