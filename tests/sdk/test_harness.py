@@ -161,6 +161,7 @@ def test_how_well_a_classifier_does_is_plain_data_whatever_counted_it():
     )
     plain = harness.Classification(["no", "yes"], [[5, 1], [2, 8]], [(0.0, 0.0, math.inf), (1.0, 1.0, 0.1)])
     assert same(through_json(counted), plain)
+    assert next(iter(harness.encode(plain).values()))[0] == "penstock:Classification"  # whatever file embeds it
 
 
 def test_a_confusion_matrix_that_is_not_square_is_refused():

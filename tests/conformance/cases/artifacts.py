@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from penstock import Dataset, Metrics, Model, Report, Serializer, pipeline, step
+from penstock import Classification, Dataset, Markdown, Metrics, Model, Report, Serializer, pipeline, step
 from tests.conformance.case import Case
 
 
@@ -179,9 +179,27 @@ def page(values: dict[str, float]) -> Report[Path]:
     return Path("page.html")
 
 
+class Judgement(NamedTuple):
+    quality: Metrics[Classification]
+    notes: Markdown[str]
+
+
+@step
+def judged() -> Judgement:
+    quality = Classification(["no", "yes"], [[5, 1], [2, 8]], [(0.0, 0.0, float("inf")), (1.0, 1.0, 0.5)])
+    return Judgement(quality, "# Ünlike\r\n\x00")
+
+
+@step
+def told(quality: Classification, notes: str) -> Report[str]:
+    return f"<h1>{notes!r}</h1>{quality}"
+
+
 @pipeline
-def labels_and_any() -> tuple[list[str], Path]:
-    return shown([anything("json"), anything("object"), anything("none")]), page(scores())
+def labels_and_any() -> tuple[list[str], Path, str]:
+    told_of = judged()
+    kinds = shown([anything("json"), anything("object"), anything("none")])
+    return kinds, page(scores()), told(told_of.quality, told_of.notes)
 
 
 class Parts(NamedTuple):
