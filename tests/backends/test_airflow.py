@@ -533,21 +533,6 @@ def test_the_same_source_gives_the_same_bytes_whatever_the_hash_seed() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", [{"resources": Resources(cpu=2)}, {"image": "python:3.12"}])
-def test_what_airflow_cannot_keep_is_refused_where_it_is_asked_for(asked: dict[str, Any]) -> None:
-    @pipeline
-    def asking() -> int:
-        return one.with_options(**asked)()
-
-    with pytest.raises(CompileError) as caught:
-        asking.compile("airflow")
-    (problem,) = caught.value.diagnostics
-    assert problem.code == "P501"
-    assert problem.location
-    assert "one.with_options" in problem.location.text
-    assert problem.fix
-
-
 def refused(a_pipeline: Any) -> list[str]:
     with pytest.raises(CompileError) as caught:
         a_pipeline.compile("airflow")

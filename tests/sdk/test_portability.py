@@ -120,6 +120,10 @@ def test_leaving_out_one_feature_leaves_the_others(feature: Feature):
     assert before - after <= {feature, Feature.PACKAGES, Feature.CACHE, *parts.get(feature, ())}
 
 
+# What a target keeps for the steps that it is told a place for, and may leave out of others.
+IN_SOME_PLACES = {"airflow": ["resources", "image"]}
+
+
 @pytest.mark.parametrize(
     ("target", "feature"),
     [
@@ -134,7 +138,7 @@ def test_an_unsupported_feature_is_refused_and_with_permission_left_out_and_said
     asked = {use.feature for use in features_of(asking.spec)}
     if feature not in asked:
         pytest.fail(f"the pipeline of this test does not ask for {feature.value}")
-    others = [each.value for each in every if each is not feature]
+    others = [*(each.value for each in every if each is not feature), *IN_SOME_PLACES.get(target, ())]
     with pytest.raises(CompileError) as caught:
         asking.compile(target, allow_degraded=others)
     assert {each.code for each in caught.value.diagnostics} == {"P501"}
@@ -176,9 +180,10 @@ def test_the_table_of_a_pipeline_names_what_it_asks_for_and_where():
 
 
 PROJECT = """
-from penstock import Resources, pipeline, step
+from penstock import pipeline, step
 
-@step(resources=Resources(cpu=2))
+
+@step(priority=2)
 def number(value: int) -> int:
     return value
 
@@ -192,20 +197,20 @@ def small(value: int = 1) -> int:
 def test_the_command_prints_the_table_and_its_json(tmp_path: Path):
     (tmp_path / "small.py").write_text(PROJECT)
     shown = penstock(tmp_path, "check", "small.py")
-    assert shown.returncode == 1  # Airflow places nothing by size
-    (line,) = [each for each in shown.stdout.splitlines() if each.strip().startswith("resources")]
+    assert shown.returncode == 1  # GitHub knows no priority
+    (line,) = [each for each in shown.stdout.splitlines() if each.strip().startswith("priority")]
     assert "refused" in line
     assert line.endswith("small.py:10")
     data = json.loads(penstock(tmp_path, "check", "small.py", "--json").stdout)
-    (row,) = [each for each in data["features"] if each["feature"] == "resources"]
-    assert row["targets"]["airflow"]["support"] == "refused"
+    (row,) = [each for each in data["features"] if each["feature"] == "priority"]
+    assert row["targets"]["github"]["support"] == "refused"
     assert row["uses"][0]["line"] == 10
-    assert data["targets"]["airflow"]["problems"][0]["code"] == "P501"
+    assert data["targets"]["github"]["problems"][0]["code"] == "P501"
     assert data["targets"]["local"] == {"compiles": True, "problems": []}
 
 
 def test_a_task_says_at_its_spot_what_was_left_out():
     unkept = [each for each in Feature if backend("airflow").supports[each].level is Level.UNSUPPORTED]
-    (text,) = asking.compile("airflow", allow_degraded=unkept).values()
+    (text,) = asking.compile("airflow", allow_degraded=[*unkept, "resources", "image"]).values()
     body = text[text.index("def heavy(") :]
-    assert "# left out by permission: resources, quotas, priority, image" in body[: body.index("return run_step")]
+    assert "# left out by permission: resources, image" in body[: body.index("return run_step")]

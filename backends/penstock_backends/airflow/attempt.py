@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +29,11 @@ from penstock.harness import (
 
 
 def main() -> None:
-    """Runs the attempt that ``request.json`` in the working directory asks for, and leaves ``result.json`` there."""
-    work = Path.cwd()
+    """Runs the attempt that ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
+    work = Path(sys.argv[0]).resolve().parent
     request = json.loads((work / "request.json").read_text(encoding="utf-8"))
-    end_with(request["parent"])
+    if "parent" in request:
+        end_with(request["parent"])
     call, types, folder = request["call"], request["types"], Path(request["folder"])
     job = {**request["step"], **call, "function": call["step"]}
     job["parameters"] = {name: each["type"] for name, each in types.items()}
@@ -39,7 +41,7 @@ def main() -> None:
     parameters, outputs = gathered(job, request, place)
     inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
     obstacle = inputs.obstacle(job) if "place" in request else ""
-    if obstacle:
+    if obstacle or request.get("only_look"):
         write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
         return
     has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])

@@ -7,16 +7,20 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from penstock.backend import Backend, Files, Support, emulated, native, unsupported
+from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic, Location
 from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
 from penstock_backends.airflow.dag_file import DagFile, dag_id
+from penstock_backends.airflow.deploy_options import AirflowDeployOptions
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
+from penstock_backends.airflow.placing import misplaced, placed
 from penstock_backends.airflow.starts import awaited
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import program_of
 from penstock_backends.rendering import option_words
+from penstock_backends.step_options import unknown_steps
 
 
 class AirflowBackend(Backend):
@@ -24,6 +28,7 @@ class AirflowBackend(Backend):
 
     name = "airflow"
     options = AirflowOptions
+    deploy_options: ClassVar[type[DeployOptions]] = AirflowDeployOptions
     supports: ClassVar[Mapping[Feature, Support]] = {
         Feature.DATA_EDGES: native("XCom, as JSON text; above 48 KiB a file below the artifact root"),
         Feature.PARAMETERS: native("Params with a JSON Schema"),
@@ -44,10 +49,7 @@ class AirflowBackend(Backend):
         Feature.PIPELINE_TIMEOUT: emulated("each task ends at the run's deadline, so that what follows a failure runs"),
         Feature.RETRY: native("`retries`; a backoff or jitter by a RetryPolicy (3.3), or by waiting in the task (2.x)"),
         Feature.TIMEOUT: native("`execution_timeout`; the step's process ends with all that it started"),
-        Feature.RESOURCES: unsupported(
-            "Airflow starts a task in a worker that is there already, and places nothing by size",
-            "leave `resources` out, and choose workers, or a pool (option `pool`), that suit the step",
-        ),
+        Feature.RESOURCES: native("requests of the step's pod, where its `isolation` is `kubernetes`; else refused"),
         Feature.QUOTAS: native("slots of the pool of that name; a task takes those of one pool"),
         Feature.PRIORITY: native("`priority_weight`, absolute"),
         Feature.ENV: emulated("set for the step's process alone"),
@@ -69,7 +71,7 @@ class AirflowBackend(Backend):
             "a Variable, or a field of a connection, read by the task and given to the step's process"
         ),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
-        Feature.IMAGE: unsupported("an Airflow worker starts no containers", "leave `image` out, or use `packages`"),
+        Feature.IMAGE: native("of the step's pod, where its `isolation` is `kubernetes`; else refused"),
         Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
         Feature.SCHEDULE: native("a cron timetable in its time zone"),
@@ -77,7 +79,15 @@ class AirflowBackend(Backend):
 
     def emit(self, pipeline: PipelineSpec, options: AirflowOptions) -> Files:
         """The DAG file, called after the DAG."""
-        return {f"{dag_id(pipeline)}.py": DagFile(pipeline, options).text(_target(options))}
+        return {f"{dag_id(pipeline)}.py": DagFile(placed(pipeline, options), options).text(_target(options))}
+
+    def deployment(
+        self, pipeline: PipelineSpec, options: AirflowOptions, deploy_options: AirflowDeployOptions
+    ) -> Deployment:
+        """The file in a DAG folder; see `penstock.deployment.Deployer`."""
+        from penstock_backends.airflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
+
+        return deployment_of(pipeline, options, deploy_options)
 
     def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
         """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""
@@ -93,8 +103,10 @@ class AirflowBackend(Backend):
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
         yield from _wrong_data(pipeline)
+        yield from unknown_steps(pipeline, options.steps, "airflow")
         for unit in program_of(pipeline).by_id.values():
             yield from _too_many_pools(unit.task)
+            yield from misplaced(unit, options)
 
 
 _KINDS = {"task": "task", "group": "nested pipeline", "branch": "condition", "loop": "loop", "gate": "gate"}

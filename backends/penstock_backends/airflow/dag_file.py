@@ -32,8 +32,9 @@ from penstock_backends.airflow import attempt
 from penstock_backends.airflow.comments import said_unit
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
+from penstock_backends.airflow.pods import pod_arguments
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
-from penstock_backends.airflow.settings import task_options, varies
+from penstock_backends.airflow.settings import installed, task_options, varies
 from penstock_backends.airflow.source import (
     arguments,
     ascii_id,
@@ -51,6 +52,7 @@ from penstock_backends.json_schema import is_tagged, plain_default, schema_of
 from penstock_backends.lowering import Unit, program_of
 from penstock_backends.rendering import harness_source, header, python_template
 
+KUBERNETES = "airflow.providers.cncf.kubernetes"
 _FLOAT = schema_of(TypeSpec(kind=TypeKind.FLOAT))
 
 
@@ -63,7 +65,7 @@ class Function(NamedTuple):
     """A task function, its parts as source text."""
 
     name: str
-    options: str
+    options: str | None  # of `@task`, if it is one; else the function makes an operator
     parameters: list[str]
     doc: str
     comments: list[str]
@@ -80,11 +82,13 @@ class DagFile:
         self.units = tuple(self.program.by_id.values())
         self.descriptions = {node.id: node.description for node in walk(pipeline.body) if isinstance(node, Group)}
         settings = [unit.task.settings for unit in self.units]
+        self.pods = {unit.id: unit for unit in self.units if options.step(unit).is_pod}
+        here = [unit for unit in self.units if unit.id not in self.pods]
         self.varying = any(varies(each.retry) for each in settings)
-        self.secrets = sorted({reference for each in settings for _, reference in each.secrets})
+        self.secrets = sorted({reference for unit in here for _, reference in unit.task.settings.secrets})
         self.pools = sorted({name for each in settings for name, _ in each.quotas} | {*filter(None, (options.pool,))})
         self.ranked = any(each.priority for each in settings)
-        self.packages = any(each.packages is not None for each in settings)
+        self.packages = any(installed(unit, options) is not None for unit in here)
         self.timed = any(each.timeout is not None for each in settings)
         rows = {unit.id: renamed_row(unit.step) for unit in self.units}
         self.renamed = {id_: row for id_, row in rows.items() if row}
@@ -94,6 +98,8 @@ class DagFile:
             major=self.airflow,
             artifact_root=literal(options.artifact_root),
             packages=self.packages,
+            interpreters=any(options.step(unit).isolation == "external_python" for unit in here),
+            pods=bool(self.pods),
             secrets=bool(self.secrets),
             varying=self.varying,
             timed=self.timed,
@@ -122,13 +128,16 @@ class DagFile:
             installation=list(self._installation()),
             doc=docstring(self.pipeline.description or f"The pipeline `{self.pipeline.name}`."),
             imports=self._imports(),
+            pods=bool(self.pods),
+            claim=literal(self.options.artifact_claim),
+            artifact_root=literal(self.options.artifact_root),
             uses_floats=any("**FLOAT" in line for line in dag_arguments),
             policies=self.varying and self.airflow == 3,
             dag_arguments=dag_arguments,
             functions=list(self._functions()),
             wiring=list(self.wiring.lines()),
             code=self.code,
-            calls=table({unit.id: call_row(self.layout, unit, self.airflow) for unit in self.units}),
+            calls=table({unit.id: call_row(self.layout, unit, self.options) for unit in self.units}),
             parameters=table({each.name: parameter_row(each) for each in self.pipeline.parameters}),
             steps=table({step.id: step_row(step) for step in self.pipeline.steps}),
             renamed=table(self.renamed) if self.renamed else "",
@@ -149,7 +158,9 @@ class DagFile:
         return "3.1 or newer" if self.secrets else "3.0 or newer"
 
     def _requirements(self) -> list[str]:
-        steps = (unit.step for unit in self.units if unit.task.settings.packages is None)
+        """What the workers' own Python has to hold."""
+        chosen = ((unit.step, installed(unit, self.options), self.options.step(unit)) for unit in self.units)
+        steps = (step for step, own, each in chosen if own is None and each.isolation == "process")
         return sorted({requirement for step in steps for requirement in step.requirements})
 
     def _installation(self) -> Iterator[str]:
@@ -161,6 +172,7 @@ class DagFile:
                 f"{name} ({field})" for name, _, field in (each.partition("/") for each in self.secrets) if field
             ],
             "pools": self.pools,
+            "provider": ["apache-airflow-providers-cncf-kubernetes"] if self.pods else [],
         }
         yield from (f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
@@ -172,6 +184,7 @@ class DagFile:
         modules = ["json", "logging", "os", "select", "shutil", "signal", "subprocess", "sys", "tempfile", "uuid"]
         modules += ["fcntl", "hashlib"] if self.packages else []
         modules += ["random"] if self.varying else []
+        modules += ["shlex"] if self.pods else []
         modules += ["time"] if self.varying and self.airflow == 2 else []
         retried = any(unit.task.settings.retry and unit.task.settings.retry.max_retries for unit in self.units)
         return [
@@ -182,6 +195,16 @@ class DagFile:
             "",
             *(["import pendulum"] if start_of(self.pipeline, self.options) else []),
             *self._airflow_imports(),
+            *(["from kubernetes.client import models as k8s"] if self.pods else []),
+        ]
+
+    def _pod_imports(self) -> list[str]:
+        if not self.pods:
+            return []
+        secret = any(unit.task.settings.secrets for unit in self.pods.values())
+        return [
+            f"from {KUBERNETES}.operators.pod import KubernetesPodOperator",
+            *([f"from {KUBERNETES}.secret import Secret"] if secret else []),
         ]
 
     def _airflow_imports(self) -> list[str]:
@@ -194,12 +217,14 @@ class DagFile:
             imported = arguments([*sorted(names, key=_import_order), "get_current_context", *tasks], 0, 24)
             raised = ", ".join(self._exceptions())
             return [
+                *self._pod_imports(),
                 f"from airflow.sdk import {_unbracketed(imported)}",
                 *([f"from airflow.sdk.exceptions import {raised}"] if raised else []),
                 *(["from airflow.sdk.log import mask_secret"] if self.secrets else []),
             ]
         raised = ", ".join([*self._exceptions(), *(["AirflowTaskTimeout"] if self.timed else [])])
         lines = [
+            *self._pod_imports(),
             f"from airflow.decorators import {', '.join(tasks)}",
             *([f"from airflow.exceptions import {raised}"] if raised else []),
             *(["from airflow.models.param import Param"] if self.pipeline.parameters else []),
@@ -279,22 +304,37 @@ class DagFile:
     def _function(self, unit: Unit) -> Function:
         name = self.names.functions[unit.id]
         inputs = list(self.layout.handed(unit))
-        groups = () if unit.loops else self.layout.groups(unit)
-        own_id = task_id(unit.id.removeprefix(f"{groups[-1]}.") if groups else unit.id)
-        options = [] if own_id == name else [f"task_id={literal(own_id)}"]
-        options += task_options(self.layout, unit, self.airflow)
-        options += ["multiple_outputs=True"] if has_names(unit.step) else []
         mapped = ["index"] if unit.loops and unit.role != "main" else []  # a mapped task, not one of a mapped group
+        parameters = [*mapped, *(argument_name(each) for each in inputs)]
         said = unit.step.description.strip() if isinstance(unit.node, Task) else ""
+        doc, comments = docstring(said, 8) if said else "", list(said_unit(self.program, unit))
+        settings = list(task_options(self.layout, unit, self.options))
+        if unit.id in self.pods:
+            return Function(name, None, parameters, doc, comments, self._pod(unit, inputs, settings))
+        own_id = self._own_id(unit)
+        options = [*([] if own_id == name else [f"task_id={literal(own_id)}"]), *settings]
+        options += ["multiple_outputs=True"] if has_names(unit.step) else []
         given = [literal(unit.id), *(f"{each}={argument_name(each)}" for each in inputs)]
-        return Function(
-            name,
-            arguments(options, 4, len("    @task")) if options else "",
-            [*mapped, *(argument_name(each) for each in inputs)],
-            docstring(said, 8) if said else "",
-            list(said_unit(self.program, unit)),
-            f"return run_step({', '.join(given)})",
-        )
+        decorated = arguments(options, 4, len("    @task")) if options else ""
+        return Function(name, decorated, parameters, doc, comments, f"return run_step({', '.join(given)})")
+
+    def _own_id(self, unit: Unit) -> str:
+        """The id of a unit's task within its group."""
+        groups = () if unit.loops else self.layout.groups(unit)
+        return task_id(unit.id.removeprefix(f"{groups[-1]}.") if groups else unit.id)
+
+    def _pod(self, unit: Unit, inputs: list[str], settings: list[str]) -> str:
+        values = ", ".join(f"{literal(each)}: {argument_name(each)}" for each in inputs)
+        given = [
+            f"task_id={literal(self._own_id(unit))}",
+            f"node={literal(unit.id)}",
+            f"values={{{values}}}",
+            *([f"doc_md={self.names.functions[unit.id]}.__doc__"] if unit.step.description.strip() else []),
+            *pod_arguments(unit.task, self.options.step(unit), self.options),
+            *settings,
+        ]
+        lines = "".join(f"            {each},\n" for each in given)
+        return f"return StepPod(\n{lines}        ).output"
 
 
 # --- parts ---

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from penstock.backend import Options
+from penstock.spec import Task
+from penstock_backends.lowering import Unit
+from penstock_backends.step_options import StepOptions, options_of
+
+
+class AirflowStepOptions(StepOptions):
+    """Where one step runs, and what its pod is, where it has one.
+
+    Args:
+        isolation: ``process``: a process on the worker, with its Python. ``virtualenv``: one in a virtual environment
+            of the step's requirements, made on first use. ``external_python``: one with another interpreter.
+            ``kubernetes``: a pod.
+        python: the interpreter for ``external_python``, by its absolute path on the workers.
+        queue: the queue of the executor whose workers take the task; the executor's default where empty.
+        namespace: the pod's, and so on: in Airflow's words, each left to the installation where empty.
+        service_account: as whom the pod may use the cluster.
+        node_selector: the labels that the pod's node must have.
+        pod_template_file: a pod on the workers' disks, for all that is not said here.
+    """
+
+    isolation: Literal["process", "virtualenv", "external_python", "kubernetes"] = "process"
+    python: str = ""
+    queue: str = ""
+    namespace: str = ""
+    service_account: str = ""
+    node_selector: Mapping[str, str] = Field(default_factory=dict)
+    pod_template_file: str = ""
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether the step runs in a pod."""
+        return self.isolation == "kubernetes"
+
+
+NOTHING_SAID = AirflowStepOptions()
 
 
 class AirflowOptions(Options):
@@ -19,12 +55,24 @@ class AirflowOptions(Options):
             ``artifact_root``, or where there is none, ``$AIRFLOW_HOME/artifacts``.
         start_date: the first day that a schedule may run for, as ``YYYY-MM-DD``, where the pipeline does not say.
         pool: the pool that the tasks take a slot of; Airflow's default pool where empty.
+        artifact_claim: the persistent volume claim that pods mount at ``artifact_root``, as the workers do.
+        base_image: the image of pods whose step asks for none.
+        steps: what holds for single steps.
     """
 
     airflow: Literal[3, 2] = 3
     artifact_root: str = ""
     start_date: dt.date | None = None
     pool: str = ""
+    artifact_claim: str = ""
+    base_image: str = "python:3.12-slim"
+    steps: Mapping[str, AirflowStepOptions] = Field(default_factory=dict)
+
+    def step(self, unit: Unit) -> AirflowStepOptions:
+        """What holds for a unit; what the harness itself decides runs on the worker, always."""
+        if not self.steps or not isinstance(unit.node, Task):
+            return NOTHING_SAID
+        return options_of(unit.task, self.steps, NOTHING_SAID)
 
     @field_validator("artifact_root")
     @classmethod

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from penstock.spec import Loop, RetrySpec, Task
+from penstock.spec import Loop, RetrySpec
 from penstock_backends.airflow.layout import Layout
+from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.source import literal, number, timedelta
 from penstock_backends.lowering import Program, Unit
 
 SETUP_SECONDS = 600.0
-"""What installing a virtual environment may take beyond an attempt's own timeout."""
+"""What installing a virtual environment, or starting a pod, may take beyond an attempt's own timeout."""
 
 
 def varies(retry: RetrySpec | None) -> bool:
@@ -38,10 +38,10 @@ def delays(retry: RetrySpec) -> dict[str, float]:
     return given | ({"jitter": number(retry.jitter)} if retry.jitter else {})
 
 
-def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator[str]:
+def task_options(layout: Layout, unit: Unit, options: AirflowOptions) -> Iterator[str]:
     """The arguments of ``@task`` that say when, how often, before whom and how long it runs."""
-    task, settings, retry = unit.task, unit.task.settings, unit.task.settings.retry
-    rule = layout.rule(unit)
+    settings, retry = unit.task.settings, unit.task.settings.retry
+    rule, queue, airflow = layout.rule(unit), options.step(unit).queue, options.airflow
     if rule:
         yield f"trigger_rule={literal(rule)}"
     at_once = _at_once(layout.program, unit)
@@ -53,6 +53,8 @@ def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator
         if airflow == 3 and varies(retry):
             given = {"retries": retry.max_retries, **delays(retry)}
             yield f"retry_policy=Backoff({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    if queue:
+        yield f"queue={literal(queue)}"
     for pool, slots in settings.quotas:
         yield f"pool={literal(pool)}"
         if slots > 1:
@@ -60,7 +62,7 @@ def task_options(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> Iterator
     if settings.priority:
         yield f"priority_weight={settings.priority}"
     if settings.timeout is not None:
-        yield f"execution_timeout={timedelta(settings.timeout + overhead(task, airflow))}"
+        yield f"execution_timeout={timedelta(settings.timeout + overhead(unit, options))}"
 
 
 def _at_once(program: Program, unit: Unit) -> int | None:
@@ -72,10 +74,16 @@ def _at_once(program: Program, unit: Unit) -> int | None:
     return min(bounds, default=None)
 
 
-def overhead(task: Task, airflow: Literal[3, 2]) -> float:
+def installed(unit: Unit, options: AirflowOptions) -> tuple[str, ...] | None:
+    """What is installed for a unit alone; None where it makes do with what is there."""
+    given = unit.task.settings.packages
+    return unit.step.requirements if given is None and options.step(unit).isolation == "virtualenv" else given
+
+
+def overhead(unit: Unit, options: AirflowOptions) -> float:
     """Seconds that a task may take around its attempt, whose own timeout the attempt's process keeps."""
-    seconds = SETUP_SECONDS if task.settings.packages is not None else 0.0
-    retry = task.settings.retry
-    if airflow == 2 and retry is not None and varies(retry):
+    seconds = SETUP_SECONDS if installed(unit, options) is not None or options.step(unit).is_pod else 0.0
+    retry = unit.task.settings.retry
+    if options.airflow == 2 and retry is not None and varies(retry):
         seconds += longest_delay(retry) - first_delay(retry)
     return seconds

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from penstock.spec import ITEMS, ParameterSpec, StepSpec
 from penstock_backends.airflow.layout import Layout
-from penstock_backends.airflow.settings import delays, first_delay, varies
+from penstock_backends.airflow.options import AirflowOptions
+from penstock_backends.airflow.settings import delays, first_delay, installed, varies
 from penstock_backends.airflow.source import ascii_id, number
 from penstock_backends.json_schema import holds_record, plain_default
 from penstock_backends.lowering import Unit, arguments_of, kind_of, outputs_of, standing_of, step_part
@@ -18,9 +19,9 @@ def task_id(node: str) -> str:
     return ".".join(map(ascii_id, node.split(".")))
 
 
-def call_row(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> dict[str, Any]:
+def call_row(layout: Layout, unit: Unit, options: AirflowOptions) -> dict[str, Any]:
     """A row of CALLS: the step that a task calls, with what, and how; then where it stands among the others."""
-    settings, retry = unit.task.settings, unit.task.settings.retry
+    settings, retry, chosen = unit.task.settings, unit.task.settings.retry, options.step(unit)
     row: dict[str, Any] = {"step": unit.task.step, "arguments": arguments_of(unit.task)}
     if settings.env:
         row["env"] = dict(settings.env)
@@ -28,9 +29,14 @@ def call_row(layout: Layout, unit: Unit, airflow: Literal[3, 2]) -> dict[str, An
         row["secrets"] = dict(settings.secrets)
     if settings.timeout is not None:
         row["timeout"] = number(settings.timeout)
-    if settings.packages is not None:
-        row["packages"] = list(settings.packages)
-    if airflow == 2 and retry is not None and varies(retry):
+    packages = installed(unit, options)
+    if packages is not None:
+        row["packages"] = list(packages)
+    if chosen.isolation == "external_python":
+        row["python"] = chosen.python
+    if chosen.is_pod:
+        row["pod"] = True
+    if options.airflow == 2 and retry is not None and varies(retry):
         row["backoff"] = {"waited": number(first_delay(retry)), **delays(retry)}
     return {**row, **_standing_row(layout, unit)}
 
