@@ -1,4 +1,4 @@
-"""Trains with the settings of production every Monday; a model that is not good enough fails the build.
+"""Trains with the settings of production when they or the code change, and every Monday; a poor model fails the build.
 
 Models are kept in a folder, with a file that says which of them is in production; that file is replaced as a whole.
 """
@@ -14,7 +14,7 @@ from sklearn.datasets import load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
-from penstock import Dataset, Model, Report, log_metric, pipeline, step
+from penstock import Dataset, Model, Push, Report, log_metric, pipeline, step
 
 LABEL = "cultivar"
 
@@ -97,7 +97,11 @@ def deploy(model: Model[RandomForestClassifier], accuracy: float, registry: str)
     return version
 
 
-@pipeline(schedule="0 6 * * 1", tags=["ml"])
+# All that makes a model, its settings too, is in the program that is compiled and committed.
+NEWS = Push(branches=["main"], paths=[".github/penstock/delivery.py"])
+
+
+@pipeline(schedule="0 6 * * 1", triggers=NEWS, tags=["ml"])
 def delivery(
     config: Annotated[Config, "how the model is trained"] = PRODUCTION,
     threshold: Annotated[float, "the accuracy below which the build fails"] = 0.90,

@@ -423,7 +423,7 @@ import math
 import operator
 import os
 import pickle
-import shutil
+import re
 import signal
 import sys
 import time
@@ -778,8 +778,8 @@ _COERCERS: dict[str, Callable[[Json, Json, Find], typing.Any]] = {
 def save_artifact(value: object, serializer: str, folder: Path, name: str, find: Find = find_type) -> Json:
     """Writes a value below ``folder`` and returns the wire that refers to it, its ``file`` relative to ``folder``.
 
-    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``pickle``, ``any``) or the author's own, as
-    ``module:save,module:load,.extension``.
+    ``serializer`` is a built-in format (``path``, ``parquet``, ``npy``, ``html``, ``markdown``, ``pickle``, ``any``) or
+    the author's own, as ``module:save,module:load,.extension``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "," in serializer:
@@ -812,6 +812,8 @@ def _copy_path(source: Path, folder: Path) -> Path:
         raise StepError(f"the step returned the path {source}, but there is nothing there")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / (folder.name if source.resolve() == Path.cwd() else source.absolute().name)
+    import shutil  # noqa: PLC0415  # it loads libraries for archives, and what is loaded costs each fork
+
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
     else:
@@ -821,6 +823,12 @@ def _copy_path(source: Path, folder: Path) -> Path:
 
 def _write_json(value: object, file: Path) -> None:
     file.write_text(dumps(encode(value)), encoding="ascii")
+
+
+def _write_text(value: object, file: Path) -> None:
+    if type(value) is not str:
+        raise TypeError(f"{_short(value)} is no text")
+    file.write_bytes(value.encode())
 
 
 def _write_pickle(value: object, file: Path) -> None:
@@ -854,8 +862,11 @@ def _read_npy(file: Path) -> object:
 
 # Each serializer's ways to write, best first: what one cannot write exactly, the next one does.
 _PICKLE = (".pkl", "pickle", _write_pickle)
+_JSON = (".json", "json", _write_json)
 _WRITERS: dict[str, tuple[tuple[str, str, Callable[[typing.Any, Path], None]], ...]] = {
-    "any": ((".json", "json", _write_json), _PICKLE),
+    "any": (_JSON, _PICKLE),
+    "html": ((".html", "text", _write_text), _JSON, _PICKLE),
+    "markdown": ((".md", "text", _write_text), _JSON, _PICKLE),
     "parquet": ((".parquet", "parquet", _write_parquet), _PICKLE),
     "npy": ((".npy", "npy", _write_npy), _PICKLE),
     "pickle": (_PICKLE,),
@@ -871,6 +882,8 @@ def load_artifact(reference: Json, find: Find = find_type) -> object:
         return file
     if format_ == "json":
         return decode(json.loads(file.read_text(encoding="ascii")), find)
+    if format_ == "text":
+        return file.read_bytes().decode()
     if format_ == "parquet":
         return _read_parquet(file)
     if format_ == "npy":
@@ -1083,6 +1096,7 @@ def checkpoint_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     import atexit  # noqa: PLC0415  # seldom needed
+    import shutil  # noqa: PLC0415  # as in `_copy_path`
     import tempfile  # noqa: PLC0415  # as in `_temporary`
 
     folder = Path(tempfile.mkdtemp(prefix="checkpoints-"))
@@ -1114,6 +1128,28 @@ Dataset = typing.Annotated[T, ArtifactLabel("Dataset")]
 Model = typing.Annotated[T, ArtifactLabel("Model")]
 Metrics = typing.Annotated[T, ArtifactLabel("Metrics")]
 Report = typing.Annotated[T, ArtifactLabel("Report")]
+Markdown = typing.Annotated[T, ArtifactLabel("Markdown")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """How well a classifier does: ``Metrics[Classification]`` is drawn by engines that can (Kubeflow).
+
+    ``confusion[i][j]`` counts what belongs to the class ``labels[i]`` and was taken for ``labels[j]``. ``roc`` holds
+    a false positive rate, the true positive rate and the threshold of each point. NumPy's numbers and arrays do.
+    """
+
+    labels: list[str]
+    confusion: list[list[float]]
+    roc: list[tuple[float, float, float]] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rows = [list(map(_plain_number, row)) for row in self.confusion]
+        if [len(row) for row in rows] != [len(self.labels)] * len(self.labels):
+            raise ValueError(f"`confusion` must have a row and a column for each of the {len(self.labels)} labels")
+        plain = {"labels": list(map(str, self.labels)), "confusion": rows}
+        for name, value in {**plain, "roc": [tuple(map(float, point)) for point in self.roc]}.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1130,7 +1166,7 @@ class RunStatus:
 
 
 RUNTIME_NAMES = (
-    *("Dataset", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
+    *("Classification", "Dataset", "Markdown", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
     *("checkpoint_dir", "current_attempt", "log_metric"),
 )
 
@@ -1708,6 +1744,7 @@ def supervise(
     timeout: float | None = None,
     deadline: float | None = None,
     checkpoints: Path | None = None,
+    secrets: Sequence[str] = (),
 ) -> Json:
     """Runs ``attempt(number)`` in a process of its own until one succeeds or none is left.
 
@@ -1715,9 +1752,18 @@ def supervise(
     None is begun, and none goes on, after ``deadline`` (in seconds since 1970): the end of the whole run's time.
     Returns what the last attempt returned, or ``{"error": message, "traceback": text}``, with ``attempts`` added: how
     many ran. All of them have one `checkpoint_dir`: ``checkpoints``, or a folder that goes with the last of them.
+    ``secrets`` names environment variables: without a value for each nothing is run, and no value is shown (`Mask`).
     """
+    lacking = [name for name in secrets if not os.environ.get(name)]
+    if lacking:
+        message = f"no value was given for the secret in {', '.join(lacking)}"
+        say(f"error: {message}")
+        return {"error": message, "final": True, "attempts": 0}
+    mask = Mask(os.environ[name] for name in secrets) if secrets else None
     with _temporary("checkpoints-") as kept:
-        return _supervised(functools.partial(_with_checkpoints, attempt, checkpoints or kept), retry, timeout, deadline)
+        isolated = functools.partial(isolate, mask=mask)
+        with_checkpoints = functools.partial(_with_checkpoints, attempt, checkpoints or kept)
+        return _supervised(with_checkpoints, retry, timeout, deadline, isolated)
 
 
 def _with_checkpoints(attempt: Callable[[int], Json], folder: Path | str, number: int) -> Json:
@@ -1725,7 +1771,13 @@ def _with_checkpoints(attempt: Callable[[int], Json], folder: Path | str, number
     return attempt(number)
 
 
-def _supervised(attempt: Callable[[int], Json], retry: Json, timeout: float | None, deadline: float | None) -> Json:
+def _supervised(
+    attempt: Callable[[int], Json],
+    retry: Json,
+    timeout: float | None,
+    deadline: float | None,
+    isolated: Callable[[Callable[[], Json], float | None], Json],
+) -> Json:
     allowed = 1 + (retry or {}).get("max_retries", 0)
     result: Json = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": 0}
     for number in range(1, allowed + 1):
@@ -1733,7 +1785,7 @@ def _supervised(attempt: Callable[[int], Json], retry: Json, timeout: float | No
         if left <= 0:
             return {**result, "error": RUN_OUT_OF_TIME, "final": True}
         bound = min(left, math.inf if timeout is None else timeout)
-        result = _isolated(functools.partial(attempt, number), None if bound == math.inf else bound)
+        result = isolated(functools.partial(attempt, number), None if bound == math.inf else bound)
         result["attempts"] = number
         if "error" in result and deadline is not None and time.time() >= deadline:
             result = {"error": RUN_OUT_OF_TIME, "final": True, "attempts": number}
@@ -1758,18 +1810,26 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
+def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None) -> Json:
+    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below."""
     with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
+        relay = Relay(mask) if mask else None
         child = os.fork()
         if child == 0:
-            _child(attempt, answer)
-        with forwarded_signals(child):
+            if relay:
+                relay.enter()
+            _child(attempt, answer, mask)
+        with forwarded_signals(child, relay):
+            if relay:
+                relay.start()
             status = _wait(child, timeout)
         end_processes(child)
+        if relay:
+            relay.finish()
         if status is None:
             return {"error": out_of_time(timeout)}
         if answer.exists():
@@ -1777,13 +1837,14 @@ def _isolated(attempt: Callable[[], Json], timeout: float | None) -> Json:
         return {"error": how_it_died(status)}
 
 
-def _child(attempt: Callable[[], Json], answer: Path) -> typing.NoReturn:
+def _child(attempt: Callable[[], Json], answer: Path, mask: Mask | None) -> typing.NoReturn:
     os.setsid()
     code = 0
     try:
         result = attempt()
     except BaseException as error:  # noqa: BLE001  # whatever the author's code raises, SystemExit too, fails the attempt
         result, code = failure(error), 1
+    result = mask.result(result) if mask else result
     draft = answer.with_suffix(".draft")
     draft.write_text(dumps(result), encoding="ascii")
     draft.rename(answer)
@@ -1874,11 +1935,13 @@ def descendants(roots: typing.Iterable[int]) -> set[int]:
 
 
 @contextlib.contextmanager
-def forwarded_signals(child: int) -> Iterator[None]:
+def forwarded_signals(child: int, relay: Relay | None = None) -> Iterator[None]:
     """A request to stop that reaches this process ends the attempt, too."""
 
     def stop(number: int, _: object) -> typing.NoReturn:
         end_processes(child)
+        if relay:
+            relay.finish()
         os._exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
@@ -1887,6 +1950,117 @@ def forwarded_signals(child: int) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+class Mask:
+    """Puts ``***`` where the value of a secret would be shown.
+
+    A value is known as a whole, by its lines, and by either as JSON, Python or a URL would write it. What a step makes
+    of it beyond that (cut, encoded, coloured letter by letter) is not; nor is what is shorter than four characters,
+    which would hide half of a log and so tell what it is.
+    """
+
+    SHORTEST = 4
+    SHOWN = "***"
+
+    def __init__(self, values: typing.Iterable[str]) -> None:
+        from urllib.parse import quote  # noqa: PLC0415  # for steps with secrets alone
+
+        known = {part.strip() for value in values for part in (value, *value.splitlines())}
+        forms = {
+            form
+            for part in known
+            if len(part) >= self.SHORTEST
+            for form in (part, json.dumps(part)[1:-1], repr(part)[1:-1], quote(os.fsencode(part), safe=""))
+        }
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._in_text = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._forms = [os.fsencode(form) for form in longest_first]
+        self._in_bytes = re.compile(b"|".join(map(re.escape, self._forms)) or b"(?!)")
+
+    def text(self, text: str) -> str:
+        """A text, masked."""
+        return self._in_text.sub(self.SHOWN, text)
+
+    def wire(self, wire: Json) -> Json:
+        """JSON with its texts masked; the keys of objects stay."""
+        if isinstance(wire, str):
+            return self.text(wire)
+        if isinstance(wire, list):
+            return [self.wire(item) for item in wire]
+        return {key: self.wire(item) for key, item in wire.items()} if isinstance(wire, dict) else wire
+
+    def result(self, result: Json) -> Json:
+        """What an attempt returned, masked. It has failed where an output holds a secret, for outputs are kept."""
+        outputs = result.get("outputs", {})
+        for name, wire in outputs.items():
+            if self.wire(wire) != wire:
+                return {"error": f"output `{name}` holds the value of a secret, which would be kept", "final": True}
+        masked = {key: self.wire(value) for key, value in result.items() if key != "outputs"}
+        if "metrics" in masked:
+            masked["metrics"] = {self.text(name): value for name, value in masked["metrics"].items()}
+        return {"outputs": outputs, **masked} if "outputs" in result else masked
+
+    def stream(self, source: int, target: int) -> None:
+        """Copies what comes from one descriptor to another until its end, masked, holding back no more than it must."""
+        held, is_open = b"", True
+        with contextlib.suppress(OSError), open(source, "rb", 0) as stream:
+            while is_open:
+                part = stream.read(1 << 16)
+                is_open, held = bool(part), held + part
+                end = self._settled(held) if is_open else len(held)
+                left = self._in_bytes.sub(self.SHOWN.encode(), held[:end])
+                held = held[end:]
+                while left:
+                    left = left[os.write(target, left) :]
+
+    def _settled(self, said: bytes) -> int:
+        """How much of what was said stays as it is, whatever follows: its end may be the beginning of a secret."""
+        begun = (size for form in self._forms for size in range(1, len(form)) if said.endswith(form[:size]))
+        end = len(said) - max(begun, default=0)
+        cut = (match.end() for match in self._in_bytes.finditer(said) if match.start() < end < match.end())
+        return next(cut, end)
+
+
+class Relay:
+    """The way of what an attempt and its children print through a `Mask`, to where it was going anyway.
+
+    Made before the fork; then `enter` is called in the child, `start` and, when all is over, `finish` in the parent.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        import threading  # noqa: PLC0415  # for steps with secrets alone
+
+        one_place = os.path.samestat(os.fstat(1), os.fstat(2))
+        self._pipes = [((1, 2), os.pipe())] if one_place else [((1,), os.pipe()), ((2,), os.pipe())]
+        self._threads = [
+            threading.Thread(target=mask.stream, args=(reader, targets[0]), daemon=True)
+            for targets, (reader, _) in self._pipes
+        ]
+
+    def enter(self) -> None:
+        """Has this process print into it."""
+        for targets, ends in self._pipes:
+            for target in targets:
+                os.dup2(ends[1], target)
+            for end in ends:
+                os.close(end)
+
+    def start(self) -> None:
+        """Begins to pass on."""
+        for _, (_, writer) in self._pipes:
+            os.close(writer)
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, patience: float = 2.0) -> None:
+        """Waits until all is passed on, but not for long for a process that nobody could end."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(patience)
 
 
 # --- results on disk --------------------------------------------------------------------------------------------------
