@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
 
+TURNED_AWAY = "P812"
+
 
 def nowhere(target: str, option: str, example: str) -> ConfigurationError:
     """No option says where to deploy to; ``example`` is one with which it would."""
@@ -21,7 +23,7 @@ def unreachable(place: str, reason: object) -> DeployError:
 def turned_away(place: str, reason: object, variables: str) -> DeployError:
     """The engine does not accept who asks; ``variables`` are what credentials are read from."""
     fix = f"give credentials that it knows in the environment: {variables}"
-    return DeployError(Diagnostic("P812", f"{place} turns this user away: {reason}", fix=fix))
+    return DeployError(Diagnostic(TURNED_AWAY, f"{place} turns this user away: {reason}", fix=fix))
 
 
 def changed_by_hand(place: str) -> DeployError:

@@ -73,7 +73,7 @@ class Runs:
                 failed = 0
             except DeployError as error:
                 failed += 1
-                if failed > PATIENCE or error.diagnostics[0].code == "P812":
+                if failed > PATIENCE or error.diagnostics[0].code == deploy_errors.TURNED_AWAY:
                     raise
                 about = {}
             if about.get("status") == "completed":
