@@ -217,9 +217,12 @@ def compile_spec(
     parsed = parse_options(chosen, options or {}, place)
     definition = Definition(pipeline, folder=folder)
     verify_spec(definition)
-    _raise(CompileError, legalise(pipeline, chosen, parsed.allow_degraded), definition)
-    pipeline = without(pipeline, [each for each in parsed.allow_degraded if _is_unsupported(chosen, each)])
-    _raise(CompileError, iter(chosen.limits(pipeline, parsed)), definition)
+    refused = list(legalise(pipeline, chosen, parsed.allow_degraded))
+    # What is refused anyway is left out, so that all that is wrong with the rest is told at once.
+    pipeline = without(pipeline, [each for each in Feature if _is_unsupported(chosen, each)])
+    is_kept = not any(_is_unsupported(chosen, use.feature) for use in features_of(pipeline))
+    limits = chosen.limits(pipeline, parsed) if is_kept else ()
+    _raise(CompileError, iter([*refused, *limits]), definition)
     return dict(chosen.emit(pipeline, parsed))
 
 

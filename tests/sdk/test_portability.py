@@ -182,7 +182,6 @@ def test_the_table_of_a_pipeline_names_what_it_asks_for_and_where():
 PROJECT = """
 from penstock import pipeline, step
 
-
 @step(priority=2)
 def number(value: int) -> int:
     return value
@@ -214,3 +213,17 @@ def test_a_task_says_at_its_spot_what_was_left_out():
     (text,) = asking.compile("airflow", allow_degraded=[*unkept, "resources", "image"]).values()
     body = text[text.index("def heavy(") :]
     assert "# left out by permission: resources, image" in body[: body.index("return run_step")]
+
+
+def test_what_a_target_lacks_and_what_it_has_too_little_of_is_told_at_once():
+    @step(resources=Resources(gpu=1), priority=3)
+    def large(value: int) -> int:
+        return value
+
+    @pipeline
+    def told(value: int = 1) -> int:
+        return large(value)
+
+    with pytest.raises(CompileError) as caught:
+        told.compile("github")
+    assert [each.code for each in caught.value.diagnostics] == ["P501", "P543"]
