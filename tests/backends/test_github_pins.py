@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import ConfigurationError, pipeline, step
 from penstock_backends.github import actions, pins
 from penstock_backends.github.actions import Action
 
@@ -109,3 +111,41 @@ def test_versions_are_numbers() -> None:
     found = {"v7.9.0": COMMITS[0], "v7.10.0": COMMITS[1], "v8.0.0": COMMITS[2]}
     assert pins.newest(Action("x/y", COMMITS[0], "v7.9.0"), found) == Action("x/y", COMMITS[1], "v7.10.0")
     assert pins.newest(Action("x/y", COMMITS[0], "v7.9.0"), found, major=True).version == "v8.0.0"
+
+
+# --- in a project -----------------------------------------------------------------------------------------------------
+
+
+@step
+def number() -> int:
+    return 1
+
+
+@pipeline
+def numbered() -> int:
+    return number()
+
+
+def test_a_project_pins_other_commits_or_copies_of_its_own() -> None:
+    pins_ = {
+        "actions/checkout": f"our-mirror/checkout@{COMMITS[0]} # v7.0.2-ours",
+        "actions/setup-python": f"{COMMITS[1]} # v7.1.0",
+    }
+    text = numbered.compile("github", actions=pins_)[".github/workflows/numbered.yml"]
+    used = re.findall(r"uses: (.*)", text)
+    assert used[:2] == [pins_["actions/checkout"], f"actions/setup-python@{pins_['actions/setup-python']}"]
+    assert used[2].startswith("actions/upload-artifact@")
+
+
+@pytest.mark.parametrize(
+    ("name", "pin"),
+    [
+        ("actions/checkout", "v7"),
+        ("actions/checkout", COMMITS[0]),
+        ("actions/checkout", f"x/y@{COMMITS[0]} # v1\nrun: id"),
+        ("actions/cache", f"{COMMITS[0]} # v1.0.0"),
+    ],
+)
+def test_a_pin_that_is_none_is_refused(name: str, pin: str) -> None:
+    with pytest.raises(ConfigurationError, match="actions"):
+        numbered.compile("github", actions={name: pin})

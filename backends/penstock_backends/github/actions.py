@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+PIN = r"^(?:(?P<name>[\w.-]+/[\w./-]+)@)?(?P<commit>[0-9a-f]{40}) # (?P<version>[\w.+-]+)$"
+"""How another commit of an action, or a copy of it elsewhere, is written: ``our/checkout@3d3c... # v7.0.1``."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,13 @@ class Action:
     def uses(self) -> str:
         """The action as a step names it."""
         return f"{self.name}@{self.commit}"
+
+    def pinned_to(self, pin: str) -> Action:
+        """What stands in its place where a `PIN` says so."""
+        found = re.fullmatch(PIN, pin)
+        if found is None:
+            raise ValueError(f"no pin: {pin}")
+        return Action(found["name"] or self.name, found["commit"], found["version"])
 
 
 CHECKOUT = Action("actions/checkout", "3d3c42e5aac5ba805825da76410c181273ba90b1", "v7.0.1")

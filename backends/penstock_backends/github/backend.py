@@ -186,8 +186,8 @@ def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagno
         count = f"{len(jobs)} jobs"
         message = f"the workflow of `{pipeline.name}` ({count}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
         fix = (
-            "loop over a list that is known only when the pipeline runs, which is one job for all items; do more in one "
-            "step; or divide the pipeline into several"
+            "loop over a list that is known only when the pipeline runs, which is one job for all items; do more in "
+            "one step; or divide the pipeline into several"
         )
         yield Diagnostic("P544", message, location_of(pipeline.span), fix)
     for job, unit in zip(jobs, every_unit(program), strict=True):
@@ -228,10 +228,10 @@ def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> 
         retention_days=options.retention_days,
         python_version=options.python_version,
         jobs=jobs,
-        checkout=actions.CHECKOUT,
-        setup_python=actions.SETUP_PYTHON,
-        upload_artifact=actions.UPLOAD_ARTIFACT,
-        download_artifact=actions.DOWNLOAD_ARTIFACT,
+        checkout=options.action(actions.CHECKOUT),
+        setup_python=options.action(actions.SETUP_PYTHON),
+        upload_artifact=options.action(actions.UPLOAD_ARTIFACT),
+        download_artifact=options.action(actions.DOWNLOAD_ARTIFACT),
     )
 
 

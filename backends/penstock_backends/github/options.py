@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from penstock.backend import Options
 from penstock.spec import ResourcesSpec, Task
+from penstock_backends.github.actions import ACTIONS, PIN, Action
 from penstock_backends.github.names import JOB_TOKEN, secret_id
 from penstock_backends.step_options import StepOptions, options_of
 
@@ -103,6 +104,8 @@ class GithubOptions(Options):
         secrets: names of secrets of the repository by reference (``{"aws/KEY": "AWS_KEY"}``), where they are not called
             as `secret_id` says.
         steps: what holds for the job of one step.
+        actions: other commits of the actions that workflows use, or copies of them, by the action's name, as
+            `penstock_backends.github.actions.PIN` says.
     """
 
     runs_on: str | tuple[str, ...] = "ubuntu-24.04"
@@ -111,6 +114,20 @@ class GithubOptions(Options):
     retention_days: int = Field(default=30, ge=1, le=90)
     secrets: Mapping[str, SecretName] = Field(default_factory=dict)
     steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
+    actions: Mapping[str, Annotated[str, Field(pattern=PIN)]] = Field(default_factory=dict)
+
+    @field_validator("actions")
+    @classmethod
+    def _are_used(cls, given: Mapping[str, str]) -> Mapping[str, str]:
+        known = [each.name for each in ACTIONS]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"workflows use {', '.join(known)}, and not {', '.join(unknown)}")
+        return given
+
+    def action(self, action: Action) -> Action:
+        """An action as it is pinned here."""
+        return action.pinned_to(self.actions[action.name]) if action.name in self.actions else action
 
     def runner(self, task: Task, seconds: float) -> Runner | None:
         """The first runner that fits, or the one that is named for the step; None where none is large enough."""
