@@ -202,7 +202,7 @@ def run_step(name, /, **values):
     root = ARTIFACT_ROOT or context["var"]["value"].get("artifact_root", None) or airflow_home() / "artifacts"
     folder = attempt_folder(Path(root), ti)
     try:
-        result = run_process(call, step, values, attempt, folder, around)
+        result = run_attempt(call, step, values, attempt, folder, around)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         ti.xcom_push(key="step_error", value=str(error))
@@ -322,23 +322,35 @@ def airflow_home():
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
 
 
-def run_process(call, step, values, attempt, folder, around):
-    """Run an attempt in a process of its own, which prints into the task's log; return its outputs and metrics."""
+def run_attempt(call, step, values, attempt, folder, around):
+    """Run an attempt outside of Airflow's own process, and return its outputs and metrics."""
+    request = {
+        "call": call,
+        "step": step,
+        "modules": {module: SOURCES[module] for module in step["reach"]},
+        "types": PARAMETERS,
+        "values": values,
+        "attempt": attempt,
+        "folder": str(folder),
+        "largest": LARGEST_XCOM,
+        **around,
+    }
+    result = run_process(call, request)
+    if "error" not in result:
+        return result
+    hint = ""
+    if result["error"].startswith("ModuleNotFoundError"):
+        held = call.get("packages", step.get("requirements", []))
+        hint = f" (the step was made to find: {', '.join(held) or 'the standard library alone'})"
+    if result.get("final"):
+        raise AirflowFailException(result["error"])
+    raise StepFailed(result["error"] + hint)
+
+
+def run_process(call, request):
+    """Run an attempt in a process of its own, which prints into the task's log, and return its result."""
     with tempfile.TemporaryDirectory(prefix="step-") as work:
-        request = {
-            "call": call,
-            "step": step,
-            "modules": {module: SOURCES[module] for module in step["reach"]},
-            "types": PARAMETERS,
-            "values": values,
-            "attempt": attempt,
-            "folder": str(folder),
-            "largest": LARGEST_XCOM,
-            "parent": os.getpid(),
-            **around,
-        }
-        Path(work, "request.json").write_text(json.dumps(request), encoding="utf-8")
-        Path(work, "run-step.py").write_text(HARNESS + ATTEMPT, encoding="utf-8")
+        write_program(work, {**request, "parent": os.getpid()})
         # Temporary files of the attempt go when it goes, even if it is killed.
         variables = {**os.environ, "TMPDIR": work, **call.get("env", {})}
         command = [sys.executable, "-u", "run-step.py"]
@@ -358,16 +370,13 @@ def run_process(call, step, values, attempt, folder, around):
         answer = Path(work, "result.json")
         if not answer.exists():
             raise StepFailed(f"the process ended with exit code {child.returncode} and no result")
-        result = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" not in result:
-        return result
-    hint = ""
-    if result["error"].startswith("ModuleNotFoundError"):
-        held = call.get("packages", step.get("requirements", []))
-        hint = f" (the step was made to find: {', '.join(held) or 'the standard library alone'})"
-    if result.get("final"):
-        raise AirflowFailException(result["error"])
-    raise StepFailed(result["error"] + hint)
+        return json.loads(answer.read_text(encoding="utf-8"))
+
+
+def write_program(work, request):
+    """Put what an attempt runs, and what it is asked to do, into a folder."""
+    Path(work, "request.json").write_text(json.dumps(request), encoding="utf-8")
+    Path(work, "run-step.py").write_text(HARNESS + ATTEMPT, encoding="utf-8")
 
 
 def copy_to_log(child):
@@ -852,10 +861,11 @@ def reject(quality: Quality) -> str:
 ATTEMPT = r'''
 
 def main() -> None:
-    """Runs the attempt that ``request.json`` in the working directory asks for, and leaves ``result.json`` there."""
-    work = Path.cwd()
+    """Runs the attempt that ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
+    work = Path(sys.argv[0]).resolve().parent
     request = json.loads((work / "request.json").read_text(encoding="utf-8"))
-    end_with(request["parent"])
+    if "parent" in request:
+        end_with(request["parent"])
     call, types, folder = request["call"], request["types"], Path(request["folder"])
     job = {**request["step"], **call, "function": call["step"]}
     job["parameters"] = {name: each["type"] for name, each in types.items()}
@@ -863,7 +873,7 @@ def main() -> None:
     parameters, outputs = gathered(job, request, place)
     inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
     obstacle = inputs.obstacle(job) if "place" in request else ""
-    if obstacle:
+    if obstacle or request.get("only_look"):
         write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
         return
     has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])
@@ -1047,14 +1057,15 @@ class StepError(Exception):
 
 
 def type_name(cls: type) -> str:
-    """The name by which an encoded value refers to its class: ``module:qualname``."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    """The name by which an encoded value refers to its class: ``module:qualname``, ``penstock:...`` for our own."""
+    is_own = cls.__module__ == __name__ and globals().get(cls.__qualname__) is cls  # wherever this file is embedded
+    return f"{'penstock' if is_own else cls.__module__}:{cls.__qualname__}"
 
 
 def find_type(name: str) -> typing.Any:
     """The class or function called ``module:qualname``; ``penstock:...`` is this file's own."""
     module, _, qualname = name.partition(":")
-    if module == "penstock":
+    if module in ("penstock", "penstock.harness"):
         return globals()[qualname]
     return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
 

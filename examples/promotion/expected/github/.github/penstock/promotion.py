@@ -411,14 +411,15 @@ class StepError(Exception):
 
 
 def type_name(cls: type) -> str:
-    """The name by which an encoded value refers to its class: ``module:qualname``."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    """The name by which an encoded value refers to its class: ``module:qualname``, ``penstock:...`` for our own."""
+    is_own = cls.__module__ == __name__ and globals().get(cls.__qualname__) is cls  # wherever this file is embedded
+    return f"{'penstock' if is_own else cls.__module__}:{cls.__qualname__}"
 
 
 def find_type(name: str) -> typing.Any:
     """The class or function called ``module:qualname``; ``penstock:...`` is this file's own."""
     module, _, qualname = name.partition(":")
-    if module == "penstock":
+    if module in ("penstock", "penstock.harness"):
         return globals()[qualname]
     return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
 
