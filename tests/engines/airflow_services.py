@@ -55,30 +55,37 @@ class Services:
     ) -> dict[str, Any]:
         """Run the DAG below ``dags`` once to its end, and report as `dag_test` does."""
         start = time.monotonic()
-        end = start + seconds
         seen: dict[str, Any] = {}
         read = {path: path.stat().st_size for path in self._service_logs()}
         try:
             with self.used(seconds):
-                for key, value in variables.items():
-                    self.rest.call("POST", "/variables", {"key": key, "value": value})
                 shutil.copytree(dags, self.dags, dirs_exist_ok=True)
-                seen = self.rest.run(conf, dag_id, end, {path.name for path in dags.rglob("*.py")})
+                seen = self._seen(conf, dag_id, variables, start + seconds)
                 seen["log"] = self._logs(read)
                 if seen.get("crash"):
                     self.close()
         except (TimeoutError, urllib.error.HTTPError) as error:
-            detail = error.read().decode() if isinstance(error, urllib.error.HTTPError) else ""
-            seen = {**seen, "crash": f"{error} {detail}".strip(), "log": self._logs(read)}
+            seen = {"log": self._logs(read), **seen, "crash": _told(error)}
             self.close()
-        seen["took"] = time.monotonic() - start
-        return seen
+        return {**seen, "took": time.monotonic() - start}
+
+    def _seen(self, conf: dict[str, Any], dag_id: str, variables: dict[str, str], end: float) -> dict[str, Any]:
+        try:
+            for key, value in variables.items():
+                self.rest.call("POST", "/variables", {"key": key, "value": value})
+            return self.rest.run(conf, dag_id, end, {path.name for path in self.dags.rglob("*.py")})
+        except (TimeoutError, urllib.error.HTTPError) as error:
+            return {"crash": _told(error)}
 
     @contextlib.contextmanager
     def used(self, seconds: float = 120) -> Iterator[None]:
         """Have the services run, with nothing in the DAG folder; what was put there is forgotten in the end."""
         self._resume(time.monotonic() + seconds)
-        yield
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
         if self._started:
             self._forget()
 
@@ -155,6 +162,10 @@ class Services:
         paths = [*self._service_logs(), *sorted(self.folder.glob("logs/**/attempt=*.log"))]
         texts = {path: path.read_bytes()[read.get(path, 0) :].decode(errors="replace") for path in paths}
         return "\n".join(f"=== {path.relative_to(self.folder)}\n{text}" for path, text in texts.items())
+
+
+def _told(error: Exception) -> str:
+    return f"{error} {error.read().decode() if isinstance(error, urllib.error.HTTPError) else ''}".strip()
 
 
 def _signal(process: subprocess.Popen[bytes], *numbers: int) -> None:

@@ -1,0 +1,131 @@
+"""A DAG file in a DAG folder, and the versions of it that were there.
+
+The versions lie in ``.penstock`` below the same folder, as JSON, which Airflow does not read. Each is there before its
+file is, and the file is there whole or not at all: whatever interrupts a deployment, the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from penstock_backends import deploy_errors
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A version: its number from 1, the hash of the pipeline's spec, when it was put there, and the DAG file."""
+
+    number: int
+    spec: str
+    when: str
+    text: str
+
+
+class DagFolder:
+    """The DAG file called ``name`` in a folder. Every method raises `DeployError` where the file system refuses."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.place = folder / name
+        self._folder = folder
+        self._versions = folder / ".penstock" / Path(name).stem
+
+    def text(self) -> str | None:
+        """The file that is there."""
+        with self._refusals(), contextlib.suppress(FileNotFoundError):
+            return self.place.read_bytes().decode(errors="replace")
+        return None
+
+    def kept(self) -> list[Kept]:
+        """All versions, the newest first."""
+        with self._refusals():
+            found = [Kept(**json.loads(path.read_text(encoding="utf-8"))) for path in self._versions.glob("*.json")]
+        return sorted(found, key=lambda each: each.number, reverse=True)
+
+    def current(self) -> Kept | None:
+        """The version whose file is there; None where there is another file, or none."""
+        text, chosen = self.text(), self._chosen()
+        found = [each for each in self.kept() if each.text == text]
+        return next((each for each in found if each.number == chosen), found[0] if found else None)
+
+    def add(self, text: str, spec: str) -> Kept:
+        """A new version, not yet in its place."""
+        with self._refusals():
+            if not self._folder.is_dir():
+                raise FileNotFoundError(f"there is no folder {self._folder}")
+            self._versions.mkdir(parents=True, exist_ok=True)
+            number = 1 + max((each.number for each in self.kept()), default=0)
+            when = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+            made = Kept(number, spec, when, text)
+            _write(self._path(number), json.dumps(asdict(made), indent=1))
+        return made
+
+    def install(self, version: Kept) -> None:
+        """Have a version in its place."""
+        with self._refusals():
+            _write(self.place, version.text)
+            _write(self._versions / "current", str(version.number))
+
+    def put_back(self, text: str | None, version: Kept | None) -> None:
+        """Return to the file, and the version, that were there before."""
+        with self._refusals():
+            if version is not None:
+                self.install(version)
+            elif text is not None:
+                _write(self.place, text)
+            else:
+                self.place.unlink(missing_ok=True)
+
+    def forget(self, version: Kept) -> None:
+        """Drop a version."""
+        with self._refusals():
+            self._path(version.number).unlink(missing_ok=True)
+
+    def _chosen(self) -> int:
+        """The version that was installed last, 0 where that is not known."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._versions / "current").read_text())
+        return 0
+
+    def _path(self, number: int) -> Path:
+        return self._versions / f"{number}.json"
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise deploy_errors.refused(str(self.place), error.strerror or error) from None
+        except (TypeError, ValueError) as error:
+            message = f"its versions cannot be read: {error}"
+            raise deploy_errors.refused(str(self.place), message, f"mend or remove {self._versions}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Puts a file in its place, whole, readable as other new files are: Airflow's workers may be another user."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".draft")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(draft).chmod(_mode(path))
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def _mode(path: Path) -> int:
+    """The permissions of the file that is there, or those of a new one."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
