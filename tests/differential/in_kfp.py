@@ -4,7 +4,18 @@ from functools import partial
 from typing import NamedTuple
 
 from kfp import dsl, kubernetes
-from kfp.dsl import HTML, Collected, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
+from kfp.dsl import (
+    HTML,
+    ClassificationMetrics,
+    Collected,
+    Dataset,
+    Input,
+    Markdown,
+    Metrics,
+    Model,
+    Output,
+    PipelineTaskFinalStatus,
+)
 
 component = partial(dsl.component, base_image="python:3.12-slim", packages_to_install=[], install_kfp_package=False)
 
@@ -80,6 +91,24 @@ def score(value: int, metrics: Output[Metrics]) -> float:
 def page(text: str, output: Output[HTML]):
     with open(output.path, "w") as target:
         target.write(f"<p>{text}</p>")
+
+
+@component
+def notes(text: str, output: Output[Markdown]):
+    with open(output.path, "w") as target:
+        target.write(f"# {text}")
+
+
+@component
+def judged(yes: int, output: Output[ClassificationMetrics]):
+    output.log_confusion_matrix(["no", "yes"], [[5, 1], [2, yes]])
+
+
+@component
+def length_of(name: str) -> int:
+    import os
+
+    return len(os.environ[name])
 
 
 @component
@@ -218,6 +247,12 @@ def metrics(value: int = 7) -> float:
 def report(text: str = "fine") -> str:
     page(text=text)
     return upper(text=text).output
+
+
+@dsl.pipeline
+def pages(yes: int = 8):
+    notes(text="fine")
+    judged(yes=yes)
 
 
 @dsl.pipeline
@@ -456,6 +491,31 @@ def time_limit(value: int = 1) -> int:
 def kind_of_gpu(value: int = 1) -> int:
     task = add(a=value, b=1).set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
     kubernetes.add_node_selector(task, "nvidia.com/gpu.product", "NVIDIA-A100")
+    return task.output
+
+
+@dsl.pipeline
+def secrets() -> int:
+    task = length_of(name="DB_PASSWORD")
+    kubernetes.use_secret_as_env(task, "warehouse", {"password": "DB_PASSWORD"})
+    return task.output
+
+
+@dsl.pipeline
+def pod(value: int = 1) -> int:
+    task = add(a=value, b=1)
+    kubernetes.add_node_selector(task, "cloud.example/pool", "gpu")
+    kubernetes.add_toleration(task, "gpu", "Exists", effect="NoExecute", toleration_seconds=60)
+    kubernetes.mount_pvc(task, "training-data", "/data")
+    kubernetes.use_secret_as_volume(task, "warehouse", "/etc/warehouse")
+    kubernetes.use_config_map_as_volume(task, "settings", "/etc/settings")
+    kubernetes.use_config_map_as_env(task, "settings", {"log.level": "LEVEL"})
+    kubernetes.empty_dir_mount(task, "penstock-scratch-1", "/scratch", size_limit="10Gi")
+    kubernetes.set_image_pull_policy(task, "Always")
+    kubernetes.set_image_pull_secrets(task, ["registry"])
+    kubernetes.add_pod_label(task, "team", "risk")
+    kubernetes.add_pod_annotation(task, "sidecar.istio.io/inject", "false")
+    kubernetes.set_security_context(task, run_as_user=1000, run_as_group=100)
     return task.output
 
 

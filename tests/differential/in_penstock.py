@@ -6,7 +6,21 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from penstock import Dataset, Model, Pipeline, Report, Resources, Retry, RunStatus, log_metric, pipeline, step
+from penstock import (
+    Classification,
+    Dataset,
+    Markdown,
+    Metrics,
+    Model,
+    Pipeline,
+    Report,
+    Resources,
+    Retry,
+    RunStatus,
+    log_metric,
+    pipeline,
+    step,
+)
 from penstock.flow import ForEach, collect
 
 
@@ -83,6 +97,22 @@ def score(value: int) -> float:
 def page(text: str) -> Report[Path]:
     Path("page.html").write_text(f"<p>{text}</p>")
     return Path("page.html")
+
+
+@step
+def notes(text: str) -> Markdown[Path]:
+    Path("notes.md").write_text(f"# {text}")
+    return Path("notes.md")
+
+
+@step
+def judged(yes: int) -> Metrics[Classification]:
+    return Classification(["no", "yes"], [[5, 1], [2, yes]])
+
+
+@step
+def length_of(name: str) -> int:
+    return len(os.environ[name])
 
 
 @step
@@ -203,6 +233,12 @@ def metrics(value: int = 7) -> float:
 def report(text: str = "fine") -> str:
     page(text)
     return upper(text)
+
+
+@pipeline
+def pages(yes: int = 8) -> None:
+    notes("fine")
+    judged(yes)
 
 
 @pipeline
@@ -418,6 +454,35 @@ def time_limit(value: int = 1) -> int:
 def kind_of_gpu(value: int = 1) -> int:
     return add.with_options(resources=Resources(gpu=2, gpu_type="NVIDIA-A100"))(value, 1)
 
+
+@pipeline
+def secrets() -> int:
+    return length_of.with_options(secrets={"DB_PASSWORD": "warehouse/password"})("DB_PASSWORD")
+
+
+@pipeline
+def pod(value: int = 1) -> int:
+    return add(value, 1)
+
+
+# What is said of a pipeline's pods beside it.
+PODS: dict[str, dict[str, Any]] = {
+    "pod": {
+        "node_selector": {"cloud.example/pool": "gpu"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "seconds": 60}],
+        "volumes": {"/data": "training-data"},
+        "secret_volumes": {"/etc/warehouse": "warehouse"},
+        "config_volumes": {"/etc/settings": "settings"},
+        "config_env": {"LEVEL": "settings/log.level"},
+        "scratch": {"/scratch": "10Gi"},
+        "image_pull_policy": "Always",
+        "image_pull_secrets": ["registry"],
+        "labels": {"team": "risk"},
+        "annotations": {"sidecar.istio.io/inject": "false"},
+        "run_as_user": 1000,
+        "run_as_group": 100,
+    }
+}
 
 PIPELINES: dict[str, Pipeline[..., Any]] = {
     name: value for name, value in list(globals().items()) if isinstance(value, Pipeline) and name != "inner"

@@ -15,6 +15,7 @@ from penstock_backends.kubeflow.entry import read_input
 from penstock_backends.lowering import program_of
 from tests.engines.kfp import KfpRun
 
+_METRICS = ("system.Metrics", "system.ClassificationMetrics")
 OURS_ALONE = ("outcome", "Output")
 
 
@@ -33,7 +34,7 @@ def result_of_kfp(ran: KfpRun) -> Result:
     for each in ran.executions:
         if each.state == "success":
             gave = {_as_ours(name): _plain(value) for name, value in each.outputs.items()}
-            steps.setdefault(re.sub(r"-\d+$", "", each.task), []).append(gave)
+            steps.setdefault(re.sub(r"-\d+$", "", each.task).replace("-", "_"), []).append(gave)
     return _sorted(ran, {_as_ours(name): _plain(value) for name, value in ran.outputs.items()}, steps)
 
 
@@ -75,15 +76,19 @@ def _ran(outcome: Any) -> bool:
 def _exact(value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return _plain(json.loads(value))
-    if value["artifact"] == "system.Metrics":
-        return _plain({name: each for name, each in value["metadata"].items() if name != "format"})
-    return _plain(read_input(value, folder))
+    return _plain(value if value["artifact"] in _METRICS else read_input(value, folder))
+
+
+def _shown(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What a page shows of metrics: of Penstock's metadata, some is for the next step."""
+    return {name: each for name, each in metadata.items() if name not in ("format", "type", "bytes")}
 
 
 def _plain(value: Any) -> Any:
     """A value without what only one of both says of it: a whole number may be a float, a record a dict."""
     if isinstance(value, dict) and "artifact" in value:
-        return value["metadata"] if value["artifact"] == "system.Metrics" else Path(value["path"]).read_text()
+        is_shown = value["artifact"] in _METRICS
+        return _plain(_shown(value["metadata"])) if is_shown else Path(value["path"]).read_text()
     if isinstance(value, dict) and list(value) == ["$artifact"]:
         return Path(value["$artifact"]["file"]).read_text()
     if isinstance(value, dict) and list(value) == ["$instance"]:

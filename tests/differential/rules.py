@@ -347,6 +347,19 @@ def retries(pair: Pair) -> None:
             }
 
 
+def names_of_objects(pair: Pair) -> None:
+    """What a pod takes of the cluster's is named in the field that every server reads, and not in the newer one too."""
+    for facts in pair.kfp.tasks.values():
+        for entries in (facts.get("platform") or {}).values():
+            for entry in entries if isinstance(entries, list) else ():
+                newer = [key for key in entry if key.endswith("NameParameter")]
+                for key in newer:
+                    name = entry.pop(key)["runtimeValue"]["constant"]
+                    assert name in (entry.get(key.removesuffix("Parameter")), entry.get("constant"))
+                if entry.get("optional") is False:
+                    del entry["optional"]
+
+
 def labels(pair: Pair) -> None:
     """Kubeflow's page calls a task what its author does."""
     for path, facts in pair.ours.tasks.items():
@@ -431,6 +444,7 @@ RULES: tuple[Callable[[Pair], None], ...] = (
     groups,
     types_of_outputs,
     retries,
+    names_of_objects,
     labels,
     jobs,
 )

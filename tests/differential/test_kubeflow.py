@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock_backends.kubeflow import arguments_for
-from tests.differential.in_penstock import PIPELINES
+from tests.differential.in_penstock import PIPELINES, PODS
 from tests.differential.results import Result, result_of_kfp, result_of_ours
 from tests.differential.rules import RULES, Comparison, compare
 from tests.differential.shapes import shape_of
@@ -19,7 +19,7 @@ from tests.engines.kfp import kfp
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("kfp")]
 
 IN_KFP = Path(__file__).with_name("in_kfp.py")
-OPTIONS = {"deadline_margin": 0}
+ENVIRON = {"DB_PASSWORD": "sesame"}  # which a cluster takes from its Secret
 
 # The arguments of each run, where there are others than the defaults and the file that steps write to. A dict has one
 # key: a Struct, which kfp makes of it, keeps no order.
@@ -78,7 +78,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ours() -> dict[str, str]:
-    return {name: pipeline.compile("kubeflow", **OPTIONS)[f"{name}.yaml"] for name, pipeline in PIPELINES.items()}
+    return {name: compiled(name) for name in PIPELINES}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,12 @@ def comparisons(theirs, ours, tmp_path_factory) -> dict[str, Comparison]:
     of_kfp = kfp().messages(theirs, folder=folder / "kfp")
     of_us = kfp().messages(ours, folder=folder / "ours")
     return {name: compare(shape_of(of_kfp[name]), shape_of(of_us[name])) for name in PIPELINES}
+
+
+def compiled(name: str) -> str:
+    steps = {"*": PODS[name]} if name in PODS else {}
+    (text,) = PIPELINES[name].compile("kubeflow", deadline_margin=0, steps=steps).values()
+    return text
 
 
 def arguments(name: str, given: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -114,8 +120,8 @@ def test_both_do_the_same(name, given, theirs, ours, tmp_path):
         folder.mkdir()
     exact = pipeline.encode_parameters(arguments(name, given, files["ours"]))
     sent = arguments_for(pipeline.spec.parameters, exact)
-    our_run = kfp().run(ours[name], sent, folder=folders["ours"])
-    their_run = kfp().run(theirs[name], arguments(name, given, files["kfp"]), folder=folders["kfp"])
+    our_run = kfp().run(ours[name], sent, folder=folders["ours"], environ=ENVIRON)
+    their_run = kfp().run(theirs[name], arguments(name, given, files["kfp"]), folder=folders["kfp"], environ=ENVIRON)
     found = result_of_ours(pipeline, our_run, tmp_path)
     if beyond := BEYOND_KFP.get(name):
         assert found == beyond.right
@@ -155,6 +161,8 @@ PLANTED = {
     "less memory": ("resources", "resourceMemoryRequest: 4Gi", "resourceMemoryRequest: 2Gi"),
     "more time": ("time_limit", "activeDeadlineSeconds: 60", "activeDeadlineSeconds: 61"),
     "another node": ("kind_of_gpu", "NVIDIA-A100", "NVIDIA-H100"),
+    "another secret": ("secrets", "secretKey: password", "secretKey: passphrase"),
+    "another volume": ("pod", "mountPath: /data", "mountPath: /date"),
     "another function": ("nested", '"function": "tests.differential.in_penstock:add"', '"function": "m:area"'),
     "another label": ("artifacts", "schemaTitle: system.Model", "schemaTitle: system.Dataset"),
 }
