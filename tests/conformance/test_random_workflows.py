@@ -17,6 +17,8 @@ def test_the_workflows_of_200_random_pipelines_are_clean(tmp_path: Path) -> None
     found = workflows(0, 200)
     assert sum("matrix:" in workflow for _, workflow in found) > 40
     assert sum("\n    if:" in workflow for _, workflow in found) > 80
+    for said in ("secrets.WAREHOUSE_PASSWORD", "container:", "environment: production", "workflow_run:", "timezone:"):
+        assert sum(said in workflow for _, workflow in found) > 30
     assert_clean(found, tmp_path)
 
 
