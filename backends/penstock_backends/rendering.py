@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 
 from penstock import harness
-from penstock.backend import Options
+from penstock.backend import MADE_BY, Options
 from penstock.spec import Loop, PipelineSpec, Task, walk
 
 _PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
@@ -53,12 +53,12 @@ def _left_out(pipeline: PipelineSpec) -> Iterator[str]:
 def _origin(pipeline: PipelineSpec, source: str, words: list[str]) -> list[str]:
     if source.startswith("<"):  # a notebook's cells: the command line can't be given these
         return [
-            f"{pipeline.name}: made by Penstock from a notebook, spec {spec_hash(pipeline)}.",
+            f"{pipeline.name}{MADE_BY}a notebook, spec {spec_hash(pipeline)}.",
             "Change the pipeline, not this file; then make it again there, by the pipeline's `compile`. It was made",
             f"    --to {' '.join(words)}",
         ]
     return [
-        f"{pipeline.name}: made by Penstock from {source}, spec {spec_hash(pipeline)}.",
+        f"{pipeline.name}{MADE_BY}{source}, spec {spec_hash(pipeline)}.",
         "Change the pipeline, not this file; then make it again with",
         f"    penstock compile {source}:{pipeline.name} --to {' '.join(words)}",
     ]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from penstock.upkeep import Upkeep
 from penstock.results import Listener, Run
 
+MADE_BY = ": made by Penstock from "
+"""What stands in one of the first lines of a file that a backend emits, by which it is known as no author's own."""
+
 Files: TypeAlias = dict[str, str]
 """What is emitted: relative path (with ``/``) to text."""
 

@@ -7,11 +7,12 @@ Exit codes: 0 fine; 1 the run or the check failed, or what was compared differs;
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,10 +33,10 @@ from penstock import (
     parameters,
     terminal,
 )
-from penstock.backend import Definition, Files
+from penstock.backend import MADE_BY, Definition, Files
 from penstock.configuration import ENVIRONMENT
 from penstock.console import Target, err, errors, option_values, out, pairs, print_problems, write_all
-from penstock.diagnostics import CompileError, Diagnostic
+from penstock.diagnostics import CompileError, ConfigurationError, Diagnostic
 from penstock.event_log import event_schema
 from penstock.figure import figure_of
 from penstock.graph import mermaid
@@ -146,7 +147,27 @@ def compile_(
     if check:
         raise typer.Exit(_compare(written))
     with errors():
+        _refuse_what_others_wrote(written)
         write_all(written)
+
+
+def _refuse_what_others_wrote(files: Mapping[Path, str]) -> None:
+    """A DAG file may well be called as the pipeline's own source, and lie beside it."""
+    authored = [place for place, text in files.items() if _is_ours(text.splitlines()) and _is_anothers(place)]
+    if authored:
+        said = f"nothing was written: {', '.join(map(str, authored))} is there, and was not made by Penstock"
+        raise ConfigurationError(Diagnostic("P707", said, fix="give another folder: -o FOLDER; or take it away"))
+
+
+def _is_anothers(place: Path) -> bool:
+    if not place.is_file():
+        return False
+    with place.open(encoding="utf-8", errors="replace") as lines:
+        return not _is_ours(lines)
+
+
+def _is_ours(lines: Iterable[str]) -> bool:
+    return any(MADE_BY in each for each in itertools.islice(lines, 3))
 
 
 def _options(texts: list[str], airflow: int | None) -> dict[str, Any]:

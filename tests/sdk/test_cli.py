@@ -527,3 +527,14 @@ def test_ctrl_c_before_anything_has_begun_shows_no_traceback(monkeypatch):
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 130
+
+
+def test_what_the_author_wrote_is_not_overwritten(tmp_path):
+    (tmp_path / "flow.py").write_text(CLASSES)
+    (tmp_path / "tree.py").write_text(CLASSES)
+    done = penstock(tmp_path, "compile", "flow.py", "--to", "airflow")
+    assert (done.returncode, (tmp_path / "tree.py").read_text()) == (2, CLASSES)
+    assert "P707: nothing was written: tree.py is there, and was not made by Penstock" in done.stderr
+    assert penstock(tmp_path, "compile", "flow.py", "--to", "airflow", "-o", "dags").returncode == 0
+    (tmp_path / "flow.py").write_text(CLASSES + "\nLIMIT = 1\n")
+    assert penstock(tmp_path, "compile", "flow.py", "--to", "airflow", "-o", "dags").returncode == 0
