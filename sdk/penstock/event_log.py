@@ -153,6 +153,14 @@ class Draining(_Event):
     """What is waited for, in a sentence."""
 
 
+class Superseded(_Event):
+    """A further run of the pipeline, which may have no more of them at a time, ends this one."""
+
+    event: Literal["superseded"]
+    text: str
+    """That, in a sentence."""
+
+
 class AlertSent(_Event):
     """An alert arrived: the webhook answered with success, or the command ended with 0."""
 
@@ -216,6 +224,7 @@ Event = Annotated[
     | NodeEnded
     | Flagged
     | Draining
+    | Superseded
     | AlertSent
     | AlertFailed
     | TelemetryFailed

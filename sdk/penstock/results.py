@@ -143,8 +143,9 @@ class Noticed:
     """Something about a run, or one of its nodes, that changes nothing of what it comes to but should be seen.
 
     ``what`` is ``flagged`` (it takes longer, or more memory, than is expected), ``draining`` (Ctrl-C came, and what is
-    under way is waited for), ``alert_sent``, ``alert_failed`` or ``telemetry_failed``; ``text`` says it in a sentence.
-    ``node`` is empty where it is about the run. What is noticed after the end of a run comes after `RunEnded`.
+    under way is waited for), ``waiting`` (for another run to end, before this one begins), ``superseded`` (by a further
+    run), ``alert_sent``, ``alert_failed`` or ``telemetry_failed``; ``text`` says it in a sentence. ``node`` is empty
+    where it is about the run. What is noticed after the end of a run comes after `RunEnded`.
     """
 
     what: str

@@ -28,6 +28,7 @@ from penstock_backends.local.sharing import mirrored
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
 from penstock_backends.local.telemetry import telemetry_lacks
+from penstock_backends.local.turns import turn_of
 from penstock_backends.local.upkeep import LocalUpkeep
 from penstock_backends.local.weighing import usages
 from penstock_backends.lowering import program_of
@@ -58,15 +59,30 @@ FEATURES: Mapping[Feature, Support] = {
     ),
     Feature.PRIORITY: native("of what is ready, the highest goes first; the emitted file keeps the author's order"),
     Feature.ENV: native(),
-    Feature.SCHEDULE_START: unsupported("the file does not say when a schedule begins", "leave `start` out"),
-    Feature.CATCH_UP: unsupported("missed runs are not made up for", "leave `catch_up` out"),
-    Feature.PUSH: unsupported("a machine knows no repository", "leave the trigger out"),
-    Feature.PULL_REQUEST: unsupported("a machine knows no repository", "leave the trigger out"),
-    Feature.AFTER_PIPELINE: unsupported("no run tells another pipeline that it ended", "leave the trigger out"),
-    Feature.DATA_CHANGE: unsupported("no run is told of data that changed", "leave the trigger out"),
-    Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
-    Feature.CONCURRENCY: unsupported("runs do not know of each other", "leave `concurrency` out"),
-    Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
+    Feature.SCHEDULE_START: emulated("started by its crontab line (`--scheduled`), the file does nothing before"),
+    Feature.CATCH_UP: unsupported(
+        "a crontab does not know which runs were missed",
+        "leave `catch_up` out, and start the file for what was missed",
+    ),
+    Feature.PUSH: unsupported(
+        "here a run is started by a person or a crontab, not by a repository",
+        "leave the trigger out, and start the run in a hook of Git",
+    ),
+    Feature.PULL_REQUEST: unsupported(
+        "here a run is started by a person or a crontab, not by a repository", "leave the trigger out"
+    ),
+    Feature.AFTER_PIPELINE: unsupported(
+        "here no run starts another",
+        "call the other pipeline in this one, or start one after the other: `a.py && b.py`",
+    ),
+    Feature.DATA_CHANGE: unsupported(
+        "nothing here watches data", "leave the trigger out, and have whoever changes the data start the run"
+    ),
+    Feature.UPDATES: unsupported(
+        "nothing here waits for data", "leave `updates` out, and start what depends on the data after this"
+    ),
+    Feature.CONCURRENCY: native("of the runs in one store on one machine; a further one waits"),
+    Feature.CANCEL_RUNNING: native("as Ctrl-C twice would end it"),
     Feature.SECRETS: native("from the runner's environment, or from where `[tool.penstock.run.secrets]` says"),
     Feature.PACKAGES: native("a virtual environment, kept per list of requirements"),
     Feature.IMAGE: unsupported(
@@ -133,21 +149,22 @@ class LocalBackend(Backend):
         secrets: Secrets,
         on_event: Listener | None,
     ) -> Run:
-        resumption = _resumption(definition, store, options.resumes)
-        execution = Execution(definition, parameters, store, on_event, resumption, secrets)
-        try:
-            with mirrored(store.sharing, execution.folder), observed(execution, options):
-                if options.inline:
-                    run_inline(execution)
-                else:
-                    at_once = options.max_workers or max(1, int(budget.cpu))
-                    run_in_workers(execution, budget, at_once, share_budget=options.share_budget)
-                run = execution.end()
-            if options.store_limit is not None:
-                LocalUpkeep(store).keep_within(options.store_limit)
-            return run
-        finally:
-            execution.close()
+        with turn_of(definition.spec, store.folder, on_event) as turn:
+            resumption = _resumption(definition, store, options.resumes)
+            execution = Execution(definition, parameters, store, on_event, resumption, secrets)
+            try:
+                with mirrored(store.sharing, execution.folder), observed(execution, options):
+                    if options.inline:
+                        run_inline(execution, turn)
+                    else:
+                        at_once = options.max_workers or max(1, int(budget.cpu))
+                        run_in_workers(execution, budget, at_once, turn, share_budget=options.share_budget)
+                    run = execution.end()
+                if options.store_limit is not None:
+                    LocalUpkeep(store).keep_within(options.store_limit)
+                return run
+            finally:
+                execution.close()
 
     def history(self, options: RunOptions) -> StoredHistory:
         """The runs in the store that a run with these options would use."""

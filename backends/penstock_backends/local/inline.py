@@ -26,6 +26,7 @@ from penstock_backends.local.objects import AttemptFolder, CorruptedError, Json,
 from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.local.telemetry import below
 from penstock_backends.local.trace_context import environment_of
+from penstock_backends.local.turns import Turn, giving_way, interrupting_this_thread
 from penstock_backends.local.usage import Meter
 from penstock_backends.lowering import step_part
 
@@ -33,7 +34,7 @@ Line = list[tuple[int, Place, PlannedNode]]
 _OURS = (__file__, harness.__file__)
 
 
-def run_inline(execution: Execution) -> None:
+def run_inline(execution: Execution, turn: Turn | None = None) -> None:
     """Brings every node to its end; Ctrl-C ends the step and what it has started, and cancels what is left.
 
     What runs on exit still does then, unless another Ctrl-C cancels that, too.
@@ -43,12 +44,13 @@ def run_inline(execution: Execution) -> None:
     folder = AttemptFolder(execution.store.objects)
     try:
         execution.begin()
-        while not execution.is_over:
-            try:
-                _take_turn(execution, ready, folder)
-            except KeyboardInterrupt:
-                _end_processes_since(others)
-                execution.cancel()
+        with giving_way(turn, execution.books, interrupting_this_thread()):
+            while not execution.is_over:
+                try:
+                    _take_turn(execution, ready, folder)
+                except KeyboardInterrupt:
+                    _end_processes_since(others)
+                    execution.cancel()
     finally:
         folder.remove()
 

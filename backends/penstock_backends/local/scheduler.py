@@ -30,6 +30,7 @@ from penstock_backends.local.objects import is_artifact
 from penstock_backends.local.packing import Grant, Packing
 from penstock_backends.local.plan import Place, PlannedNode
 from penstock_backends.local.trace_context import environment_of
+from penstock_backends.local.turns import Turn, giving_way
 from penstock_backends.local.workers import Kind, Workers
 
 Json = Any
@@ -38,14 +39,17 @@ LOOK_AGAIN = 0.1  # seconds, for what other runs have given back
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_in_workers(execution: Execution, budget: Budget, max_workers: int, *, share_budget: bool = False) -> None:
+def run_in_workers(
+    execution: Execution, budget: Budget, max_workers: int, turn: Turn | None = None, *, share_budget: bool = False
+) -> None:
     """Brings every node of an execution to its end.
 
     Ctrl-C lets what is under way come to its end, and cancels what is left. Another one, or a request to end, ends
-    what is under way, too. What runs on exit still does in either case, unless a further one cancels that as well.
+    what is under way, too, as does a further run that takes this one's turn. What runs on exit still does in either
+    case, unless a further one cancels that as well.
     """
     scheduler = Scheduler(execution, budget, max_workers, Claims(claims_folder()) if share_budget else None)
-    with _stopping_on_interrupt(scheduler):
+    with _stopping_on_interrupt(scheduler), giving_way(turn, execution.books, scheduler.stop):
         try:
             scheduler.run()
         finally:

@@ -58,6 +58,8 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         has_resources=any("resources" in node for node in everything),
         quotas=_largest_quotas(everything),
         secrets=_secrets(program),
+        concurrency=pipeline.concurrency,
+        schedule=pipeline.schedule if _from_its_start(pipeline) else None,
         has_gates=any(node["step"] == CHECK or "checks" in node for node in everything),
         store=f"{name}-runs",
     )
@@ -88,13 +90,17 @@ def _docstring(program: Program, file: str) -> str:
         zone = pipeline.schedule.timezone
         parts.append(
             f"It runs at {pipeline.schedule.cron} ({zone}) where a crontab says so:\n\n"
-            f"    CRON_TZ={zone}\n    {pipeline.schedule.cron} python3 /path/to/{file}"
+            f"    CRON_TZ={zone}\n    {pipeline.schedule.cron} python3 /path/to/{file}{_from_its_start(pipeline)}"
         )
     parts.append(
         "In this file, from the top: the author's source, the pipeline's parameters, the steps, the nodes, the\n"
         "harness that runs a step, and the runner."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _from_its_start(pipeline: PipelineSpec) -> str:
+    return " --scheduled" if pipeline.schedule is not None and pipeline.schedule.start else ""
 
 
 def _needs(program: Program) -> str:

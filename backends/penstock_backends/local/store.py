@@ -7,6 +7,7 @@
       objects/SHA256           files by the SHA-256 of their bytes (see `objects`)
       results/KEY              what a step returned, by cache key: wires that refer to objects; its time is its last use
       runs/ID/                 spec.json, parameters.json, events.jsonl, run.json, logs/NODE.ATTEMPT.log, outputs/
+      turns/PIPELINE/          locks of runs of pipelines that bound how many there are at a time
       drafts/                  what is being written, and the working folders of attempts under way
 
 Any number of processes may use one store at once: everything appears by rename, and what is there never changes.
@@ -218,4 +219,4 @@ def _check_owner(folder: Path) -> None:
         raise ConfigurationError(Diagnostic("P727", message, fix=f"{fix}; to share one, give its URL (docs/local.md)"))
 
 
-_OURS = (".gitignore", "drafts", "format.json", "objects", "results", "runs", "upkeep.lock")
+_OURS = (".gitignore", "drafts", "format.json", "objects", "results", "runs", "turns", "upkeep.lock")

@@ -244,6 +244,24 @@ def test_a_runner_that_is_killed_leaves_no_process(asleep):
     assert waited_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
+@pipeline(schedule=Schedule("0 2 * * *", timezone="Europe/Berlin", start="2999-01-31"))
+def later() -> str:
+    return label(True, "x")
+
+
+@pipeline(schedule=Schedule("0 2 * * *", start="2020-01-31T02:00:00"))
+def begun(scheduled: str = "x") -> str:
+    return label(True, scheduled)
+
+
+def test_started_by_its_crontab_line_a_file_does_nothing_before_its_schedule_begins(emitted):
+    (text,) = later.compile("local").values()
+    assert "0 2 * * * python3 /path/to/later.py --scheduled\n" in text
+    assert (emitted(later, "--scheduled").stdout, emitted(later, "--scheduled").returncode) == ("", 0)
+    assert "result: 'x: True'" in emitted(later).stdout
+    assert "result: 'y: True'" in emitted(begun, "--scheduled", "--parameter-scheduled", "y").stdout
+
+
 def test_what_can_never_fit_is_told_before_anything_runs(emitted, tmp_path):
     ran = emitted(starving)
     assert ran.returncode == 1

@@ -28,7 +28,7 @@ from penstock_backends.rendering import spec_hash
 
 MOST_STEPS = 1000
 _LONGEST_VALUE, _LAST_LINES, _MOST_NOTICES, _MOST_METRICS = 400, 12, 50, 50
-_NOTICES = ("flagged", "draining", "alert_sent", "alert_failed", "telemetry_failed")
+_NOTICES = ("flagged", "draining", "superseded", "alert_sent", "alert_failed", "telemetry_failed")
 
 
 @dataclass(frozen=True)
