@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from penstock import CompileError, Concurrency, ConfigurationError, DeployError, Schedule, pipeline, step
+from penstock.cli import app
 from penstock.deploying import deployable
 from penstock_backends.kubeflow.deploy_schedule import six_fields
 from tests.backends.kubeflow_server import Server, serve
@@ -240,6 +242,30 @@ def test_a_bound_on_runs_holds_for_those_by_the_schedule_where_it_may_degrade(se
     assert only(server.recurring)["max_concurrency"] == "2"
 
 
+def test_another_bound_is_another_version_though_the_file_is_the_same(server, deployed):
+    for limit in (2, 3):
+        put(deployed, authored("0 2 * * *", concurrency=limit), allow_degraded=["concurrency"])
+        assert only(server.recurring)["max_concurrency"] == str(limit)
+    assert len(server.versions) == 2
+
+
+def test_another_account_is_another_recurring_run(server, deployed):
+    put(deployed, authored("0 2 * * *"))
+    deployment, files = deployed(authored("0 2 * * *"), service_account="runner")
+    assert "recurring run" in deployment.differences(files)[0]
+    assert deployment.put(files).changed
+    assert only(server.recurring)["service_account"] == "runner"
+
+
+def test_a_schedule_whose_runs_would_lack_a_value_is_refused_at_its_pipeline():
+    @pipeline(schedule="0 2 * * *")
+    def wanting(row: int) -> int:
+        return double(row)
+
+    with pytest.raises(CompileError, match=r"P526[\s\S]*no value for `row`"):
+        wanting.compile("kubeflow")
+
+
 def test_a_schedule_in_another_zone_than_the_clusters_is_refused_at_its_pipeline():
     berlin = authored(Schedule("0 2 * * *", timezone="Europe/Berlin"))
     with pytest.raises(CompileError, match=r"P524[\s\S]*test_kubeflow_deploy.py[\s\S]*schedule_timezone"):
@@ -294,6 +320,21 @@ def test_a_run_is_followed_to_its_end(server, deployed):
     assert deployment.follow(deployment.start({}), said.append) is True
 
 
+def test_a_network_that_fails_for_a_while_ends_no_following(server, deployed):
+    put(deployed, authored())
+    deployment, _ = deployed(authored())
+    started = deployment.start({})
+    server.stages = [("SUCCEEDED", {})]
+    server.broken = {("GET", f"/runs/{started.id}"): (503, "nobody home")}
+    looks = iter(range(3))
+    server.mended = lambda: next(looks, None) is None
+    assert deployment.follow(started, lambda _: None) is True
+    server.mended = lambda: False
+    server.broken = {("GET", f"/runs/{started.id}"): (503, "nobody home")}
+    with pytest.raises(DeployError, match="503 nobody home"):
+        deployment.follow(started, lambda _: None)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +374,47 @@ def test_nobody_there_and_nowhere_to_go(server, deployed, monkeypatch):
         put(deployed, authored(), host="")
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.address)
     assert put(deployed, authored(), host="").changed
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+PIPELINE = """
+from penstock import pipeline, step
+
+@step
+def double(row: int) -> int:
+    return 2 * row
+
+@pipeline(schedule="0 2 * * *")
+def doubled(row: int = 1) -> int:
+    return double(row)
+"""
+
+
+def test_the_command_deploys_runs_compares_and_returns(server, tmp_path, monkeypatch):
+    (tmp_path / "flow.py").write_text(PIPELINE)
+    configured = f'[tool.penstock.deploy.kubeflow]\nhost = "{server.address}/"\nseconds_between_looks = 0.01\n'
+    (tmp_path / "pyproject.toml").write_text(configured)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, ["deploy", "flow.py", "--to", "kubeflow", *words], env={"COLUMNS": "200"})
+        assert done.exit_code == code, done.output
+        return done.output
+
+    assert "is not there" in call("--check", code=1)
+    server.stages = [("RUNNING", {"double": "RUNNING"}), ("SUCCEEDED", {"double": "SUCCEEDED"})]
+    said = call("--run", "-p", "row=3")
+    assert "doubled deployed version 1-" in said
+    assert said.endswith("double: running\ndouble: succeeded\nthe run succeeded\n")
+    assert only(server.runs)["runtime_config"] == {"parameters": {"row": 3}}
+    assert "up to date" in call("--check")
+    (tmp_path / "flow.py").write_text(PIPELINE.replace("0 2", "0 3"))
+    assert "is to be of" in call("--check", code=1)
+    assert "deployed version 2-" in call()
+    assert call("--versions").startswith("* 2-")
+    assert "deployed version 3-" in call("--roll-back")
+    assert "P815" in call("--roll-back", code=1)
 
 
 # --- the published API ------------------------------------------------------------------------------------------------

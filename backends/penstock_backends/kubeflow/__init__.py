@@ -62,7 +62,7 @@ from penstock.spec import (
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
 from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
-from penstock_backends.kubeflow.deploy_schedule import other_time_zone
+from penstock_backends.kubeflow.deploy_schedule import impossible_schedule
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.outline import outline
 from penstock_backends.kubeflow.plan import Plan, plan_of
@@ -173,7 +173,7 @@ class KubeflowBackend(Backend):
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store, pods that cannot be, or nothing at all."""
-        yield from other_time_zone(pipeline, options)
+        yield from impossible_schedule(pipeline, options)
         yield from unknown_steps(pipeline, options.steps, self.name)
         yield from impossible_pods(pipeline, options)
         empty = list(nothing_to_run(pipeline, "Kubeflow"))

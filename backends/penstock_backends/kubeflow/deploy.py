@@ -24,12 +24,13 @@ from penstock.spec import PipelineSpec
 from penstock.values import Json
 from penstock_backends import deploy_errors
 from penstock_backends.kubeflow.channels import arguments_for, task_name
-from penstock_backends.kubeflow.deploy_api import Api, where
+from penstock_backends.kubeflow.deploy_api import Api, is_passing, where
 from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
 from penstock_backends.kubeflow.deploy_record import Kept, described, kept, new_version, told_by
 from penstock_backends.kubeflow.deploy_schedule import kept_schedule, trigger
 from penstock_backends.lowering import program_of
 
+PATIENCE = 20  # looks at a run in which a network or a proxy may be away: a minute, as a rule
 ENDED = {"SUCCEEDED": True, "SKIPPED": True, "FAILED": False, "CANCELED": False}
 
 
@@ -110,7 +111,7 @@ class KubeflowDeployment:
         names = {task_name(id_): id_ for id_ in program_of(self.pipeline).by_id}
         said: dict[str, str] = {}
         while True:
-            found = self.api.get(f"/runs/{run.id}")
+            found = self._seen(run)
             for task in found.get("run_details", {}).get("task_details", ()):
                 name, state = names.get(task.get("display_name", ""), ""), task.get("state", "").lower()
                 if name and state and said.get(task["task_id"]) != state:
@@ -120,6 +121,17 @@ class KubeflowDeployment:
                 say(f"the run {found['state'].lower()}{_reason(found)}")
                 return ENDED[found["state"]]
             time.sleep(self.options.seconds_between_looks)
+
+    def _seen(self, run: StartedRun) -> Any:
+        """A run as it is; that nobody answers for a while does not end the following."""
+        for _ in range(PATIENCE):
+            try:
+                return self.api.get(f"/runs/{run.id}")
+            except DeployError as error:
+                if not is_passing(error):
+                    raise
+            time.sleep(self.options.seconds_between_looks)
+        return self.api.get(f"/runs/{run.id}")
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -148,13 +160,18 @@ class KubeflowDeployment:
 
     def _recurring(self, id_: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """The recurring runs that Penstock made of the pipeline, each with what its description says."""
-        found = self.api.all("/recurringruns", "recurringRuns", **self._of_namespace())
+        found = self.api.all("/recurringruns", "recurringRuns", **where(self.pipeline.name), **self._of_namespace())
         ours = ((each, told_by(each.get("description", ""))) for each in found)
         return [
             (each, told)
             for each, told in ours
             if told is not None and each.get("pipeline_version_reference", {}).get("pipeline_id") == id_
         ]
+
+    def _told(self, current: Kept) -> dict[str, Any]:
+        """What the description of a version's recurring run says."""
+        where_it_runs = {"experiment": self.options.experiment, **self._account()}
+        return {"version": current.name, "schedule": dict(current.schedule or {}), **where_it_runs}
 
     def _experiment(self) -> str:
         """The id of the experiment, which is made where it is missing."""
@@ -166,17 +183,19 @@ class KubeflowDeployment:
     def _of_version(self, current: Kept, files: Files) -> list[str]:
         """In what the current version is not the file."""
         (text,) = files.values()
-        wanted = new_version(0, text, None)
+        wanted = new_version(0, text, kept_schedule(self.pipeline))
         if not current.is_ours:
             return [f"{self._place()} has a newest version, {current.name}, that was not made by Penstock"]
         if current.file != wanted.file:
             return [f"{self._place()} is of spec {current.spec}, and is to be of {wanted.spec}"]
+        if current.schedule != wanted.schedule:
+            return [f"{self._place()} has another schedule"]
         return []
 
     def _of_schedule(self, id_: str, current: Kept) -> list[str]:
         """In what the recurring run is not that of a version."""
         found = self._recurring(id_)
-        wanted = [] if current.schedule is None else [_told(current)]
+        wanted = [] if current.schedule is None else [self._told(current)]
         if [told for _, told in found] == wanted:
             return []
         if not found:
@@ -209,7 +228,7 @@ class KubeflowDeployment:
 
     def _uploaded(self, id_: str, fresh: Kept, text: str) -> Deployed:
         sent = {"pipelineid": id_, "name": fresh.name, "description": fresh.description}
-        answer = self.api.upload("/pipelines/upload_version", f"{self.pipeline.name}.yaml", text, **sent)
+        answer = self.api.upload("/pipelines/upload_version", text, **sent)
         made = replace(fresh, id=answer["pipeline_version_id"])
         with self._or_else(lambda: self.api.delete(f"/pipelines/{id_}/versions/{made.id}")):
             return self._scheduled(id_, made, changed=True)
@@ -219,7 +238,7 @@ class KubeflowDeployment:
         found = self._recurring(id_)
         is_paused = any(each.get("status") == "DISABLED" for each, _ in found)
         places = [f"{self.api.host}/#/pipelines/details/{id_}/version/{current.id}"]
-        keep = [each for each, told in found if current.schedule is not None and told == _told(current)][:1]
+        keep = [each for each, told in found if current.schedule is not None and told == self._told(current)][:1]
         if current.schedule is not None and not keep:
             keep = [self._recur(id_, current, replaces=bool(found), is_paused=is_paused)]
         for each, _ in found:
@@ -233,7 +252,7 @@ class KubeflowDeployment:
         schedule = dict(current.schedule or {})
         body: dict[str, Any] = {
             "display_name": self.pipeline.name,
-            "description": described(_told(current)),
+            "description": described(self._told(current)),
             "experiment_id": self._experiment(),
             "pipeline_version_reference": {"pipeline_id": id_, "pipeline_version_id": current.id},
             "runtime_config": {"parameters": {}},
@@ -254,11 +273,6 @@ def deployment_of(pipeline: PipelineSpec, options: KubeflowDeployOptions) -> Kub
     if not host.startswith(("http://", "https://")):
         raise deploy_errors.nowhere("kubeflow", "host", 'host = "https://kubeflow.example.org/pipeline"')
     return KubeflowDeployment(pipeline, options, Api(host.rstrip("/")))
-
-
-def _told(current: Kept) -> dict[str, Any]:
-    """What the description of a version's recurring run says."""
-    return {"version": current.name, "schedule": dict(current.schedule or {})}
 
 
 def _as_text(whole: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from penstock.diagnostics import DeployError
 from penstock_backends import deploy_errors
 
 SECONDS = 60
@@ -56,12 +57,12 @@ class Api:
         """Removes something."""
         self._ask("DELETE", path, {})
 
-    def upload(self, path: str, file: str, text: str, /, **query: str) -> Any:
-        """Sends a file, as a form does."""
+    def upload(self, path: str, text: str, /, **query: str) -> Any:
+        """Sends a file of YAML, as a form does."""
         boundary = secrets.token_hex(16)
         lines = (
             f"--{boundary}",
-            f'Content-Disposition: form-data; name="uploadfile"; filename="{file}"',
+            'Content-Disposition: form-data; name="uploadfile"; filename="pipeline.yaml"',
             "Content-Type: application/x-yaml",
             "",
             text,
@@ -100,6 +101,14 @@ class Api:
         except (OSError, HTTPException) as error:
             cause = getattr(error, "reason", error)
             raise deploy_errors.unreachable(self.host, cause or type(error).__name__) from None
+
+
+def is_passing(error: DeployError) -> bool:
+    """Whether what went wrong may be over soon: nobody answered, or a proxy did that reaches nobody."""
+    return any(
+        each.code == "P811" or any(f" {code} " in f"{each.message} " for code in ("502", "503", "504"))
+        for each in error.diagnostics
+    )
 
 
 def where(name: str) -> dict[str, str]:

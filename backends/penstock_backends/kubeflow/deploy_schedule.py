@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
+from collections.abc import Iterator
 from typing import Any
 
 from penstock.diagnostics import Diagnostic
@@ -17,21 +18,24 @@ from penstock_backends.kubeflow.options import KubeflowOptions
 MOST_AT_A_TIME = 10  # what a recurring run takes at most
 
 
-def other_time_zone(pipeline: PipelineSpec, options: KubeflowOptions) -> list[Diagnostic]:
-    """That the installation would read the schedule in another zone than its author."""
-    schedule = pipeline.schedule
-    if schedule is None or schedule.timezone == options.schedule_timezone:
-        return []
-    read = f"this Kubeflow reads all schedules in {options.schedule_timezone}"
-    return [
-        Diagnostic(
+def impossible_schedule(pipeline: PipelineSpec, options: KubeflowOptions) -> Iterator[Diagnostic]:
+    """That the cluster would read the schedule in another zone than its author, or that its runs would lack a value."""
+    schedule, where = pipeline.schedule, location_of(pipeline.span)
+    if schedule is None:
+        return
+    if schedule.timezone != options.schedule_timezone:
+        read = f"this Kubeflow reads all schedules in {options.schedule_timezone}"
+        yield Diagnostic(
             "P524",
             f"the schedule `{schedule.cron}` is in {schedule.timezone}, and {read}",
-            location_of(pipeline.span),
+            where,
             "write it in that zone; or, if CRON_SCHEDULE_TIMEZONE of the cluster says another one, give that as the "
             "option `schedule_timezone`",
         )
-    ]
+    required = ", ".join(f"`{each.name}`" for each in pipeline.parameters if each.required)
+    if required:
+        message = f"`{pipeline.name}` has a schedule, but its runs have no value for {required}"
+        yield Diagnostic("P526", message, where, "give each parameter a default")
 
 
 def kept_schedule(pipeline: PipelineSpec) -> dict[str, Any] | None:
