@@ -176,6 +176,23 @@ def test_a_pipeline_takes_the_place_of_what_it_was_called_before(root: Path) -> 
     assert renamed.differences(files) == []
 
 
+def test_a_former_name_that_goes_on_running_is_told_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deploy(*words: str) -> str:
+        ran = CliRunner().invoke(app, ["deploy", "flow.py", "--to", "github", *words])
+        assert ran.exit_code == 0, ran.output
+        return " ".join(ran.output.split())
+
+    source = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
+    made = "@pipeline\ndef {}() -> int:\n    return one()\n"
+    monkeypatch.chdir(root)
+    Path("flow.py").write_text(source + made.format("before"))
+    assert "replaces" not in deploy()
+    Path("flow.py").write_text(source + made.format("after"))
+    assert "`--option replaces=before`" in deploy()
+    assert "replaces" not in deploy("--option", "replaces=before")
+    assert not (root / ".github/workflows/before.yml").exists()
+
+
 def test_a_pipeline_leaves_others_alone(root: Path) -> None:
     deployment(root).put(FIRST)
     deployment(root, weekly).put(weekly.compile("github"))

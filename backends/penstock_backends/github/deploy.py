@@ -7,6 +7,7 @@ the records that were committed.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from penstock.backend import Files
@@ -96,9 +97,25 @@ class GithubDeployment:
     def _deployed(self, record: Record, *, changed: bool) -> Deployed:
         places = (*record.files, self._kept)
         notes = [f"{path} is ignored by git: take it out of .gitignore" for path in self._repository.ignored(places)]
+        notes += [
+            f"`{name}` was deployed from the same file, which does not have it any more: is it this pipeline's former "
+            f"name? Then deploy with `--option replaces={name}`"
+            for name in self._forgotten()
+        ]
         if self._repository.uncommitted((*places, _WORKFLOWS)):
             notes.append("commit and push it: GitHub runs what is on the default branch")
         return Deployed(record.version, places, changed, tuple(notes))
+
+    def _forgotten(self) -> list[str]:
+        """Pipelines that go on running though the file that they come from, this pipeline's, has no such name left."""
+        source = self._source()
+        text = self._repository.text(source) if source else None
+        if text is None:
+            return []
+        kept = (path for path in self._repository.files(_FOLDER, ".json") if path != self._kept)
+        records = (read_record(self._repository.text(path)) for path in kept)
+        words = set(re.findall(r"\w+", text))
+        return [each.pipeline for each in records if each and each.source == source and each.pipeline not in words]
 
     # --- versions
 
@@ -172,8 +189,10 @@ class GithubDeployment:
         return [_record_path(name) for name in self._options.replaces if name != self._pipeline.name]
 
     def _record_of(self, files: Files) -> Record:
-        source = self._pipeline.span.file if self._pipeline.span else ""
-        return record_of(self._pipeline.name, source, files)
+        return record_of(self._pipeline.name, self._source(), files)
+
+    def _source(self) -> str:
+        return self._pipeline.span.file if self._pipeline.span else ""
 
 
 def _record_path(pipeline: str) -> str:

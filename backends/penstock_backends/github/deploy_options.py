@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from penstock.deployment import DeployOptions
 
@@ -26,3 +26,8 @@ class GithubDeployOptions(DeployOptions):
     api: str = Field(default="", pattern=r"^$|^https?://\S+$")
     ref: str = ""
     poll_seconds: float = Field(default=10, gt=0)
+
+    @field_validator("replaces", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str) else given

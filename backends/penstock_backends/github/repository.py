@@ -39,6 +39,10 @@ class Repository:
         except OSError as error:
             raise deploy_errors.refused(path, error.strerror or error) from None
 
+    def files(self, folder: str, ending: str) -> list[str]:
+        """The files of a folder whose names end so, in order."""
+        return [f"{folder}/{path.name}" for path in sorted((self.root / folder).glob(f"*{ending}"))]
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """One deployment at a time, as far as this machine knows."""
