@@ -54,7 +54,7 @@ def deploy(
             raise typer.Exit(_compare(found))
         deployment = found.deployment
         deployed = deployment.roll_back(version) if roll_back else deployment.put(found.files(), force=force)
-        _print_deployed(definition.spec.name, deployed)
+        _print_deployed(definition.spec.name, deployed, "rolled back to" if roll_back else "deployed")
         if run:
             started = deployment.start(wires)
             out.print(f"started run {escape(' '.join(filter(None, (started.id, started.url))))}")
@@ -89,8 +89,8 @@ def _compare(found: Deployable) -> int:
     return 1 if differences else 0
 
 
-def _print_deployed(name: str, deployed: Deployed) -> None:
-    said = "deployed" if deployed.changed else "is up to date:"
+def _print_deployed(name: str, deployed: Deployed, done: str) -> None:
+    said = done if deployed.changed else "is up to date:"
     out.print(f"[bold]{escape(name)}[/] {said} version {escape(deployed.version)}")
     for place in deployed.places:
         out.print(f"  {escape(place)}")

@@ -130,7 +130,7 @@ def test_check_changes_nothing(deploy):
 def test_versions_and_the_way_back(deploy):
     assert deploy("--versions") == "not deployed\n"
     deploy()
-    assert "version 2" in deploy("--roll-back")
+    assert "doubled rolled back to version 2" in deploy("--roll-back")
     assert "version 3" in deploy("--roll-back", "--version", "1")
     assert SHELF.kept == ["doubled", "back to the one before", "back to 1"]
     assert deploy("--versions").splitlines()[0] == "* 3  2026-01-31T00:00:00+00:00  spec abc"
