@@ -14,6 +14,7 @@ from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
+from penstock_backends.github.caching import code_key, takes_from_cache
 from penstock_backends.github.conditions import FAILED
 from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
@@ -89,7 +90,7 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.SECRETS: native("`secrets`, in the environment of the step that runs the author's; logs and errors masked"),
     Feature.PACKAGES: native("installed by pip in the job"),
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),
-    Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
+    Feature.CACHE: emulated("with the option `cache`, by `actions/cache` by code and inputs; else nothing is reused"),
     Feature.METRICS: native("a table in the job's summary, and in its result"),
     Feature.SCHEDULE: native("`schedule`, with its time zone"),
 })  # fmt: skip
@@ -232,6 +233,7 @@ def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> 
         setup_python=options.action(actions.SETUP_PYTHON),
         upload_artifact=options.action(actions.UPLOAD_ARTIFACT),
         download_artifact=options.action(actions.DOWNLOAD_ARTIFACT),
+        cache=options.action(actions.CACHE),
     )
 
 
@@ -263,13 +265,15 @@ def _inputs(pipeline: PipelineSpec) -> dict[str, Input]:
 
 def _program(program: Program, options: GithubOptions) -> str:
     pipeline = program.pipeline
+    units = every_unit(program)
     return python_template(
         "github_program.py.jinja",
         header=[comment(line) for line in header(pipeline, "github", options)],
         modules={module.name: module.text for module in pipeline.modules},
         parameters=_parameters(pipeline),
         steps={step.id: step_part(step) for step in pipeline.steps},
-        jobs={job_id(unit.id): _entry(program, unit, options) for unit in every_unit(program)},
+        jobs={job_id(unit.id): _entry(program, unit, options) for unit in units},
+        cached=any(takes_from_cache(unit, options) for unit in units),
         pipeline=pipeline.name,
         returns=next((unit.id for unit in program.units if unit.step.id == GIVE), ""),
         timeout=pipeline.timeout,
@@ -303,6 +307,7 @@ def _entry(program: Program, unit: Unit, options: GithubOptions) -> dict[str, An
     entry = {
         "node": unit.id,
         "step": unit.task.step,
+        "code": code_key(program.pipeline, unit, options) if takes_from_cache(unit, options) else "",
         "arguments": arguments_of(unit.task),
         "inputs": {node: job_id(node) for node in sources(program, unit)},
         "role": "" if unit.role == "main" else unit.role,

@@ -19,6 +19,7 @@ from penstock.spec import (
     Task,
     within,
 )
+from penstock_backends.github.caching import takes_from_cache
 from penstock_backends.github.conditions import Rule, Rules, parallelism
 from penstock_backends.github.inputs import one_line
 from penstock_backends.github.names import job_id
@@ -58,7 +59,7 @@ class Job:
     ``notes`` are the author's words for when it runs. ``keeps`` is how its outputs are kept: by the ``name`` that the
     program says, also where it failed; always under the job's own; or not at all. ``secrets`` are expressions by the
     variable that holds each; ``permissions`` what the job's token may do, with reasons; ``container`` and ``registry``
-    belong to the image.
+    belong to the image. ``key`` is the command that tells what the result depends on, where an earlier one may do.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Job:
     env: tuple[tuple[str, str], ...]
     secrets: tuple[tuple[str, str], ...]
     python: str
+    key: str
     run: str
     keeps: Literal["", "own", "said"]
 
@@ -131,6 +133,7 @@ def _job(program: Program, unit: Unit, rule: Rule, options: GithubOptions, file:
         env=tuple(_env(program, unit, rule, matrix, bounded)),
         secrets=tuple((variable, options.secret(reference)) for variable, reference in settings.secrets),
         python=python,
+        key=f"{python} {file} key {_word(id_)}" if takes_from_cache(unit, options) else "",
         run=f"{python} -u {file} run {_word(id_)}",
         keeps=_keeps(program, unit),
     )

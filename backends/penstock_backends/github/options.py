@@ -101,6 +101,8 @@ class GithubOptions(Options):
         python_version: the Python of all jobs that have no image of their own.
         retention_days: how long GitHub keeps the outputs of steps; by default as long as it lets failed jobs be run
             again.
+        cache: whether a step that may be cached takes over what it gave before for the same code and inputs, where
+            GitHub still has it.
         secrets: names of secrets of the repository by reference (``{"aws/KEY": "AWS_KEY"}``), where they are not called
             as `secret_id` says.
         steps: what holds for the job of one step.
@@ -112,6 +114,7 @@ class GithubOptions(Options):
     runners: tuple[Runner, ...] = ()
     python_version: str = "3.12"
     retention_days: int = Field(default=30, ge=1, le=90)
+    cache: bool = False
     secrets: Mapping[str, SecretName] = Field(default_factory=dict)
     steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
     actions: Mapping[str, Annotated[str, Field(pattern=PIN)]] = Field(default_factory=dict)
