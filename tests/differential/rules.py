@@ -132,6 +132,13 @@ def parameters_as_text(pair: Pair) -> None:
             ours |= {"parameterType": "STRUCT", "defaultValue": json.loads(ours["defaultValue"])}
 
 
+def what_to_write(pair: Pair) -> None:
+    """The form says what a parameter is made of, where Kubeflow's own type does not."""
+    for name, facts in pair.kfp.inputs.items():
+        if "description" not in facts and facts["parameterType"] in ("LIST", "STRUCT"):
+            pair.ours.inputs[name].pop("description", None)
+
+
 def types_of_outputs(pair: Pair) -> None:
     """Numbers are exact JSON in a text, and what can grow is a file: a parameter ends on a command line."""
     for path, facts in pair.kfp.tasks.items():
@@ -434,6 +441,7 @@ RULES: tuple[Callable[[Pair], None], ...] = (
     components_of_their_own,
     constants,
     parameters_as_text,
+    what_to_write,
     names_of_outputs,
     outcomes,
     arguments,

@@ -54,15 +54,16 @@ from penstock.spec import (
     Binding,
     Feature,
     OutputBinding,
-    ParameterSpec,
     PipelineSpec,
     RecordBinding,
     SequenceBinding,
 )
+from penstock_backends.alerting import with_alert
 from penstock_backends.emptiness import nothing_to_run
-from penstock_backends.kubeflow.channels import arguments_for, given_value, identifier, parameter_type, task_name
+from penstock_backends.kubeflow.channels import arguments_for, identifier, task_name
 from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
 from penstock_backends.kubeflow.deploy_schedule import impossible_schedule
+from penstock_backends.kubeflow.form import heading, input_of
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.outline import outline
 from penstock_backends.kubeflow.plan import Plan, plan_of
@@ -152,7 +153,7 @@ class KubeflowBackend(Backend):
         plan = plan_of(pipeline, options)
         comments = [*header(pipeline, self.name, options), *outline(pipeline)]
         spec = {
-            "pipelineInfo": {"name": task_name(pipeline.name), **_described(pipeline.description)},
+            "pipelineInfo": {"name": task_name(pipeline.name), **heading(pipeline)},
             "schemaVersion": "2.1.0",
             "sdkVersion": "penstock",
             "root": _root(pipeline, plan),
@@ -171,6 +172,10 @@ class KubeflowBackend(Backend):
 
         return deployment_of(pipeline, deploy_options)
 
+    def prepared(self, pipeline: PipelineSpec, options: KubeflowOptions) -> PipelineSpec:
+        """The pipeline with the alert that the options ask for."""
+        return with_alert(pipeline, options.alert, "Kubeflow")
+
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store, pods that cannot be, or nothing at all."""
         yield from impossible_schedule(pipeline, options)
@@ -183,25 +188,13 @@ class KubeflowBackend(Backend):
 def _root(pipeline: PipelineSpec, plan: Plan) -> dict[str, Any]:
     root: dict[str, Any] = {}
     if pipeline.parameters:
-        inputs = {identifier(each.name): _root_input(each) for each in pipeline.parameters}
+        inputs = {identifier(each.name): input_of(each) for each in pipeline.parameters}
         root["inputDefinitions"] = {"parameters": inputs}
     dag: dict[str, Any] = {"tasks": plan.dag()}
     results = {name: each for name, each in _results(pipeline) if not plan.program.by_id[each.node].loops}
     if results:
         root["outputDefinitions"], dag["outputs"] = _root_outputs(plan, results)
     return {**root, "dag": dag}
-
-
-def _root_input(parameter: ParameterSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {"parameterType": parameter_type(parameter), **_described(parameter.description)}
-    if not parameter.required:
-        found |= {"defaultValue": given_value(parameter, parameter.default), "isOptional": True}
-    return found
-
-
-def _described(text: str) -> dict[str, str]:
-    """A description, which the engine's templates may not take for one of theirs."""
-    return {"description": text.strip().replace("{{", "{ {")} if text.strip() else {}
 
 
 def _results(pipeline: PipelineSpec) -> Iterator[tuple[str, OutputBinding]]:
