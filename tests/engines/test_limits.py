@@ -178,6 +178,22 @@ def test_names_as_long_as_airflow_takes_them() -> None:
     assert codes(with_names(251, 101), "airflow") == ["P530", "P530", "P531"]
 
 
+@pipeline
+def looped(count: int = 3) -> int:
+    return total([number(value) for value in numbers(count)])
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize(("count", "state"), [(3, "success"), (4, "failed")])
+def test_of_more_items_than_airflow_maps_none_runs(count: int, state: str) -> None:
+    (text,) = compile_spec(looped.spec, "airflow").values()
+    ran = airflow().dag_test(text, {"count": count}, environ={"AIRFLOW__CORE__MAX_MAP_LENGTH": "3"})
+    assert (ran.state, ran.crash) == (state, "")
+    assert sum(task == "number" and index >= 0 for task, index in ran.tasks) == (count if state == "success" else 0)
+
+
 # --- Kubeflow ---------------------------------------------------------------------------------------------------------
 
 
