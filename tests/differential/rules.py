@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock_backends.kubeflow.channels import task_name
+from tests.differential.dissolving import around, close_waits, dissolve
 from tests.differential.shapes import Facts, Shape
 
 
@@ -48,18 +49,8 @@ def compare(kfp: Shape, ours: Shape) -> Comparison:
         if pair != before:
             used.append(rule.__name__)
     for shape in (pair.kfp, pair.ours):
-        _close_waits(shape)
+        close_waits(shape)
     return Comparison(used, pair)
-
-
-def _close_waits(shape: Shape) -> None:
-    """Has each task wait for all that runs before it, directly or not: only that can be told apart in a run."""
-    for facts in shape.tasks.values():
-        open_ = set(facts["waits"])
-        while open_:
-            more = shape.tasks[open_.pop()]["waits"] - facts["waits"]
-            facts["waits"] = facts["waits"] | more
-            open_ |= more
 
 
 # --- what stands around a step ----------------------------------------------------------------------------------------
@@ -221,8 +212,13 @@ def _arriving(facts: Facts, origin: list[str]) -> str:
 
 def types_of_inputs(pair: Pair) -> None:
     """An input has the type of what it is bound to."""
-    for facts in pair.tasks():
-        facts["takes"] = {key: source for key, (_, source) in facts["takes"].items()}
+    for shape in (pair.kfp, pair.ours):
+        known = {f"parameter {name}": facts["parameterType"] for name, facts in shape.inputs.items()}
+        for path, facts in shape.tasks.items():
+            known |= {f"{path}.{name}": type_ for name, type_ in facts["gives"].items()}
+        for facts in shape.tasks.values():
+            assert all(type_ in ("", known.get(source, type_)) for type_, source in facts["takes"].values())
+            facts["takes"] = {key: ("", source) for key, (_, source) in facts["takes"].items()}
 
 
 # --- what decides what runs -------------------------------------------------------------------------------------------
@@ -232,15 +228,15 @@ def decisions(pair: Pair) -> None:
     """A branch is decided by a task of its own; its arms' tasks stand beside it, and read what was decided."""
     for path, facts in list(pair.ours.tasks.items()):
         facts["when"] = [_decided(pair.ours, path, arm) for arm in facts.get("job", {}).get("when", ())]
-    _dissolve(pair.ours, lambda _, facts: facts.get("function") == "decide")
+    dissolve(pair.ours, lambda _, facts: facts.get("function") == "decide")
     for facts in pair.kfp.tasks.values():
         if "condition" in facts.get("triggerPolicy", {}):
             parts = facts.pop("triggerPolicy")["condition"].split(" && ")
             facts["triggers"] = [_condition(part, facts) for part in parts]
     for path, facts in pair.kfp.tasks.items():
-        around = [*_around(pair.kfp, path), facts]
-        facts["when"] = [part for each in around for part in each.get("triggers", ())]
-    _dissolve(pair.kfp, lambda path, _: re.search(r"(^|/)condition-(branches-)?\d+$", path) is not None)
+        outer = [pair.kfp.tasks[dag] for dag in around(path)]
+        facts["when"] = [part for each in (*outer, facts) for part in each.get("triggers", ())]
+    dissolve(pair.kfp, lambda path, _: re.search(r"(^|/)condition-(branches-)?\d+$", path) is not None)
 
 
 def _decided(shape: Shape, path: str, arm: Mapping[str, Any]) -> tuple[str, bool]:
@@ -267,16 +263,14 @@ def loops(pair: Pair) -> None:
     for shape in (pair.kfp, pair.ours):
         items = {path: _items(shape, path) for path, facts in shape.tasks.items() if "parameterIterator" in facts}
         for path, facts in shape.tasks.items():
-            parts = path.split("/")
-            around = ["/".join(parts[:end]) for end in range(1, len(parts))]
             facts["loops"] = [
-                (items[each], shape.tasks[each].get("iteratorPolicy", {}).get("parallelismLimit"))
-                for each in around
-                if each in items
+                (items[dag], shape.tasks[dag].get("iteratorPolicy", {}).get("parallelismLimit"))
+                for dag in around(path)
+                if dag in items
             ]
         for facts in (*shape.tasks.values(), *shape.outputs.values()):
             _resolve_items(facts, items)
-        _dissolve(shape, lambda path, facts: path in items or facts.get("function") == "items")  # noqa: B023
+        dissolve(shape, lambda path, facts: path in items or facts.get("function") == "items")  # noqa: B023
 
 
 def _items(shape: Shape, path: str) -> str:
@@ -308,7 +302,7 @@ def _resolve_items(facts: Facts, items: Mapping[str, str]) -> None:
 
 def groups(pair: Pair) -> None:
     """A nested pipeline is no DAG of its own; its tasks' names keep the path."""
-    _dissolve(pair.kfp, lambda _, facts: "dag" in facts, joined="--")
+    dissolve(pair.kfp, lambda _, facts: "dag" in facts, joined="--")
 
 
 def the_end_of_a_run(pair: Pair) -> None:
@@ -317,7 +311,7 @@ def the_end_of_a_run(pair: Pair) -> None:
     for path in last:
         del pair.kfp.tasks[path]["triggerPolicy"]
         pair.kfp.tasks[path]["last"] = True
-    _dissolve(pair.kfp, lambda path, _: path.startswith("exit-handler-") and "/" not in path)
+    dissolve(pair.kfp, lambda path, _: path.startswith("exit-handler-") and "/" not in path)
     for facts in pair.ours.tasks.values():
         if facts.get("job", {}).get("does") == "end":
             facts["last"] = True
@@ -327,9 +321,9 @@ def the_end_of_a_run(pair: Pair) -> None:
             takes = pair.kfp.tasks[path]["takes"]
             told = {key: ("", "status") for key, (_, source) in takes.items() if source.startswith("taskFinalStatus")}
             takes |= told
-        for facts in pair.tasks():
+        for facts in pair.kfp.tasks.values():
             facts["cachingOptions"] = {}
-    _dissolve(pair.ours, lambda path, _: path in own)
+    dissolve(pair.ours, lambda path, _: path in own)
 
 
 def outcomes(pair: Pair) -> None:
@@ -381,74 +375,20 @@ def jobs(pair: Pair) -> None:
         del facts["arriving"]
 
 
-def _around(shape: Shape, path: str) -> list[Facts]:
-    parts = path.split("/")
-    return [shape.tasks["/".join(parts[:end])] for end in range(1, len(parts))]
-
-
-def _dissolve(shape: Shape, gone: Callable[[str, Facts], bool], joined: str = "") -> None:
-    """Takes tasks out of a shape: what is in a DAG moves up, what waited for one waits for what it held or awaited."""
-    leaving = {path for path, facts in shape.tasks.items() if gone(path, facts)}
-
-    def renamed(path: str) -> str:
-        parts = path.split("/")
-        kept = [
-            part + (joined if joined and "/".join(parts[: end + 1]) in leaving else "/")
-            for end, part in enumerate(parts)
-            if joined or "/".join(parts[: end + 1]) not in leaving
-        ]
-        return "".join(kept).rstrip("/")
-
-    def awaited(path: str) -> set[str]:
-        if path not in leaving:
-            return {path}
-        inside = {each for each in shape.tasks if each.startswith(f"{path}/")}
-        before = shape.tasks[path]["waits"]
-        return {each for one in (inside or before) for each in awaited(one)}
-
-    moved = {}
-    names = {renamed(path): path for path in shape.tasks if path not in leaving}
-    assert len(names) == len(shape.tasks) - len(leaving)
-    sources = {path: renamed(path) for path in shape.tasks if path not in leaving}
-    for path, facts in shape.tasks.items():
-        if path in leaving:
-            continue
-        parts = path.split("/")
-        around = ["/".join(parts[:end]) for end in range(1, len(parts))]
-        waits = {one for each in around if each in leaving for one in shape.tasks[each]["waits"]} | facts["waits"]
-        facts["waits"] = {renamed(one) for each in waits for one in awaited(each)}
-        for told in ("takes", "arriving"):
-            facts[told] = {key: _moved(each, sources) for key, each in facts.get(told, {}).items()}
-        for told in ("when", "loops"):
-            facts[told] = [(_moved(text, sources), more) for text, more in facts[told]]
-        moved[renamed(path)] = facts
-    for facts in shape.outputs.values():
-        facts["from"] = _moved(facts["from"], sources)
-    shape.tasks = moved
-
-
-def _moved(taken: Any, sources: Mapping[str, str]) -> Any:
-    if isinstance(taken, tuple):
-        return (taken[0], _moved(taken[1], sources))
-    for old in sorted(sources, key=len, reverse=True):
-        taken = re.sub(rf"(?<![\w/-]){re.escape(old)}(?=\.\w|\[|parseJson|$)", sources[old], taken)
-    return taken
-
-
 RULES: tuple[Callable[[Pair], None], ...] = (
     who_compiled,
     program,
     components_of_their_own,
     constants,
-    parameters_as_text,
-    what_to_write,
     names_of_outputs,
     outcomes,
+    types_of_inputs,
+    parameters_as_text,
+    what_to_write,
     arguments,
     decisions,
     loops,
     the_end_of_a_run,
-    types_of_inputs,
     groups,
     types_of_outputs,
     retries,
