@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import IO, Any
 
 Json = Any
 BLOCK = 1 << 20
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # The harness's own formats, read by content alone; any other reader may look at a file's name, or write beside it.
 READ_IN_PLACE = ("json", "text", "pickle", "npy", "parquet")
@@ -49,7 +48,15 @@ class AttemptFolder:
 
     def remove(self) -> None:
         """Removes it, as far as that can be done."""
-        shutil.rmtree(self.place, ignore_errors=True)
+        if self._is_clean():
+            with contextlib.suppress(OSError):
+                self.log.unlink(missing_ok=True)
+                self.work.rmdir()
+                self.place.rmdir()
+        if self.place.exists():
+            import shutil  # noqa: PLC0415  # as `hashlib` in `_sha256`
+
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def _be_at(self, place: Path) -> None:
         self.place = place
@@ -207,11 +214,17 @@ def digest_of(path: Path) -> str:
 
 
 def _digest_of_stream(stream: IO[bytes], size: int) -> str:
-    found = hashlib.sha256()
+    found = _sha256()
     buffer = memoryview(bytearray(min(BLOCK, max(size, 1))))
     while count := stream.readinto(buffer):  # type: ignore[attr-defined]  # an unbuffered file has it
         found.update(buffer[:count])
-    return found.hexdigest()
+    return str(found.hexdigest())
+
+
+def _sha256(content: bytes = b"") -> Any:
+    import hashlib  # noqa: PLC0415  # what it maps into memory, and what `shutil` does, is a sixth of a fork's cost
+
+    return hashlib.sha256(content)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -239,6 +252,8 @@ def copy_bytes(source: Path, target: Path) -> None:
                 errno.EOPNOTSUPP,
             ):
                 raise
+            import shutil  # noqa: PLC0415  # as `hashlib` in `_sha256`
+
             shutil.copyfileobj(reader, writer, BLOCK)
 
 
@@ -311,8 +326,8 @@ def digests_in(record: Json, objects: Objects) -> Iterator[str]:
 
 def write_record(file: Path, record: Mapping[str, Json], draft: Path) -> None:
     """Writes JSON that `read_record` will know to be whole."""
-    text = json.dumps(record, allow_nan=False, separators=(",", ":")).encode("ascii")
-    content = hashlib.sha256(text).hexdigest().encode("ascii") + b"\n" + text + b"\n"
+    text = _ENCODER.encode(record).encode("ascii")
+    content = _sha256(text).hexdigest().encode("ascii") + b"\n" + text + b"\n"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         try:
@@ -346,6 +361,6 @@ def read_record(file: Path) -> Json:
 def parsed_record(content: bytes) -> Json:
     """The JSON in the bytes of a record, or None where they are not whole."""
     digest, _, text = content.partition(b"\n")
-    if hashlib.sha256(text.rstrip(b"\n")).hexdigest().encode("ascii") != digest:
+    if _sha256(text.rstrip(b"\n")).hexdigest().encode("ascii") != digest:
         return None
     return json.loads(text)

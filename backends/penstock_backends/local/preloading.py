@@ -12,15 +12,20 @@ from collections.abc import Iterator
 from penstock.spec import PipelineSpec, StepSpec
 
 SAFE = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
+# Of Python's own, those that worker processes don't load for themselves, and that ask no variable of the environment.
+STANDARD = (
+    *("bz2", "csv", "fractions", "glob", "gzip", "hashlib", "heapq", "logging", "lzma", "random", "secrets", "shutil"),
+    *("statistics", "string", "subprocess", "tarfile", "tempfile", "threading", "zipfile", "zlib"),
+)
 # What reading and writing a library's values loads on first use.
 COMPANIONS = {"pandas": ("pyarrow.parquet", "pandas.io.parquet")}
 
 
-def modules(pipeline: PipelineSpec) -> list[str]:
-    """The modules to load: those safe ones that a step of the pipeline imports."""
-    found = dict.fromkeys(
-        name for module in pipeline.modules for each in module.statements for name in _imported(each.source)
-    )
+def modules(pipeline: PipelineSpec, *, standard_only: bool = False) -> list[str]:
+    """The modules to load: those safe ones that a step of the pipeline imports, or only those of Python's own."""
+    imported = (name for module in pipeline.modules for each in module.statements for name in _imported(each.source))
+    wanted = STANDARD if standard_only else (*STANDARD, *SAFE)
+    found = dict.fromkeys(name for name in imported if name.partition(".")[0] in wanted)
     return [*found, *(other for library, others in COMPANIONS.items() if library in found for other in others)]
 
 
@@ -34,9 +39,7 @@ def _imported(source: str) -> Iterator[str]:
     if "import" not in source:
         return
     for node in ast.walk(ast.parse(source)):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        yield from (name for name in names if name.partition(".")[0] in SAFE)
+            yield node.module

@@ -1,6 +1,4 @@
-"""The processes in which steps run. A program that `workers.Workers` starts; it never imports Penstock.
-
-    python worker.py HARNESS OBJECTS SETUP
+"""The processes in which steps run. A program that `workers.Workers` starts (see `START`); it never imports Penstock.
 
 It is three kinds of process. The *nursery*, which is what is started, has the harness and, where that is safe, the
 author's libraries loaded; it forks a *slot* each time it is sent one end of a connection. A slot runs one attempt at
@@ -55,8 +53,8 @@ else:
         spec.loader.exec_module(module)
         return module
 
-    harness = _loaded("penstock_harness", sys.argv[1])
-    stored = _loaded("penstock_objects", sys.argv[2])
+    harness = _loaded("penstock_harness", sys.argv[2])
+    stored = _loaded("penstock_objects", sys.argv[3])
 
 Json = typing.Any
 LENGTH = struct.Struct("!Q")
@@ -101,6 +99,14 @@ def _received(connection: _socket.socket, count: int) -> bytes | bytearray:
         else:
             found += part
     return found
+
+
+def _has_come(connection: _socket.socket) -> bool:
+    """Whether something has been said."""
+    with contextlib.suppress(BlockingIOError):
+        connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        return True
+    return False
 
 
 def framed(message: Json) -> bytes:
@@ -153,7 +159,11 @@ def nursery(control: socket.socket, setup: Json) -> None:
     for name in setup["preload"]:
         with contextlib.suppress(Exception):  # the step that needs it will say what is wrong
             importlib.import_module(name)
-    _rehearse()
+    rehearsal = Rehearsal()
+    rehearsal.repeat()
+    programs = Programs(setup)
+    programs.prepare(setup["first"])
+    new_slot = functools.partial(Slot, setup=setup, programs=programs, rehearsal=rehearsal)
     gc.collect()
     gc.freeze()
     bell = Bell()
@@ -165,40 +175,55 @@ def nursery(control: socket.socket, setup: Json) -> None:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 2)
             if not descriptors:
                 return _leave(slots)
-            slots.add(_new_slot([socket.socket(fileno=each) for each in descriptors], control, bell, setup))
+            slots.add(_fork_slot([socket.socket(fileno=each) for each in descriptors], control, bell, new_slot))
 
 
-def _rehearse() -> None:
-    """Runs an attempt at nothing, a few times.
+class Rehearsal:
+    """An attempt at nothing."""
 
-    What Python keeps of how its code ran, in that code, is then there already in the processes forked from this one.
-    """
-    ours, theirs = _socket.socketpair()
-    program = Program({"rehearsal": "def same(number): return number"}, {"rehearsal": ["same"]})
-    job = {
+    JOB: typing.ClassVar[Json] = {
         "arguments": {"number": {"kind": "output", "node": "before", "output": "output"}},
         "returns": {"kind": "value"},
         "outputs": [{"name": "output", "text": "int", "kind": "int"}],
     }
-    modules, finders = {**sys.modules}, [*sys.meta_path]
-    for _ in range(REHEARSALS):
-        program.prepare("rehearsal:same")
-        ours.sendall(framed(job))
-        function = program.function("rehearsal:same")
-        inputs = harness.Inputs({}, {}, {"before": {"output": 1}})
-        answer = harness.perform(receive(theirs), function, inputs, Path())
-        ours.sendall(framed({**answer, "usage": _usage_of_this_process()}))
-        receive(theirs)
-        os.environ["PENSTOCK_REHEARSAL"] = ""
-    del os.environ["PENSTOCK_REHEARSAL"]
-    sys.meta_path[:] = finders
-    for name in sys.modules.keys() - modules.keys():
-        del sys.modules[name]
-    ours.close()
-    theirs.close()
+
+    def __init__(self) -> None:
+        self._program = Program({"rehearsal": "def same(number): return number"}, {"rehearsal": ["same"]})
+        self._job = ENCODER.encode(self.JOB)
+
+    def repeat(self) -> None:
+        """Has Python adapt what an attempt runs to what it works on, in the code: forks find that done."""
+        ours, theirs = _socket.socketpair()
+        for _ in range(REHEARSALS):
+            self._program.prepare("rehearsal:same")
+            self.run(self._program.function("rehearsal:same"))
+            ours.sendall(framed(self.JOB))
+            receive(theirs)
+            sys.meta_path.remove(self._program)
+            del sys.modules["rehearsal"], sys.modules["penstock"]
+        del os.environ[harness.CHECKPOINTS]
+        ours.close()
+        theirs.close()
+
+    def run(self, function: typing.Callable[[int], int]) -> None:
+        """Does what an attempt does: in a process just forked, most of its time goes into copying the pages for that.
+
+        What it leaves, a variable of the environment, has a value in each attempt.
+        """
+        os.environ[harness.CHECKPOINTS] = ""
+        job = DECODER.raw_decode(self._job)[0]
+        answer = harness.perform(job, function, harness.Inputs({}, {}, {"before": {"output": 1}}), Path())
+        answer["usage"] = _usage_of_this_process()
+        framed(answer)
 
 
-def _new_slot(lines: list[socket.socket], control: socket.socket, bell: Bell, setup: Json) -> int:
+def _same(number: int) -> int:
+    return number
+
+
+def _fork_slot(
+    lines: list[socket.socket], control: socket.socket, bell: Bell, new_slot: typing.Callable[[socket.socket], Slot]
+) -> int:
     parent = os.getpid()
     child = os.fork()
     if child:
@@ -210,7 +235,7 @@ def _new_slot(lines: list[socket.socket], control: socket.socket, bell: Bell, se
     _end_with(parent, signal.SIGTERM)
     with contextlib.suppress(GoneError, ConnectionError):
         connection, first = lines
-        Slot(connection, setup).serve(first)
+        new_slot(connection).serve(first)
     os._exit(0)
 
 
@@ -268,18 +293,37 @@ class Program(harness.Program):
         return functools.reduce(getattr, name.partition(":")[2].split("."), self._blank)
 
 
+class Programs:
+    """The programs of a pipeline's steps, each made when it is first asked for."""
+
+    def __init__(self, setup: Json) -> None:
+        self.steps = setup["steps"]
+        self._modules = setup["modules"]
+        self._made: dict[str, Program] = {}
+
+    def of(self, step: str) -> Program:
+        """A step's program."""
+        if step not in self._made:
+            self._made[step] = Program(self._modules, self.steps[step]["reach"])
+        return self._made[step]
+
+    def prepare(self, step: str) -> None:
+        """Has a step's code ready for the attempts to come."""
+        with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
+            self.of(step).prepare(self.steps[step]["function"])
+
+
 class Slot:
     """Runs the attempts that it is asked for, one at a time."""
 
-    def __init__(self, connection: socket.socket, setup: Json) -> None:
+    def __init__(self, connection: socket.socket, setup: Json, programs: Programs, rehearsal: Rehearsal) -> None:
         harness.adopt_orphans()
         self.connection = connection
+        self.programs = programs
+        self.rehearsal = rehearsal
         self.poll = select.poll()
         self.poll.register(connection, select.POLLIN)
-        self.modules = setup["modules"]
-        self.steps = setup["steps"]
         self.objects = stored.Objects(Path(setup["objects"]), Path(setup["drafts"]))
-        self.programs: dict[str, Program] = {}
         self.folder = stored.AttemptFolder(self.objects)
         self.work = self.log = ""
         self.child = 0
@@ -334,7 +378,7 @@ class Slot:
                     return self._left(*ended)
                 if self.connection.fileno() in speaking:
                     note = receive(self.connection)
-                    self._compile(note["step"])
+                    self.programs.prepare(note["step"])
                     if note["timeout"] is not None and note["attempt"] == self.attempt:
                         limit, deadline = note["timeout"], time.monotonic() + note["timeout"]
         finally:
@@ -371,16 +415,6 @@ class Slot:
         seals = {digest: self.objects.seals[digest] for digest in digests}
         return {**answer, **({"outputs": outputs} if outputs else {}), "seals": seals}
 
-    def _compile(self, step: str) -> None:
-        """Has a step's code ready for the attempts to come."""
-        with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
-            self._program(step).prepare(self.steps[step]["function"])
-
-    def _program(self, step: str) -> Program:
-        if step not in self.programs:
-            self.programs[step] = Program(self.modules, self.steps[step]["reach"])
-        return self.programs[step]
-
     def _stop(self, number: int, frame: object) -> typing.NoReturn:
         if self.child:
             harness.end_processes(self.child)
@@ -391,6 +425,7 @@ class Slot:
         self.folder.make()
         self.work, self.log = str(self.folder.work), str(self.folder.log)
         parent = os.getpid()
+        gc.freeze()  # or what was made since the last fork is gone through, and its pages copied, in the attempt
         self.child = os.fork()
         if not self.child:
             if other_end is not None:
@@ -412,6 +447,8 @@ class Slot:
             _seed_anew()
             os.chdir(self.work)
             _speak_to(self.log)
+            if not _has_come(line):
+                self.rehearsal.run(_same)
             request = receive(line)
             os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
             log = request["log"]
@@ -442,8 +479,8 @@ class Slot:
             }
             for node, wires in request["outputs"].items()
         }
-        step = self.steps[request["step"]]
-        function = self._program(request["step"]).function(step["function"])
+        step = self.programs.steps[request["step"]]
+        function = self.programs.of(request["step"]).function(step["function"])
         inputs = harness.Inputs(request["parameters"], request["kinds"], outputs)
         job = {**step, **request["job"]}
         return harness.perform(job, function, inputs, self.folder.outputs, request["attempt"])
@@ -553,10 +590,10 @@ def _seed_anew() -> None:
 
 def main() -> None:
     """Becomes a nursery."""
-    file = Path(sys.argv[3])
+    file = Path(sys.argv[4])
     setup = json.loads(file.read_bytes())
     file.unlink()
-    sys.path[:] = setup["path"] or sys.path[1:]
+    sys.path[:] = setup["path"] or sys.path
     sys.argv = [""]
     warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
     if isinstance(sys.stdout, io.TextIOWrapper):  # line by line: so the last words of what is killed are there
@@ -565,7 +602,3 @@ def main() -> None:
     faulthandler.enable(2)  # which is the log of an attempt, in the process of one
     with contextlib.suppress(KeyboardInterrupt):
         nursery(socket.socket(fileno=int(setup["descriptor"])), setup)
-
-
-if __name__ == "__main__":
-    main()

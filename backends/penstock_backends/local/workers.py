@@ -31,6 +31,19 @@ Json = Any
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 HERE = Path(__file__).parent
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+# What starts a nursery, with the files of `worker`, the harness and `objects`, and its setup. Python keeps what it has
+# compiled of a module, not of a program; and memory that the compiler has used would make each fork dearer. The current
+# folder, where Python would look first, holds modules of the author's.
+START = """\
+import sys
+sys.path[:] = filter(None, sys.path)
+import importlib.util
+spec = importlib.util.spec_from_file_location("penstock_worker", sys.argv[1])
+worker = sys.modules["penstock_worker"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+worker.main()
+"""
+SLOTS_AT_FIRST = 3  # of a chain's steps, one runs, one is cleared up after, and one waits
 PATIENCE = 5.0  # seconds for worker processes to end what they do; each gives an attempt half a second before it kills
 
 
@@ -102,7 +115,7 @@ class Workers:
 
     def start(self, ticket: str, kind: Kind, request: Json) -> None:
         """Has an attempt run; `wait` will give its answer under ``ticket``."""
-        slot = self._slot(kind)
+        slot = self._slot(kind, request["step"])
         slot.ticket, slot.answer, slot.log, slot.began = ticket, None, request["log"], time.monotonic()
         with contextlib.suppress(OSError):  # it died while it waited: the slot will say so
             cast("socket.socket", slot.line).sendall(_framed(request))
@@ -252,10 +265,14 @@ class Workers:
     def _last_words(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
 
-    def _slot(self, kind: Kind) -> _Slot:
-        nursery = self._nurseries.get(kind) or self._new_nursery(kind)
-        if nursery.idle:
-            return nursery.idle.popleft()
+    def _slot(self, kind: Kind, step: str) -> _Slot:
+        nursery = self._nurseries.get(kind)
+        if nursery is None:
+            nursery = self._new_nursery(kind, step)
+            nursery.idle.extend(self._new_slot(kind, nursery) for _ in range(SLOTS_AT_FIRST))
+        return nursery.idle.popleft() if nursery.idle else self._new_slot(kind, nursery)
+
+    def _new_slot(self, kind: Kind, nursery: _Nursery) -> _Slot:
         (ours, theirs), (line, other_end) = socket.socketpair(), socket.socketpair()
         slot = _Slot(ours, kind, line=line)
         with theirs, other_end, contextlib.suppress(OSError):  # a nursery that is gone shows when the request is sent
@@ -265,16 +282,19 @@ class Workers:
         nursery.size += 1
         return slot
 
-    def _new_nursery(self, kind: Kind) -> _Nursery:
+    def _new_nursery(self, kind: Kind, step: str) -> _Nursery:
+        """Starts one for an attempt at a step."""
         ours, theirs = socket.socketpair()
         setup = self._store.objects.draft()
         try:
-            setup.write_text(json.dumps(self._setup(kind, theirs.fileno())), encoding="ascii")
+            setup.write_text(json.dumps(self._setup(kind, step, theirs.fileno())), encoding="ascii")
         except OSError:
             setup.unlink(missing_ok=True)
             raise
         command = [
             kind.python or sys.executable,
+            "-c",
+            START,
             str(HERE / "worker.py"),
             str(harness.__file__),
             str(objects.__file__),
@@ -293,19 +313,20 @@ class Workers:
         nursery = self._nurseries[kind] = _Nursery(process, ours)
         return nursery
 
-    def _setup(self, kind: Kind, descriptor: int) -> Json:
+    def _setup(self, kind: Kind, step: str, descriptor: int) -> Json:
         spec = self._definition.spec
         authors = self._authors_folders()
         return {
             "descriptor": descriptor,
             "modules": program_of(self._definition),
-            "steps": {step.id: step_part(step) for step in spec.steps},
+            "steps": {each.id: step_part(each) for each in spec.steps},
+            "first": step,
             "objects": str(self._store.objects.folder),
             "drafts": str(self._store.drafts),
             "path": []
             if kind.python
             else [str(Path(each).absolute()) for each in sys.path if Path(each).resolve() not in authors],
-            "preload": preloading.modules(spec) if kind.is_preloaded else [],
+            "preload": preloading.modules(spec, standard_only=not kind.is_preloaded),
         }
 
     def _authors_folders(self) -> set[Path]:
