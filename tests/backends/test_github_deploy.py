@@ -271,6 +271,13 @@ def test_where_there_is_no_repository_is_told(tmp_path: Path, monkeypatch: pytes
         assert codes(caught.value) == ["P803"]
 
 
+def test_what_git_says_against_a_repository_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container that runs as another user
+    with pytest.raises(DeployError, match="dubious ownership") as caught:
+        deployment(root)
+    assert codes(caught.value) == ["P814"]
+
+
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 

@@ -125,12 +125,17 @@ def repository_of(folder: str) -> Repository | None:
     """The repository that a folder is in; None where it is in none.
 
     Raises:
-        DeployError: git is not installed.
+        DeployError: git is not installed, or refuses to look into the repository.
     """
     try:
         return Repository(Path(_git(Path(folder), "rev-parse", "--show-toplevel").rstrip("\n")))
-    except (subprocess.CalledProcessError, NotADirectoryError):
+    except NotADirectoryError:
         return None
+    except subprocess.CalledProcessError as error:
+        said = _plain(error.stderr).strip()
+        if "not a git repository" in said:
+            return None
+        raise deploy_errors.refused(folder, said.partition("\n")[0], "see to what git says there") from None
     except FileNotFoundError as error:
         if error.filename == "git":
             raise deploy_errors.refused("GitHub", "git is not installed", "install it") from None
