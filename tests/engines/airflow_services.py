@@ -104,11 +104,18 @@ class Services:
                 start_new_session=True,
             )
 
-    def kill(self, service: str) -> None:
-        """End a service and all processes below it at once, as a lack of power would."""
+    def kill(self, service: str) -> set[int]:
+        """End a service and all of Airflow's processes below it at once.
+
+        Returns those of steps, each in a session of its own, which are to end by themselves.
+        """
         process = self._started.pop(service)
-        _signal(process, signal.SIGKILL)
+        below = descendants((process.pid,))
+        steps = {pid for pid in below if os.getsid(pid) != process.pid}
+        for pid in (process.pid, *(below - steps)):
+            os.kill(pid, signal.SIGKILL)
         process.wait()
+        return steps
 
     def close(self) -> None:
         """Stop everything, and remove what it left."""
@@ -118,8 +125,10 @@ class Services:
         for process in self._started.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
-        for service in list(self._started):
-            self.kill(service)
+        for process in self._started.values():
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        self._started = {}
         if self._postgres is not None:
             self._postgres.close()
         shutil.rmtree(self.folder, ignore_errors=True)
