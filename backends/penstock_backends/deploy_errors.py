@@ -20,6 +20,11 @@ def unreachable(place: str, reason: object) -> DeployError:
     )
 
 
+def is_unreachable(error: DeployError) -> bool:
+    """Whether it is that the engine does not answer."""
+    return any(each.code == "P811" for each in error.diagnostics)
+
+
 def turned_away(place: str, reason: object, variables: str) -> DeployError:
     """The engine does not accept who asks; ``variables`` are what credentials are read from."""
     fix = f"give credentials that it knows in the environment: {variables}"

@@ -26,6 +26,7 @@ VARIABLES = "KUBEFLOW_TOKEN (a bearer token), or KUBEFLOW_COOKIE (of a browser's
 _TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  # where Kubeflow puts it in a pod
 _ROOT = "/apis/v2beta1"
 _PAGE = 100
+_PASSING = (502, 503, 504)  # of a proxy, while what is behind it is away
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -105,10 +106,8 @@ class Api:
 
 def is_passing(error: DeployError) -> bool:
     """Whether what went wrong may be over soon: nobody answered, or a proxy did that reaches nobody."""
-    return any(
-        each.code == "P811" or any(f" {code} " in f"{each.message} " for code in ("502", "503", "504"))
-        for each in error.diagnostics
-    )
+    said = str(error)
+    return deploy_errors.is_unreachable(error) or any(f"does not take it: {code} " in said for code in _PASSING)
 
 
 def where(name: str) -> dict[str, str]:
