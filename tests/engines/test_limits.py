@@ -54,6 +54,14 @@ def codes(spec: PipelineSpec, target: str) -> list[str]:
     return [each.code for each in problems]
 
 
+def with_names(length_: int, tag: int) -> PipelineSpec:
+    @pipeline(name="p" * length_, tags=["t" * tag])
+    def named() -> int:
+        return number.with_options(name="n" * length_)()
+
+    return named.spec
+
+
 # --- GitHub -----------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +153,17 @@ def test_as_many_inputs_as_github_takes_and_as_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.xdist_group("github")
+def test_names_are_cut_to_what_github_takes(tmp_path: Path) -> None:
+    files = compile_spec(with_names(300, 1), "github")
+    assert max(len(part) for path in files for part in path.split("/")) < 100
+    (workflow,) = (text for path, text in files.items() if path.endswith(".yml"))
+    assert github().lint(workflow, folder=tmp_path) == []
+    assert github().lint(re.sub(r"n{80}--\w+", "n" * 101, workflow), folder=tmp_path / "longer")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [depending_on, collecting_from])
 def test_no_expression_is_longer_than_github_evaluates(made: Callable[[int], PipelineSpec]) -> None:
     each = longest_expression(workflow_of(made(41))) - longest_expression(workflow_of(made(40)))
@@ -154,14 +173,6 @@ def test_no_expression_is_longer_than_github_evaluates(made: Callable[[int], Pip
 
 
 # --- Airflow ----------------------------------------------------------------------------------------------------------
-
-
-def with_names(length_: int, tag: int) -> PipelineSpec:
-    @pipeline(name="p" * length_, tags=["t" * tag])
-    def named() -> int:
-        return number.with_options(name="n" * length_)()
-
-    return named.spec
 
 
 @pytest.mark.slow
