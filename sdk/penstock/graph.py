@@ -45,10 +45,15 @@ def mermaid(pipeline: PipelineSpec) -> str:
     Conditions are rhombs with an arrow to the first nodes of each arm; loops and nested pipelines are boxes around what
     they hold, gates hexagons.
     """
-    marks = {node.id: f"n{number}" for number, node in enumerate(walk(pipeline.body))}
+    marks = marks_of(pipeline)
     drawn = (f"    {marks[each.source]} {_line(each)} {marks[each.target]}" for each in arrows(pipeline.body))
     lines = ["flowchart TD", *_nodes(pipeline.body, marks, "    "), *drawn]
     return "\n".join(lines) + "\n"
+
+
+def marks_of(pipeline: PipelineSpec) -> dict[str, str]:
+    """What `mermaid` calls each node, by its full id."""
+    return {node.id: f"n{number}" for number, node in enumerate(walk(pipeline.body))}
 
 
 def _line(arrow: Arrow) -> str:

@@ -31,6 +31,7 @@ from penstock_backends.lowering import Program, Unit, requirements_of
 LONGEST_EXPRESSION = 21_000  # characters
 SETUP_MINUTES = 15  # what checking out, installing, and moving files may add to the time of the step itself
 START = "start--clock"  # the job that notes when the run began; no node's job is called so
+SHOW = "show--graph"  # the job that shows what became of the others
 TELL = "tell--updates"  # the job that tells of data that the run updated
 INDEX = "${{ matrix.index }}"
 _SHELLS_OWN = ("do", "done", "esac", "fi", "then")  # shellcheck thinks that a command before one lacks its end
