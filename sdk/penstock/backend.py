@@ -97,6 +97,10 @@ class Backend(ABC):
     def emit(self, pipeline: PipelineSpec, options: Any) -> Files:
         """The files for a pipeline: the same bytes for the same arguments, whatever the machine."""
 
+    def prepared(self, pipeline: PipelineSpec, options: Any) -> PipelineSpec:
+        """The pipeline with what the options add to it; what is asked for here must be kept in full."""
+        return pipeline
+
     def limits(self, pipeline: PipelineSpec, options: Any) -> Iterable[Diagnostic]:
         """What about this pipeline the engine would reject or silently change, apart from whole features."""
         return ()

@@ -220,6 +220,7 @@ def compile_spec(
     refused = list(legalise(pipeline, chosen, parsed.allow_degraded))
     # What is refused anyway is left out, so that all that is wrong with the rest is told at once.
     pipeline = without(pipeline, [each for each in Feature if _is_unsupported(chosen, each)])
+    pipeline = chosen.prepared(pipeline, parsed)
     is_kept = not any(_is_unsupported(chosen, use.feature) for use in features_of(pipeline))
     limits = chosen.limits(pipeline, parsed) if is_kept else ()
     _raise(CompileError, iter([*refused, *limits]), definition)
@@ -269,7 +270,7 @@ def checked_options(
         return model.model_validate(dict(options))
     except ValidationError as error:
         problems = [
-            replace(_option_problem(owner, each, model, known), location=place(each["loc"]) if each["loc"] else None)
+            replace(_option_problem(owner, each, model, known), location=_shown_place(each["loc"], model, place))
             for each in error.errors()
         ]
         raise ConfigurationError(problems) from None
@@ -302,7 +303,8 @@ def _option_problem(owner: str, error: Any, model: type[BaseModel], known: Colle
     if error["type"] == "extra_forbidden":
         return _unknown_option(f"{owner} has", name, known)
     said = plain_reason(error["msg"])
-    return Diagnostic("P703", f"option `{name}` of {owner}: {said} (given: {error['input']!r})")
+    given = f" (given: {error['input']!r})" if _is_shown(error["loc"], model) else ""
+    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}")
 
 
 def load_spec(text: str) -> PipelineSpec:

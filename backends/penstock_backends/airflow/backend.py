@@ -16,6 +16,7 @@ from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.placing import misplaced, placed
 from penstock_backends.airflow.starts import awaited
+from penstock_backends.alerting import with_alert
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import program_of
@@ -88,6 +89,10 @@ class AirflowBackend(Backend):
         from penstock_backends.airflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
         return deployment_of(pipeline, options, deploy_options)
+
+    def prepared(self, pipeline: PipelineSpec, options: AirflowOptions) -> PipelineSpec:
+        """The pipeline with the alert that the options ask for."""
+        return with_alert(pipeline, options.alert, "Airflow")
 
     def limits(self, pipeline: PipelineSpec, options: AirflowOptions) -> Iterator[Diagnostic]:
         """Ids that Airflow refuses, and parameters that it would find wrong when it parses the file or starts a run."""

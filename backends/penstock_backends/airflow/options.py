@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from penstock.backend import Options
 from penstock.spec import Task
+from penstock_backends.alerting import AlertOptions
 from penstock_backends.lowering import Unit
 from penstock_backends.step_options import StepOptions, options_of
 
@@ -46,7 +46,7 @@ class AirflowStepOptions(StepOptions):
 NOTHING_SAID = AirflowStepOptions()
 
 
-class AirflowOptions(Options):
+class AirflowOptions(AlertOptions):
     """What can be chosen for a DAG file.
 
     Args:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from penstock.backend import Options
 from penstock.spec import ResourcesSpec, Task
+from penstock_backends.alerting import AlertOptions
 from penstock_backends.github.actions import ACTIONS, PIN, Action
 from penstock_backends.github.names import JOB_TOKEN, secret_id
 from penstock_backends.step_options import StepOptions, options_of
@@ -91,7 +91,7 @@ class GithubStepOptions(StepOptions):
     registry: Registry | None = None
 
 
-class GithubOptions(Options):
+class GithubOptions(AlertOptions):
     """The options of the GitHub Actions target.
 
     Attributes:
@@ -103,7 +103,6 @@ class GithubOptions(Options):
             again.
         cache: whether a step that may be cached takes over what it gave before for the same code and inputs, where
             GitHub still has it.
-        graph: whether a last job shows the graph of the run, coloured by what became of each job.
         secrets: names of secrets of the repository by reference (``{"aws/KEY": "AWS_KEY"}``), where they are not called
             as `secret_id` says.
         steps: what holds for the job of one step.
@@ -116,7 +115,6 @@ class GithubOptions(Options):
     python_version: str = "3.12"
     retention_days: int = Field(default=30, ge=1, le=90)
     cache: bool = False
-    graph: bool = False
     secrets: Mapping[str, SecretName] = Field(default_factory=dict)
     steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
     actions: Mapping[str, Annotated[str, Field(pattern=PIN)]] = Field(default_factory=dict)

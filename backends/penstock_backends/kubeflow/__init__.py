@@ -58,6 +58,7 @@ from penstock.spec import (
     RecordBinding,
     SequenceBinding,
 )
+from penstock_backends.alerting import with_alert
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.kubeflow.channels import arguments_for, identifier, task_name
 from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
@@ -170,6 +171,10 @@ class KubeflowBackend(Backend):
         from penstock_backends.kubeflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
         return deployment_of(pipeline, deploy_options)
+
+    def prepared(self, pipeline: PipelineSpec, options: KubeflowOptions) -> PipelineSpec:
+        """The pipeline with the alert that the options ask for."""
+        return with_alert(pipeline, options.alert, "Kubeflow")
 
     def limits(self, pipeline: PipelineSpec, options: KubeflowOptions) -> Iterable[Diagnostic]:
         """What is too large for a command line or for the cluster's store, pods that cannot be, or nothing at all."""

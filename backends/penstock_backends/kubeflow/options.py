@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from penstock.backend import Options
 from penstock.spec import Task
+from penstock_backends.alerting import AlertOptions
 from penstock_backends.step_options import EVERY, StepOptions, options_of
 
 Path = Annotated[str, Field(pattern=r"^/[^\x00-\x1f:]*$")]
@@ -100,7 +100,7 @@ class KubeflowStepOptions(StepOptions):
 NOTHING = KubeflowStepOptions()
 
 
-class KubeflowOptions(Options):
+class KubeflowOptions(AlertOptions):
     """How to emit for Kubeflow.
 
     Args:
