@@ -207,6 +207,21 @@ def test_a_recurring_run_that_somebody_removed_is_made_again(server, deployed):
     assert len(server.recurring) == 1
 
 
+def test_the_schedule_of_a_former_name_ends(server, deployed):
+    put(deployed, authored("0 2 * * *"))
+
+    @pipeline(schedule="0 2 * * *")
+    def redoubled(row: int = 1) -> int:
+        return double(row)
+
+    put(deployed, redoubled)
+    deployment, files = deployed(redoubled, replaces="doubled")
+    assert "a name that it had before" in deployment.differences(files)[0]
+    deployment.put(files)
+    assert only(server.recurring)["display_name"] == "redoubled"
+    assert len(server.pipelines) == 2
+
+
 def test_returning_brings_the_schedule_of_that_version_back(server, deployed):
     put(deployed, authored("0 2 * * *"))
     put(deployed, authored("0 3 * * *"))
@@ -413,7 +428,7 @@ def test_the_command_deploys_runs_compares_and_returns(server, tmp_path, monkeyp
     assert "is to be of" in call("--check", code=1)
     assert "deployed version 2-" in call()
     assert call("--versions").startswith("* 2-")
-    assert "deployed version 3-" in call("--roll-back")
+    assert "rolled back to version 3-" in call("--roll-back")
     assert "P815" in call("--roll-back", code=1)
 
 

@@ -144,9 +144,10 @@ class KubeflowDeployment:
     def _account(self) -> dict[str, str]:
         return {"service_account": self.options.service_account} if self.options.service_account else {}
 
-    def _id(self) -> str | None:
-        """The pipeline's id on the server, if it is there."""
-        found = self.api.all("/pipelines", "pipelines", **where(self.pipeline.name), **self._of_namespace())
+    def _id(self, name: str = "") -> str | None:
+        """The pipeline's id on the server, or that of another one, if it is there."""
+        called = where(name or self.pipeline.name)
+        found = self.api.all("/pipelines", "pipelines", **called, **self._of_namespace())
         return next((str(each["pipeline_id"]) for each in found), None)
 
     def _kept(self, id_: str) -> list[Kept]:
@@ -158,9 +159,10 @@ class KubeflowDeployment:
     def _current(self, id_: str) -> Kept | None:
         return next(iter(self._kept(id_)), None)
 
-    def _recurring(self, id_: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """The recurring runs that Penstock made of the pipeline, each with what its description says."""
-        found = self.api.all("/recurringruns", "recurringRuns", **where(self.pipeline.name), **self._of_namespace())
+    def _recurring(self, id_: str, name: str = "") -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """The recurring runs that Penstock made of a pipeline, each with what its description says."""
+        called = where(name or self.pipeline.name)
+        found = self.api.all("/recurringruns", "recurringRuns", **called, **self._of_namespace())
         ours = ((each, told_by(each.get("description", ""))) for each in found)
         return [
             (each, told)
@@ -172,6 +174,12 @@ class KubeflowDeployment:
         """What the description of a version's recurring run says."""
         where_it_runs = {"experiment": self.options.experiment, **self._account()}
         return {"version": current.name, "schedule": dict(current.schedule or {}), **where_it_runs}
+
+    def _former(self) -> list[str]:
+        """The ids of the recurring runs that go on under names that the pipeline had before."""
+        former = ((name, self._id(name)) for name in self.options.replaces)
+        found = (self._recurring(id_, name) for name, id_ in former if id_)
+        return [each["recurring_run_id"] for recurring in found for each, _ in recurring]
 
     def _experiment(self) -> str:
         """The id of the experiment, which is made where it is missing."""
@@ -196,6 +204,8 @@ class KubeflowDeployment:
         """In what the recurring run is not that of a version."""
         found = self._recurring(id_)
         wanted = [] if current.schedule is None else [self._told(current)]
+        if self._former():
+            return [f"{self._place()} has a recurring run under a name that it had before"]
         if [told for _, told in found] == wanted:
             return []
         if not found:
@@ -244,6 +254,8 @@ class KubeflowDeployment:
         for each, _ in found:
             if each not in keep:
                 self.api.delete(f"/recurringruns/{each['recurring_run_id']}")
+        for former in self._former():
+            self.api.delete(f"/recurringruns/{former}")
         places += [f"{self.api.host}/#/recurringrun/details/{each['recurring_run_id']}" for each in keep]
         notes = ("its recurring run is paused, for somebody has disabled it",) if keep and is_paused else ()
         return Deployed(current.name, tuple(places), changed, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from penstock.deployment import DeployOptions
 
@@ -16,6 +16,7 @@ class KubeflowDeployOptions(DeployOptions):
         namespace: whose pipeline it is, where several teams share the installation.
         experiment: the group that its runs stand in, made where it is missing.
         service_account: the Kubernetes account of its runs, where not the one that the installation gives them.
+        replaces: names that the pipeline had before, whose recurring runs are to end.
         seconds_between_looks: how often a run that is followed is looked at.
     """
 
@@ -23,4 +24,10 @@ class KubeflowDeployOptions(DeployOptions):
     namespace: str = ""
     experiment: str = "Default"
     service_account: str = ""
+    replaces: tuple[str, ...] = ()
     seconds_between_looks: float = Field(default=3, gt=0)
+
+    @field_validator("replaces", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str) else given
