@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
 from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
+from penstock.graph import arrows, marks_of, mermaid
 from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
 from penstock_backends.alerting import with_alert
@@ -21,6 +22,7 @@ from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
 from penstock_backends.github.jobs import (
     LONGEST_EXPRESSION,
+    SHOW,
     START,
     TELL,
     Job,
@@ -47,6 +49,7 @@ from penstock_backends.lowering import (
 from penstock_backends.rendering import embedded_harness, header, python_template
 from penstock_backends.step_options import unknown_steps
 
+LONGEST_GRAPH, MOST_ARROWS = 50_000, 500  # characters and arrows that Mermaid draws on GitHub
 LARGEST_FILE = 500_000  # bytes; GitHub's 50,000 YAML nodes are not reached before
 
 _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
@@ -137,6 +140,7 @@ class GithubBackend(Backend):
         yield from unknown_steps(pipeline, options.steps, self.name)
         program = program_of(pipeline)
         yield from (problem for unit in every_unit(program) for problem in _without_image(unit.task, options))
+        yield from _limits_of_graph(pipeline, options)
         without_runner = [problem for unit in every_unit(program) for problem in _without_runner(unit.task, options)]
         yield from without_runner
         if not without_runner and not any(limits_of_triggers(pipeline)):
@@ -160,6 +164,18 @@ def _limits_of_inputs(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
             f"{shown[largest]:,}); GitHub takes inputs of {LONGEST_INPUTS:,} together"
         )
         yield Diagnostic("P541", message, where, "make the large default a constant that a step reads")
+
+
+def _limits_of_graph(pipeline: PipelineSpec, options: GithubOptions) -> Iterator[Diagnostic]:
+    if not options.graph:
+        return
+    size, count = len(_graph(pipeline)), len(list(arrows(pipeline.body)))
+    if size > LONGEST_GRAPH or count > MOST_ARROWS:
+        message = (
+            f"the graph of `{pipeline.name}` would be {size:,} characters and {count} arrows; GitHub draws "
+            f"{LONGEST_GRAPH:,} and {MOST_ARROWS}"
+        )
+        yield Diagnostic("P551", message, location_of(pipeline.span), "leave the option `graph` out")
 
 
 def _without_image(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
@@ -227,6 +243,8 @@ def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> 
         concurrency=pipeline.concurrency,
         start=START if pipeline.timeout else "",
         meant=meant(events),
+        show=SHOW if options.graph else "",
+        program=_file(pipeline),
         tell=TELL if pipeline.updates else "",
         ended=_ended(events),
         updates=[json.dumps({"event_type": uri}) for uri in pipeline.updates],
@@ -279,11 +297,18 @@ def _program(program: Program, options: GithubOptions) -> str:
         steps={step.id: step_part(step) for step in pipeline.steps},
         jobs={job_id(unit.id): _entry(program, unit, options) for unit in units},
         cached=any(takes_from_cache(unit, options) for unit in units),
+        graph=_graph(pipeline) if options.graph else "",
+        marks={job_id(node): mark for node, mark in marks_of(pipeline).items() if node in program.by_id},
         pipeline=pipeline.name,
         returns=next((unit.id for unit in program.units if unit.step.id == GIVE), ""),
         timeout=pipeline.timeout,
         harness=embedded_harness(),
     )
+
+
+def _graph(pipeline: PipelineSpec) -> str:
+    """The graph as Mermaid, in which nothing ends the block that it stands in."""
+    return mermaid(pipeline).replace("`", "&#96;")
 
 
 def _parameters(pipeline: PipelineSpec) -> dict[str, dict[str, Any]]:

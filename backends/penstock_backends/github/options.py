@@ -103,6 +103,7 @@ class GithubOptions(AlertOptions):
             again.
         cache: whether a step that may be cached takes over what it gave before for the same code and inputs, where
             GitHub still has it.
+        graph: whether a last job shows the graph of the run, coloured by what became of each job.
         secrets: names of secrets of the repository by reference (``{"aws/KEY": "AWS_KEY"}``), where they are not called
             as `secret_id` says.
         steps: what holds for the job of one step.
@@ -115,6 +116,7 @@ class GithubOptions(AlertOptions):
     python_version: str = "3.12"
     retention_days: int = Field(default=30, ge=1, le=90)
     cache: bool = False
+    graph: bool = False
     secrets: Mapping[str, SecretName] = Field(default_factory=dict)
     steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
     actions: Mapping[str, Annotated[str, Field(pattern=PIN)]] = Field(default_factory=dict)
