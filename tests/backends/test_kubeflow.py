@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -195,7 +196,7 @@ def test_the_harness_stands_in_the_file_once() -> None:
     assert text.count("*harness") == 3
 
 
-def test_many_tasks_get_the_packed_harness_which_is_the_same_program() -> None:
+def test_many_tasks_get_the_packed_harness_which_is_the_same_program_but_for_annotations() -> None:
     def wide() -> list[int]:
         return [any_number(n) for n in range(30)]
 
@@ -203,7 +204,11 @@ def test_many_tasks_get_the_packed_harness_which_is_the_same_program() -> None:
     assert command[2] == packed_harness()
     run: dict[str, Any] = {}
     exec(packed_harness().replace("exec(", "found = ("), run)
-    assert harness_text().endswith(run["found"].decode())
+    shown = ast.parse(harness_text())
+    for node in ast.walk(shown):
+        for name in ("annotation", "returns") if isinstance(node, (ast.arg, ast.FunctionDef)) else ():
+            setattr(node, name, None)
+    assert ast.unparse(shown) == run["found"].decode()
 
 
 def test_the_cache_key_holds_what_the_result_depends_on() -> None:
@@ -591,9 +596,9 @@ def test_a_pipeline_too_large_for_the_cluster_is_refused() -> None:
 def test_each_distinct_step_costs_no_more_than_is_known() -> None:
     """What the harness adds to a workflow for each distinct step, which limits how many there can be."""
     assert len(harness_text()) < 72_000
-    assert len(packed_harness()) < 24_500
+    assert len(packed_harness()) < 24_000
     assert len(harness_text(is_steered=True)) < 81_000
-    assert len(packed_harness(is_steered=True)) < 26_500
+    assert len(packed_harness(is_steered=True)) < 26_000
 
 
 def test_a_plan_names_every_task_once() -> None:

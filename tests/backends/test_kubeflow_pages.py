@@ -7,10 +7,13 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from penstock import Classification, Dataset, Markdown, Metrics, Model, Report, pipeline, step
+from penstock.harness import save_artifact
 from penstock_backends.kubeflow import entry
 from tests.engines.kfp import kfp
 
@@ -99,6 +102,19 @@ def test_a_classifier_is_drawn_as_kfp_itself_has_it_drawn(tmp_path: Path) -> Non
         metadata = kfp().run(text, {}, folder=folder).executions[0].outputs["quality"]["metadata"]
         drawn.append({name: metadata[name] for name in ("confusionMatrix", "confidenceMetrics")})
     assert drawn[0] == drawn[1]
+
+
+def test_a_table_says_how_large_it_is_and_an_array_of_what_shape(tmp_path: Path) -> None:
+    frame = save_artifact(pd.DataFrame({"{{n}}": [1, 2, 3], "x": 0.5}, index=[5, 6, 7]), "parquet", tmp_path, "rows")
+    array = save_artifact(np.zeros((2, 3), "int8"), "npy", tmp_path, "array")
+    shown = []
+    for wire in (frame, array):
+        shown.append(artifact("system.Dataset"))
+        shown[-1].show_extent(tmp_path / wire["$artifact"]["file"], wire["$artifact"]["format"])
+    table, numbers = (each.metadata for each in shown)
+    assert (table["rows"], table["columns"].endswith(", x")) == (3, True)
+    assert not entry.has_mark(json.dumps(table))
+    assert numbers == {"shape": "2 x 3", "dtype": "int8"}
 
 
 def artifact(title: str) -> entry.Artifact:

@@ -9,6 +9,7 @@ No *mark* may stand in it: see `MARKS`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -186,7 +187,21 @@ class Artifact:
             say(f"there is no room for `{name}` of `{self.key}` on Kubeflow's page")
             return
         self.room -= size
+        wire = guarded(wire) if isinstance(wire, str) else wire
         self.metadata[guarded(name) + "_" * (name in OUR_METADATA)] = wire
+
+    def show_extent(self, file: Path, format_: str) -> None:
+        """Shows how many rows and columns a table has, or the shape of an array, if the libraries are there."""
+        with contextlib.suppress(ImportError, OSError, ValueError):
+            if format_ == "parquet":
+                schema = importlib.import_module("pyarrow.parquet").read_metadata(file)
+                columns = [name for name in schema.schema.names if not name.startswith("__index_level_")]
+                self.show("rows", schema.num_rows)
+                self.show("columns", ", ".join(columns)[:1000])
+            elif format_ == "npy":
+                array = importlib.import_module("numpy").load(file, "r")
+                self.show("shape", " x ".join(map(str, array.shape)))
+                self.show("dtype", str(array.dtype))
 
     def add_numbers(self, values: Json) -> None:
         """Shows numbers on the run's metrics page."""
@@ -343,11 +358,12 @@ def publish(
         artifact = artifacts[output["key"]]
         if wire is not None and output.get("artifact"):
             source = folder / wire["$artifact"]["file"]
-            size = size_of(source)
-            artifact.take(source, wire["$artifact"]["format"])
+            format_ = wire["$artifact"]["format"]
             if not is_marked and artifact.title != "system.Metrics":  # whose page is a table of numbers
                 artifact.show("type", output["text"])
-                artifact.show("bytes", size)
+                artifact.show("bytes", size_of(source))
+                artifact.show_extent(source, format_)
+            artifact.take(source, format_)
         elif wire is not None and output.get("many"):
             artifact.take_parts(wire, folder / output["key"])
             artifact.metadata["collected"] = "yes"

@@ -116,7 +116,8 @@ def harness_text(is_steered: bool = False, has_secrets: bool = False) -> str:
 @lru_cache
 def packed_harness(is_steered: bool = False, has_secrets: bool = False) -> str:
     """The same program, compressed."""
-    packed = textwrap.fill(base64.b64encode(bz2.compress(_program(is_steered, has_secrets).encode())).decode(), 110)
+    bare = _without_annotations(_program(is_steered, has_secrets))
+    packed = textwrap.fill(base64.b64encode(bz2.compress(bare.encode())).decode(), 110)
     run = f'import base64, bz2\nexec(bz2.decompress(base64.b64decode("""\n{packed}\n""")))\n'
     return _header("compressed (compile with harness=text to read it)", is_steered) + run
 
@@ -167,6 +168,17 @@ def _small(source: str) -> str:
         lines[first - 1 : last] = [""] * (last - first + 1)
     text = re.sub(r"\n\s*\n(?= )", "\n", "\n".join(lines) + "\n")
     return re.sub(r"\n{2,}", "\n\n", text).lstrip("\n")
+
+
+def _without_annotations(source: str) -> str:
+    """Python source without the annotations of functions, which are for readers."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.unparse(tree)
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
