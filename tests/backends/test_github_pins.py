@@ -143,7 +143,7 @@ def test_a_project_pins_other_commits_or_copies_of_its_own() -> None:
         ("actions/checkout", "v7"),
         ("actions/checkout", COMMITS[0]),
         ("actions/checkout", f"x/y@{COMMITS[0]} # v1\nrun: id"),
-        ("actions/cache", f"{COMMITS[0]} # v1.0.0"),
+        ("actions/stale", f"{COMMITS[0]} # v1.0.0"),
     ],
 )
 def test_a_pin_that_is_none_is_refused(name: str, pin: str) -> None:
