@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import socket
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from penstock import ConfigurationError, DeployError, pipeline, step
+from penstock.deployment import StartedRun
 from penstock_backends.airflow import deploy_folder
 from penstock_backends.airflow.backend import AirflowBackend
 from penstock_backends.airflow.deploy import AirflowDeployment
@@ -166,3 +172,44 @@ def test_a_server_that_is_not_there_changes_nothing(deploying: Deploying, dags: 
             deployment.put({"doubled.py": "# 1\n"})
     assert deployment.versions() == []
     assert not (dags / "doubled.py").exists()
+
+
+class Restarting(http.server.BaseHTTPRequestHandler):
+    """An Airflow that hangs up the first time that it is asked for a run."""
+
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.asked[path] += 1
+        if path.endswith("/dagRuns/r") and self.asked[path] == 1:
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(ANSWERS.get(path, {})).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+INSTANCE = {"dag_id": "doubled", "dag_run_id": "r", "task_id": "double", "map_index": -1, "state": "success"}
+ANSWERS = {
+    "/auth/token": {"access_token": "t"},
+    "/api/v2/dags/doubled/dagRuns/r": {"state": "success"},
+    "/api/v2/dags/doubled/dagRuns/r/taskInstances": {"task_instances": [INSTANCE], "total_entries": 1},
+}
+
+
+def test_a_run_is_followed_through_a_restart_of_the_server(
+    deploying: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    said: list[str] = []
+    with http.server.HTTPServer(("127.0.0.1", 0), Restarting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        deployment = deploying(server=f"http://127.0.0.1:{server.server_port}", poll_seconds=0.01)
+        assert deployment.follow(StartedRun("r"), said.append)
+        server.shutdown()
+    assert said == ["double: succeeded"]
+    assert Restarting.asked["/api/v2/dags/doubled/dagRuns/r"] == 2

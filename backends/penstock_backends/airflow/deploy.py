@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +81,8 @@ class AirflowDeployment:
         try:
             notes = self._install(made, there, current)
         except DeployError:
-            self._folder.forget(made)
+            if self._folder.text() != text:
+                self._folder.forget(made)
             raise
         for old in self._folder.kept()[self._options.keep :]:
             self._folder.forget(old)
@@ -108,14 +110,15 @@ class AirflowDeployment:
         """Has a version in its place, and Airflow import it; returns what is worth knowing."""
         if self._api is not None:
             self._api.ask("GET", "/importErrors", limit=1)  # whether it answers this user, before anything is changed
-        self._folder.install(version)
+        try:
+            self._folder.install(version)
+            is_read = self._api is not None and self._is_read(self._api, version.text)
+        except DeployError:
+            with contextlib.suppress(DeployError):
+                self._folder.put_back(there, current)
+            raise
         if self._api is None:
             return ("whether Airflow can import it was not asked: no `server` is given",)
-        try:
-            is_read = self._is_read(self._api, version.text)
-        except DeployError:
-            self._folder.put_back(there, current)
-            raise
         if not is_read:
             return (f"Airflow has not read it within {self._options.patience:g} s",)
         return self._unpaused(self._api)
@@ -130,23 +133,24 @@ class AirflowDeployment:
 
         Raises `DeployError` where it cannot import it.
         """
-        written = dt.datetime.fromtimestamp(self._folder.place.stat().st_mtime, dt.timezone.utc)
+        written = self._folder.written()
         end = time.monotonic() + self._options.patience
         is_asked = False
         while True:
+            for error in api.pages("/importErrors", "import_errors"):
+                is_of_now = dt.datetime.fromisoformat(error["timestamp"].replace("Z", "+00:00")) >= written
+                if PurePath(error["filename"]).name == self._file and is_of_now:
+                    raise deploy_errors.refused(str(self._folder.place), error["stack_trace"].strip())
             dag = api.find(f"/dags/{self._dag_id}{'/details' if api.major == 3 else ''}")
             if dag is not None:
                 token = dag["file_token"]
                 source = api.find(f"/dagSources/{self._dag_id if api.major == 3 else token}")
                 if source is not None and source["content"] == text:
                     return True
-                if not is_asked:  # to be read before its turn, which may be minutes away
-                    api.find(f"/parseDagFile/{token}", method="PUT")
+                if not is_asked:  # to be read before its turn; it is so in its turn where that is refused
+                    with contextlib.suppress(DeployError):
+                        api.ask("PUT", f"/parseDagFile/{token}")
                     is_asked = True
-            for error in api.pages("/importErrors", "import_errors"):
-                is_of_now = dt.datetime.fromisoformat(error["timestamp"].replace("Z", "+00:00")) >= written
-                if PurePath(error["filename"]).name == self._file and is_of_now:
-                    raise deploy_errors.refused(str(self._folder.place), error["stack_trace"].strip())
             if time.monotonic() > end:
                 return False
             time.sleep(self._options.poll_seconds)

@@ -40,9 +40,9 @@ class Api:
             raise deploy_errors.refused(self.server, f"404 Not Found for {path}", fix)
         return found
 
-    def find(self, path: str, *, method: str = "GET", **query: str | int) -> Json:
+    def find(self, path: str, **query: str | int) -> Json:
         """What is there, or None."""
-        return self._answer(method, path, None, query)
+        return self._answer("GET", path, None, query)
 
     def pages(self, path: str, key: str) -> list[Json]:
         """All that a path lists."""

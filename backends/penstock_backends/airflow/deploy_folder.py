@@ -42,6 +42,11 @@ class DagFolder:
             return self.place.read_bytes().decode(errors="replace")
         return None
 
+    def written(self) -> dt.datetime:
+        """When the file that is there was written."""
+        with self._refusals():
+            return dt.datetime.fromtimestamp(self.place.stat().st_mtime, dt.timezone.utc)
+
     def kept(self) -> list[Kept]:
         """All versions, the newest first."""
         with self._refusals():
