@@ -203,3 +203,8 @@ def test_what_kubernetes_would_reject_cannot_be_configured(options: dict[str, An
 def test_options_for_a_step_that_is_not_there_are_refused() -> None:
     with pytest.raises(CompileError, match="did you mean `use`"):
         secretive.compile("kubeflow", steps={"uze": {"run_as_user": 1}})
+
+
+def test_what_is_asked_of_pods_counts_towards_what_a_cluster_keeps() -> None:
+    with pytest.raises(CompileError, match="P522"):
+        secretive.compile("kubeflow", steps={"*": {"annotations": {"note": "x" * 200_000}}})

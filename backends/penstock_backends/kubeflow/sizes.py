@@ -29,7 +29,9 @@ def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
             )
     # Texts stand in the workflow as JSON within JSON.
     whole = sum(len(compact_json(compact_json(each.container))) for each in containers.values())
-    whole += sum(len(compact_json(compact_json([each.component, each.task_spec]))) for each in plan.tasks)
+    whole += sum(
+        len(compact_json(compact_json([each.component, each.task_spec, each.platform]))) for each in plan.tasks
+    )
     if whole > LARGEST_WORKFLOW:
         yield Diagnostic(
             "P522",
