@@ -1,7 +1,7 @@
 """The pipelines as `kfp.dsl` has them; imported by kfp's own environment alone. `in_penstock` has the same by name."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl, kubernetes
 from kfp.dsl import (
@@ -112,6 +112,21 @@ def length_of(name: str) -> int:
 
 
 @component
+def greeted(name: Optional[str] = None) -> str:  # noqa: UP045  # as kfp knows it
+    return f"hello {name}"
+
+
+@component
+def repeated(text: str, times: int) -> str:
+    return text * times
+
+
+@component
+def size_of(text: str) -> int:
+    return len(text)
+
+
+@component
 def divided(value: int, by: int) -> NamedTuple("Divided", [("quotient", int), ("rest", int)]):
     from typing import NamedTuple
 
@@ -180,6 +195,16 @@ def parameters(
     sizes: dict = {"x": 1},
 ) -> str:
     return described(count=count, share=share, text=text, flag=flag, names=names, sizes=sizes).output
+
+
+@dsl.pipeline
+def optional(name: Optional[str] = None) -> str:  # noqa: UP045  # as kfp knows it
+    return greeted(name=name).output
+
+
+@dsl.pipeline
+def large_text(times: int = 200_000) -> int:
+    return size_of(text=repeated(text="x", times=times).output).output
 
 
 @dsl.pipeline
@@ -431,6 +456,39 @@ def nested_twice(value: int = 1) -> int:
     return add(a=twice.output, b=0).output
 
 
+@dsl.pipeline
+def looping(values: list) -> int:
+    with dsl.ParallelFor(items=values) as value:
+        more = add(a=value, b=1)
+    return total(values=Collected(more.output)).output
+
+
+@dsl.pipeline
+def deciding(value: int) -> int:
+    with dsl.If(value > 2):
+        large = add(a=value, b=100)
+    with dsl.Else():
+        small = add(a=value, b=1)
+    return add(a=dsl.OneOf(large.output, small.output), b=0).output
+
+
+@dsl.pipeline
+def a_loop_in_a_pipeline(values: list = [1, 2]) -> int:
+    return add(a=looping(values=values).output, b=0).output
+
+
+@dsl.pipeline
+def a_branch_in_a_pipeline(value: int = 3) -> int:
+    return add(a=deciding(value=value).output, b=0).output
+
+
+@dsl.pipeline
+def a_pipeline_in_a_loop(values: list = [1, 2]) -> int:
+    with dsl.ParallelFor(items=values) as value:
+        done = inner(value=value)
+    return total(values=Collected(done.output)).output
+
+
 # --- failure and settings ---------------------------------------------------------------------------------------------
 
 
@@ -522,5 +580,5 @@ def pod(value: int = 1) -> int:
 PIPELINES = {
     name: value
     for name, value in list(globals().items())
-    if isinstance(value, dsl.graph_component.GraphComponent) and name != "inner"
+    if isinstance(value, dsl.graph_component.GraphComponent) and name not in ("inner", "looping", "deciding")
 }

@@ -116,6 +116,21 @@ def length_of(name: str) -> int:
 
 
 @step
+def greeted(name: str | None) -> str:
+    return f"hello {name}"
+
+
+@step
+def repeated(text: str, times: int) -> str:
+    return text * times
+
+
+@step
+def size_of(text: str) -> int:
+    return len(text)
+
+
+@step
 def divided(value: int, by: int) -> Divided:
     return Divided(value // by, value % by)
 
@@ -178,6 +193,16 @@ def parameters(
     sizes: dict[str, int] = {"x": 1},
 ) -> str:
     return described(count=count, share=share, text=text, flag=flag, names=names, sizes=sizes)
+
+
+@pipeline
+def optional(name: str | None = None) -> str:
+    return greeted(name)
+
+
+@pipeline
+def large_text(times: int = 200_000) -> int:
+    return size_of(repeated("x", times))
 
 
 @pipeline
@@ -402,6 +427,32 @@ def nested_twice(value: int = 1) -> int:
     return add(inner(inner(value)), 0)
 
 
+@pipeline
+def looping(values: list[int]) -> int:
+    return total([add(value, 1) for value in values])
+
+
+@pipeline
+def deciding(value: int) -> int:
+    found = add(value, 100) if value > 2 else add(value, 1)
+    return add(found, 0)
+
+
+@pipeline
+def a_loop_in_a_pipeline(values: list[int] = [1, 2]) -> int:
+    return add(looping(values), 0)
+
+
+@pipeline
+def a_branch_in_a_pipeline(value: int = 3) -> int:
+    return add(deciding(value), 0)
+
+
+@pipeline
+def a_pipeline_in_a_loop(values: list[int] = [1, 2]) -> int:
+    return total([inner(value) for value in values])
+
+
 # --- failure and settings ---------------------------------------------------------------------------------------------
 
 
@@ -485,5 +536,7 @@ PODS: dict[str, dict[str, Any]] = {
 }
 
 PIPELINES: dict[str, Pipeline[..., Any]] = {
-    name: value for name, value in list(globals().items()) if isinstance(value, Pipeline) and name != "inner"
+    name: value
+    for name, value in list(globals().items())
+    if isinstance(value, Pipeline) and name not in ("inner", "looping", "deciding")
 }

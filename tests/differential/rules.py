@@ -115,10 +115,12 @@ def _degraded(value: Any) -> Any:
 
 
 def parameters_as_text(pair: Pair) -> None:
-    """A dict given to a pipeline is JSON in a text: a Struct keeps no order."""
+    """A dict given to a pipeline is JSON in a text, for a Struct keeps no order; so is None, which no type has."""
     for name, facts in pair.kfp.inputs.items():
+        ours = pair.ours.inputs[name]
+        if facts.get("isOptional") and "defaultValue" not in facts:
+            assert ours.pop("defaultValue") == "null"
         if facts["parameterType"] == "STRUCT":
-            ours = pair.ours.inputs[name]
             assert ours["parameterType"] == "STRING"
             ours |= {"parameterType": "STRUCT", "defaultValue": json.loads(ours["defaultValue"])}
 
@@ -126,8 +128,16 @@ def parameters_as_text(pair: Pair) -> None:
 def what_to_write(pair: Pair) -> None:
     """The form says what a parameter is made of, where Kubeflow's own type does not."""
     for name, facts in pair.kfp.inputs.items():
-        if "description" not in facts and facts["parameterType"] in ("LIST", "STRUCT"):
+        is_optional = facts.get("isOptional") and "defaultValue" not in facts
+        if "description" not in facts and (is_optional or facts["parameterType"] in ("LIST", "STRUCT")):
             pair.ours.inputs[name].pop("description", None)
+
+
+def what_may_be_left_out(pair: Pair) -> None:
+    """A step is given a value for everything; what may be left out is a matter of the pipeline's own parameters."""
+    for facts in pair.kfp.tasks.values():
+        assert set(facts["optional"]) <= set(facts["takes"])
+        facts["optional"] = []
 
 
 def types_of_outputs(pair: Pair) -> None:
@@ -289,7 +299,7 @@ def _items(shape: Shape, path: str) -> str:
 def _resolve_items(facts: Facts, items: Mapping[str, str]) -> None:
     def resolved(source: str) -> str:
         source = source.removeprefix("each of ")
-        found = re.match(r"item of (for-loop-\d+(?:/[\w-]+)*|[\w/-]+--each)", source)
+        found = re.match(r"item of ([\w/-]+?)(?=parseJson|\[|$)", source)
         if found and found[1] in items:
             source = f"item of {items[found[1]]}{source[found.end() :]}"
         return source.replace("parseJson(string_value)", "")
@@ -384,6 +394,7 @@ RULES: tuple[Callable[[Pair], None], ...] = (
     outcomes,
     types_of_inputs,
     parameters_as_text,
+    what_may_be_left_out,
     what_to_write,
     arguments,
     decisions,

@@ -72,21 +72,9 @@ class _Reader:
             path = dag.inside(name)
             given = _definitions(task.get("inputs", {}))
             sources = {key: self._source(dag, path, each) for key, each in given.items()}
-            types = _definitions(component.get("inputDefinitions", {}))
             settings = {key: value for key, value in task.items() if key not in ("inputs", "dependentTasks")}
-            yield (
-                path,
-                {
-                    **settings,
-                    "takes": {key: (_said(types.pop(key)), source) for key, source in sources.items()},
-                    "left out": types,
-                    "gives": {
-                        key: _said(each) for key, each in _definitions(component.get("outputDefinitions", {})).items()
-                    },
-                    "waits": {dag.inside(each) for each in task.get("dependentTasks", ())},
-                    **self._executor(component),
-                },
-            )
+            waits = {dag.inside(each) for each in task.get("dependentTasks", ())}
+            yield path, {**settings, "waits": waits, **_declared(component, sources), **self._executor(component)}
             if "dag" in component:
                 yield from self._tasks(self._inner(dag, name))
 
@@ -145,9 +133,18 @@ def _definitions(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {name: _typed(each) for name, each in found.items()}
 
 
-def _said(definition: Facts) -> str:
-    """A definition in one word, unless it says more than a type."""
-    return str(definition["parameterType"] if len(definition) == 1 else definition)
+def _declared(component: Mapping[str, Any], sources: Mapping[str, str]) -> Facts:
+    """What a component says of its inputs and outputs, with where the inputs come from; nothing is given to some."""
+    inputs = _definitions(component.get("inputDefinitions", {}))
+    outputs = _definitions(component.get("outputDefinitions", {}))
+    types = {key: each.pop("parameterType") for key, each in (*inputs.items(), *outputs.items())}
+    return {
+        "takes": {key: (types[key], source) for key, source in sources.items()},
+        "left out": {key: types[key] for key in inputs if key not in sources},
+        "gives": {key: types[key] for key in outputs},
+        "optional": sorted(key for key, each in inputs.items() if each.pop("isOptional", False)),
+        "more": {key: each for key, each in (*inputs.items(), *outputs.items()) if each},
+    }
 
 
 def _typed(each: Mapping[str, Any]) -> Facts:

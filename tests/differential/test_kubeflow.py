@@ -63,6 +63,18 @@ BEYOND_KFP = {
         "Tried to get output 'pipelinechannel--add-Output'",
         Result("success", {"output": 0}, {"total": [{"output": 0}]}),
     ),
+    "optional": Beyond(
+        "kfp.local knows no parameter without a value",
+        "Unknown value type",
+        Result("success", {"output": "hello None"}, {"greeted": [{"output": "hello None"}]}),
+    ),
+    "large_text": Beyond(
+        "kfp.local puts every parameter on a command line, which has room for 128 KiB",
+        "Argument list too long",
+        Result(
+            "success", {"output": 200_000}, {"repeated": [{"output": "x" * 200_000}], "size_of": [{"output": 200_000}]}
+        ),
+    ),
     "nested_loops": Beyond(
         "in a loop in a loop, kfp.local takes the inner item for the outer one, too",
         "",
