@@ -22,6 +22,7 @@ from penstock_backends.lowering import requirements_of
 Json = Any
 Outputs = Mapping[str, Mapping[str, Json]]
 KEY_VERSION = 1
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 PYTHON = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -142,5 +143,4 @@ def _field(wire: Json, access: Json) -> list[Json] | None:
 
 
 def _digest(value: Json) -> str:
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(value).encode("ascii")).hexdigest()

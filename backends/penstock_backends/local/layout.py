@@ -15,4 +15,4 @@ CHECKPOINTS = "checkpoints"
 
 def log_of(folder: Path, node: str, attempt: int) -> Path:
     """Where what an attempt prints is kept."""
-    return folder / LOGS / f"{quote(node, safe='[]')}.{attempt}.log"
+    return folder / f"{LOGS}/{quote(node, safe='[]')}.{attempt}.log"

@@ -21,7 +21,6 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +90,12 @@ class Store:
     def result(self, key: str) -> Json:
         """What was stored under a cache key, all of it checked; None where it is missing, or no longer whole."""
         file = self.result_file(key)
-        with suppress(OSError):  # noted before it is read, so that whoever clears the store meanwhile leaves it
+        try:  # noted before it is read, so that whoever clears the store meanwhile leaves it
             os.utime(file)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            pass
         record = read_record(file)
         if record is None:
             return None

@@ -101,14 +101,6 @@ def _received(connection: _socket.socket, count: int) -> bytes | bytearray:
     return found
 
 
-def _has_come(connection: _socket.socket) -> bool:
-    """Whether something has been said."""
-    with contextlib.suppress(BlockingIOError):
-        connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
-        return True
-    return False
-
-
 def framed(message: Json) -> bytes:
     """A message as it is sent."""
     return _framed(ENCODER.encode(message))
@@ -447,8 +439,7 @@ class Slot:
             _seed_anew()
             os.chdir(self.work)
             _speak_to(self.log)
-            if not _has_come(line):
-                self.rehearsal.run(_same)
+            self.rehearsal.run(_same)
             request = receive(line)
             os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
             log = request["log"]
