@@ -87,7 +87,7 @@ def by_the_clock() -> None:
     plain()
 
 
-SETTINGS = (plain.settings, careful.settings, secretive.settings, contained.settings)
+SETTINGS = (plain.settings, careful.settings, secretive.settings, plain.settings, contained.settings)
 """What the steps have instead of their own settings, in turn."""
 STARTS = (by_hand.spec, by_events.spec, by_the_clock.spec)
 """What a pipeline has the starts and bounds of, in turn."""
@@ -95,6 +95,7 @@ APPROVED = {"environment": "production", "permissions": {"id-token": {"access": 
 OPTIONS: tuple[Mapping[str, Any], ...] = (
     {},
     {"python_version": "3.13", "retention_days": 1, "runs_on": "ubuntu-22.04", "steps": {"*": APPROVED}},
+    {"cache": True, "graph": True, "alert": "alerts/webhook"},
 )
 """What the workflows are compiled with, in turn."""
 
