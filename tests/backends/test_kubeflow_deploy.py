@@ -108,6 +108,8 @@ def test_a_version_made_by_hand_is_left_alone_until_forced(server, deployed):
     with pytest.raises(DeployError, match="P813"):
         deployment.put(files)
     assert deployment.put(files, force=True).version.startswith("2-")
+    assert deployment.roll_back("mine").version == "3-mine"
+    assert list(server.versions.values())[-1]["pipeline_spec"] == {"pipelineInfo": {"name": "other"}}
 
 
 def test_returning_means_that_the_newest_version_is_an_earlier_one_again(server, deployed):
@@ -368,6 +370,24 @@ def test_a_failed_change_leaves_what_was_there(server, deployed):
     with pytest.raises(DeployError, match="P814"):
         put(deployed, authored("0 3 * * *"))
     assert (server.versions, server.recurring) == was
+
+
+def test_a_schedule_that_cannot_be_replaced_stays_the_only_one(server, deployed):
+    put(deployed, authored("0 2 * * *"))
+    was = (dict(server.versions), dict(server.recurring))
+    (old,) = server.recurring
+    server.broken = {("DELETE", f"/recurringruns/{old}"): (500, "no")}
+    with pytest.raises(DeployError, match="P814"):
+        put(deployed, authored("0 3 * * *"))
+    assert (server.versions, server.recurring) == was
+
+
+def test_a_pipeline_without_a_version_is_not_there_yet(server, deployed):
+    put(deployed, authored())
+    server.versions.clear()
+    deployment, files = deployed(authored())
+    assert "is not there" in deployment.differences(files)[0]
+    assert deployment.put(files).version.startswith("1-")
 
 
 def test_credentials_come_from_the_environment(server, deployed, monkeypatch, tmp_path):

@@ -45,10 +45,10 @@ class KubeflowDeployment:
     def differences(self, files: Files) -> Sequence[str]:
         """In what the place is not as `put` would make it."""
         id_ = self._id()
-        if id_ is None:
+        current = self._current(id_) if id_ else None
+        if id_ is None or current is None:
             return [f"{self._place()} is not there"]
-        current = self._current(id_)
-        return [] if current is None else self._of_version(current, files) or self._of_schedule(id_, current)
+        return self._of_version(current, files) or self._of_schedule(id_, current)
 
     def put(self, files: Files, *, force: bool = False) -> Deployed:
         """Uploads the file as a new version, and has the recurring run be one of it."""
@@ -87,7 +87,7 @@ class KubeflowDeployment:
             return self._scheduled(id_, chosen, changed=bool(self._of_schedule(id_, chosen)))
         whole = self.api.get(f"/pipelines/{id_}/versions/{chosen.id}")["pipeline_spec"]
         number = 1 + max(each.number for each in found)
-        again = replace(chosen, number=number, name=f"{number}-{chosen.spec or chosen.file}")
+        again = replace(chosen, number=number, name=f"{number}-{chosen.spec or chosen.file or chosen.name}")
         return self._uploaded(id_, again, _as_text(whole))
 
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
@@ -247,20 +247,22 @@ class KubeflowDeployment:
         """Has the recurring run be that of a version: the new one is there before the old one goes."""
         found = self._recurring(id_)
         is_paused = any(each.get("status") == "DISABLED" for each, _ in found)
+        wanted = [] if current.schedule is None else [self._told(current)]
+        keep = [str(each["recurring_run_id"]) for each, told in found if [told] == wanted][:1]
+        made = [self._recur(id_, current, replaces=bool(found), is_paused=is_paused)] if wanted and not keep else []
+        with self._or_else(lambda: self._end(*made)):
+            earlier = (str(each["recurring_run_id"]) for each, _ in found)
+            self._end(*(each for each in earlier if each not in keep), *self._former())
         places = [f"{self.api.host}/#/pipelines/details/{id_}/version/{current.id}"]
-        keep = [each for each, told in found if current.schedule is not None and told == self._told(current)][:1]
-        if current.schedule is not None and not keep:
-            keep = [self._recur(id_, current, replaces=bool(found), is_paused=is_paused)]
-        for each, _ in found:
-            if each not in keep:
-                self.api.delete(f"/recurringruns/{each['recurring_run_id']}")
-        for former in self._former():
-            self.api.delete(f"/recurringruns/{former}")
-        places += [f"{self.api.host}/#/recurringrun/details/{each['recurring_run_id']}" for each in keep]
-        notes = ("its recurring run is paused, for somebody has disabled it",) if keep and is_paused else ()
+        places += [f"{self.api.host}/#/recurringrun/details/{each}" for each in (*keep, *made)]
+        notes = ("its recurring run is paused, for somebody has disabled it",) if wanted and is_paused else ()
         return Deployed(current.name, tuple(places), changed, notes)
 
-    def _recur(self, id_: str, current: Kept, *, replaces: bool, is_paused: bool) -> dict[str, Any]:
+    def _end(self, *recurring: str) -> None:
+        for each in recurring:
+            self.api.delete(f"/recurringruns/{each}")
+
+    def _recur(self, id_: str, current: Kept, *, replaces: bool, is_paused: bool) -> str:
         schedule = dict(current.schedule or {})
         body: dict[str, Any] = {
             "display_name": self.pipeline.name,
@@ -275,8 +277,7 @@ class KubeflowDeployment:
             **self._of_namespace(),
             **self._account(),
         }
-        made: dict[str, Any] = self.api.post("/recurringruns", body)
-        return made
+        return str(self.api.post("/recurringruns", body)["recurring_run_id"])
 
 
 def deployment_of(pipeline: PipelineSpec, options: KubeflowDeployOptions) -> KubeflowDeployment:
