@@ -15,6 +15,7 @@ import yaml
 from penstock import Classification, Dataset, Markdown, Metrics, Model, Report, pipeline, step
 from penstock.harness import save_artifact
 from penstock_backends.kubeflow import entry
+from tests.backends.kubeflow_cluster import Cluster
 from tests.engines.kfp import kfp
 
 MATRIX = [[5, 1], [2, 8]]
@@ -73,6 +74,12 @@ def test_every_artifact_is_of_the_type_and_says_what_its_page_shows(tmp_path: Pa
     assert Path(made["notes"]["uri"]).name == "notes.md"
     assert made["scores"]["metadata"] == {"format": "json", "format_": 3.0, "accuracy": 0.8, "loss": "nan"}
     assert made["model"]["metadata"] == {"format": "json", "type": "Model[list[int]]", "bytes": 5}
+
+
+def test_what_a_page_shows_changes_nothing_of_what_a_step_gets_on_the_cluster(tmp_path: Path) -> None:
+    (text,) = evaluated.compile("kubeflow").values()
+    ran = Cluster(yaml.safe_load(text), tmp_path).run({})
+    assert (ran.state, ran.executions[-1].outputs) == ("success", {"output": "true"}), ran.log
 
 
 IN_KFP = """
