@@ -101,7 +101,7 @@ def deploy(model: Model[RandomForestClassifier], accuracy: float, registry: str)
 NEWS = Push(branches=["main"], paths=[".github/penstock/delivery.py"])
 
 
-@pipeline(schedule="0 6 * * 1", triggers=NEWS, tags=["ml"])
+@pipeline(schedule="0 6 * * 1", triggers=NEWS, concurrency=1, tags=["ml"])
 def delivery(
     config: Annotated[Config, "how the model is trained"] = PRODUCTION,
     threshold: Annotated[float, "the accuracy below which the build fails"] = 0.90,

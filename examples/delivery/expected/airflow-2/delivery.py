@@ -1,4 +1,4 @@
-# delivery: made by Penstock from pipeline.py, spec 06dbc71508d43517.
+# delivery: made by Penstock from pipeline.py, spec 79e42631c72037ea.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:delivery --to airflow --airflow 2 --option 'allow_degraded=["push"]'
 # The pipeline itself: left out by permission: push
@@ -45,6 +45,7 @@ with DAG(
     schedule=CronTriggerTimetable("0 6 * * 1", timezone="UTC"),
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
+    max_active_runs=1,
     default_args={"retries": 0},
     tags=["ml"],
     params={
@@ -1336,15 +1337,15 @@ class Program:
         self.packages = {name.rpartition(".")[0] for name in self.modules}
         self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
         self._code: dict[str, list[types.CodeType]] = {}
+        self._stand_in = types.ModuleType("penstock")
+        vars(self._stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
 
     def install(self) -> None:
         """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
         for name in (*self.modules, *self.packages):
             sys.modules.pop(name, None)
         sys.meta_path.insert(0, self)
-        stand_in = types.ModuleType("penstock")
-        vars(stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
-        sys.modules["penstock"] = stand_in
+        sys.modules["penstock"] = self._stand_in
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
         """This as the loader of a module of the step, or of a package around one; None for all others."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# delivery: made by Penstock from pipeline.py, spec 06dbc71508d43517.
+# delivery: made by Penstock from pipeline.py, spec 79e42631c72037ea.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:delivery --to local
 # The pipeline itself: left out by permission: push
@@ -856,15 +856,15 @@ class Program:
         self.packages = {name.rpartition(".")[0] for name in self.modules}
         self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
         self._code: dict[str, list[types.CodeType]] = {}
+        self._stand_in = types.ModuleType("penstock")
+        vars(self._stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
 
     def install(self) -> None:
         """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
         for name in (*self.modules, *self.packages):
             sys.modules.pop(name, None)
         sys.meta_path.insert(0, self)
-        stand_in = types.ModuleType("penstock")
-        vars(stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
-        sys.modules["penstock"] = stand_in
+        sys.modules["penstock"] = self._stand_in
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
         """This as the loader of a module of the step, or of a package around one; None for all others."""
@@ -1958,6 +1958,7 @@ import argparse
 import contextlib
 import ctypes
 import datetime
+import fcntl
 import functools
 import heapq
 import itertools
@@ -2297,6 +2298,31 @@ def indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
+def take_turn(folder: Path) -> None:
+    """Waits until fewer than 1 other runs are under way; the kernel takes the turn back when this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    queue = os.open(folder / "queue", os.O_RDWR | os.O_CREAT, 0o600)
+    is_told = False
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever waits is next
+            others = []
+            for number in range(1):
+                turn = os.open(folder / f"{number}.turn", os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.pwrite(turn, f"{time.time():020.6f} {os.getpid():<10}".encode("ascii"), 0)
+                    os.close(queue)
+                    return
+                except BlockingIOError:
+                    others.append(os.pread(turn, 99, 0).split())
+                    os.close(turn)
+        if not is_told:
+            is_told = True
+            print("waiting for another run to end", file=sys.stderr, flush=True)
+        time.sleep(0.1)
+
+
 def in_the_program(action: Callable[[], Json]) -> Json:
     """What ``action`` returns in a process where all of the author's modules can be imported."""
 
@@ -2389,6 +2415,12 @@ def main() -> int:
     if arguments.jobs < 1:
         print("error: --jobs must be at least 1", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        take_turn(arguments.store.resolve() / "turns")
+    except KeyboardInterrupt:
+        print("cancelled: it had not begun", file=sys.stderr)
+        return 1
     folder = arguments.store.resolve() / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     folder.mkdir(parents=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -756,15 +756,15 @@ class Program:
         self.packages = {name.rpartition(".")[0] for name in self.modules}
         self.packages |= {".".join(p.split(".")[:n]) for p in self.packages for n in range(1, p.count(".") + 1)} - {""}
         self._code: dict[str, list[types.CodeType]] = {}
+        self._stand_in = types.ModuleType("penstock")
+        vars(self._stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
 
     def install(self) -> None:
         """Makes ``import`` find these modules first, and ``import penstock`` the few names that a step may use."""
         for name in (*self.modules, *self.packages):
             sys.modules.pop(name, None)
         sys.meta_path.insert(0, self)
-        stand_in = types.ModuleType("penstock")
-        vars(stand_in).update({name: globals()[name] for name in RUNTIME_NAMES})
-        sys.modules["penstock"] = stand_in
+        sys.modules["penstock"] = self._stand_in
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> typing.Any:
         """This as the loader of a module of the step, or of a package around one; None for all others."""
@@ -2163,9 +2163,10 @@ def annotation(node: str, message: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs one step of the pipeline.")
-    command = parser.add_subparsers(required=True, metavar="run").add_parser("run", help="run the step of a job")
-    command.add_argument("job", choices=JOBS)
-    job = parser.parse_args().job
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="run the step of a job").add_argument("job", choices=JOBS)
+    asked = parser.parse_args()
+    job = asked.job
     start, token = time.monotonic(), uuid.uuid4().hex
     print(f"::stop-commands::{token}", flush=True)  # what the step prints is its log, and no command to GitHub
     with tempfile.TemporaryDirectory(prefix="job-") as work:
