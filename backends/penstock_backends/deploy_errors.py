@@ -7,10 +7,10 @@ from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
 TURNED_AWAY = "P812"
 
 
-def nowhere(target: str, option: str, example: str) -> ConfigurationError:
-    """No option says where to deploy to; ``example`` is one with which it would."""
+def nowhere(target: str, option: str, example: str, what: str = "where to deploy to") -> ConfigurationError:
+    """No option says where to deploy to, or another place; ``example`` is one with which it would."""
     fix = f"write `{example}` in [tool.penstock.deploy.{target}] of pyproject.toml, or give `--option {option}=...`"
-    return ConfigurationError(Diagnostic("P803", f"nothing says where to deploy to for {target}", fix=fix))
+    return ConfigurationError(Diagnostic("P803", f"nothing says {what} for {target}", fix=fix))
 
 
 def unreachable(place: str, reason: object) -> DeployError:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from penstock.backend import Files
 from penstock.deployment import Deployed, StartedRun, Version
-from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
+from penstock.diagnostics import DeployError
 from penstock.spec import PipelineSpec
 from penstock.values import Json
 from penstock_backends import deploy_errors
@@ -192,7 +192,7 @@ class AirflowDeployment:
                 self._tell(api, path, told, say)
                 answered = time.monotonic()
             except DeployError as error:
-                if error.diagnostics[0].code != "P811" or time.monotonic() - answered > _AWAY_SECONDS:
+                if not deploy_errors.is_unreachable(error) or time.monotonic() - answered > _AWAY_SECONDS:
                     raise
                 state = ""
             if state in _FINISHED:
@@ -212,8 +212,8 @@ class AirflowDeployment:
 
     def _server(self) -> Api:
         if self._api is None:
-            fix = 'write `server = "https://..."` in [tool.penstock.deploy.airflow], or give `--option server=...`'
-            raise ConfigurationError(Diagnostic("P803", "nothing says where Airflow's web server is", fix=fix))
+            example = 'server = "https://airflow.example.org"'
+            raise deploy_errors.nowhere("airflow", "server", example, "which server starts runs")
         return self._api
 
 
