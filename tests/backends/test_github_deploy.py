@@ -176,6 +176,19 @@ def test_a_pipeline_takes_the_place_of_what_it_was_called_before(root: Path) -> 
     assert renamed.differences(files) == []
 
 
+def test_a_pipeline_of_another_file_with_the_same_name_keeps_its_place(root: Path) -> None:
+    deployment(root).put(FIRST)
+    span = later.spec.span
+    assert span
+    moved = later.spec.model_copy(update={"span": span.model_copy(update={"file": "elsewhere.py"})})
+    other = deployment_of(moved, GithubDeployOptions(repository=str(root)))
+    with pytest.raises(DeployError, match=f"the pipeline of {span.file} has that name"):
+        other.put(SECOND)
+    assert deployment(root).differences(FIRST) == []
+    other.put(SECOND, force=True)
+    assert not other.put(SECOND).changed
+
+
 def test_a_former_name_that_goes_on_running_is_told_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deploy(*words: str) -> str:
         ran = CliRunner().invoke(app, ["deploy", "flow.py", "--to", "github", *words])

@@ -17,8 +17,10 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
 from penstock import ConfigurationError, DeployError, pipeline, step
+from penstock.cli import app
 from penstock.deployment import StartedRun
 from penstock.parameters import encode_parameters
 from penstock_backends.github.deploy import GithubDeployment, deployment_of
@@ -318,3 +320,29 @@ def test_some_answers_may_fail_to_come_but_not_all(hub: Hub, deployed: GithubDep
     hub.refusals = [(502, "Bad gateway")] * (PATIENCE + 1)
     with pytest.raises(DeployError, match="502 Bad gateway"):
         deployed.follow(StartedRun("41"), print)
+
+
+# --- by the command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_deploys_starts_and_follows(
+    hub: Hub, deployed: GithubDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flow.py").write_text(
+        "from penstock import pipeline, step\n\n"
+        "@step\ndef number(value: int) -> int:\n    return value\n\n"
+        "@pipeline\ndef hourly(start: int = 1) -> int:\n    return number(start)\n"
+    )
+    words = ["deploy", "flow.py", "--to", "github", "--run", "-p", "start=3", "--option", f"api={hub.address}"]
+    words += ["--option", "poll_seconds=0.001"]
+    first = CliRunner().invoke(app, [*words, "--force"])  # another pipeline has the name so far
+    assert (first.exit_code, "commit what is deployed, and push it" in first.output) == (1, True), first.output
+    hub.files = {path: Path(path).read_text() for path in FILES}  # as if it were pushed
+    hub.polls = [("success", [("number", "success")])]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+    assert ran.output.splitlines()[-2:] == ["started run 41 https://x/41", "number: success"]
+    assert hub.started[-1]["inputs"] == {"start": "3"}
+    hub.polls = [("failure", [("number", "failure")])]
+    assert CliRunner().invoke(app, words).exit_code == 1

@@ -7,8 +7,8 @@ the records that were committed.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from penstock.backend import Files
 from penstock.deployment import Deployed, StartedRun, Version
@@ -83,8 +83,17 @@ class GithubDeployment:
             record = self._record_of(files)
             changed = any(self._differences(record, files))
             if changed:
+                if not force:
+                    self._refuse_to_replace_another()
                 self._write(record, files, force=force)
         return self._deployed(record, changed=changed)
+
+    def _refuse_to_replace_another(self) -> None:
+        there = self._record()
+        if there is not None and there.source != self._source():
+            reason = f"the pipeline of {there.source} has that name"
+            fix = "give one of them another name (`@pipeline(name=...)`); where the file was moved, deploy with --force"
+            raise deploy_errors.refused(self._kept, reason, fix)
 
     def _write(self, record: Record, files: Files, *, force: bool = False) -> None:
         """The program before the workflow that runs it, and the record last."""
@@ -98,8 +107,8 @@ class GithubDeployment:
         places = (*record.files, self._kept)
         notes = [f"{path} is ignored by git: take it out of .gitignore" for path in self._repository.ignored(places)]
         notes += [
-            f"`{name}` was deployed from the same file, which does not have it any more: is it this pipeline's former "
-            f"name? Then deploy with `--option replaces={name}`"
+            f"`{name}` was deployed from {self._source()}, too, which has no such name now: if this pipeline was called "
+            f"so before, deploy it with `--option replaces={name}`"
             for name in self._forgotten()
         ]
         if self._repository.uncommitted((*places, _WORKFLOWS)):
@@ -109,13 +118,13 @@ class GithubDeployment:
     def _forgotten(self) -> list[str]:
         """Pipelines that go on running though the file that they come from, this pipeline's, has no such name left."""
         source = self._source()
-        text = self._repository.text(source) if source else None
-        if text is None:
+        try:
+            text = Path(self._options.repository, source).read_text(encoding="utf-8")
+        except (OSError, ValueError):
             return []
         kept = (path for path in self._repository.files(_FOLDER, ".json") if path != self._kept)
         records = (read_record(self._repository.text(path)) for path in kept)
-        words = set(re.findall(r"\w+", text))
-        return [each.pipeline for each in records if each and each.source == source and each.pipeline not in words]
+        return [each.pipeline for each in records if each and each.source == source and each.pipeline not in text]
 
     # --- versions
 
