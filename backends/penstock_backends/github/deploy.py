@@ -107,8 +107,8 @@ class GithubDeployment:
         places = (*record.files, self._kept)
         notes = [f"{path} is ignored by git: take it out of .gitignore" for path in self._repository.ignored(places)]
         notes += [
-            f"`{name}` was deployed from {self._source()}, too, which has no such name now: if this pipeline was called "
-            f"so before, deploy it with `--option replaces={name}`"
+            f"`{name}` was deployed from {self._source()}, too, which has no such name now: if this pipeline was "
+            f"called so before, deploy it with `--option replaces={name}`"
             for name in self._forgotten()
         ]
         if self._repository.uncommitted((*places, _WORKFLOWS)):
