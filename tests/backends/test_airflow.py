@@ -774,7 +774,7 @@ def root_at(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("major", MAJORS)
 def test_airflow_parses_and_serialises_it_without_an_error_or_a_warning(major: int) -> None:
     engine = airflow(major)
-    for a_pipeline in (small, hostile, exact, structured):
+    for a_pipeline in (small, hostile, exact, structured, refresh, signing):
         text = emitted(a_pipeline, major)
         seen = engine.parse({f"{a_pipeline.name}.py": text})
         assert (seen.import_errors, seen.warnings, seen.dag_ids) == ({}, (), (a_pipeline.name,))
