@@ -49,6 +49,7 @@ class Server:
     broken: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     stages: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     exchanges: list[dict[str, Any]] = field(default_factory=list)
+    knows_orphans: bool = True  # whether runs outlive what started them, if one asks for it: since 2.16
     clock: int = 0
     mended: Callable[[], bool] = lambda: False  # whether what is broken is sound again
 
@@ -139,8 +140,14 @@ class Server:
         status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
         return _kept(self.recurring, "recurring_run_id", {**body, "status": status, "created_at": self.now()})
 
+    def switch_recurring(self, id_: str, to: str, *, query: dict[str, str], body: None) -> Any:
+        _found(self.recurring, id_)["status"] = f"{to.upper()}D"
+        return {}
+
     def delete_recurring(self, id_: str, *, query: dict[str, str], body: None) -> Any:
         _found(self.recurring, id_)
+        if not self.knows_orphans or query.get("propagation_policy") != "ORPHAN":
+            self.runs = {name: run for name, run in self.runs.items() if run.get("recurring_run_id") != id_}
         del self.recurring[id_]
         return {}
 
@@ -187,6 +194,7 @@ ROUTES: dict[str, tuple[str, Any]] = {
         ("POST", "/experiments", Server.create_experiment),
         ("GET", "/recurringruns", Server.list_recurring),
         ("POST", "/recurringruns", Server.create_recurring),
+        ("POST", f"/recurringruns/{ID}:(enable|disable)", Server.switch_recurring),
         ("DELETE", f"/recurringruns/{ID}", Server.delete_recurring),
         ("POST", "/runs", Server.create_run),
         ("GET", "/runs", Server.list_runs),
@@ -213,7 +221,7 @@ def _page(key: str, found: list[dict[str, Any]], query: dict[str, str]) -> dict[
         for predicate in json.loads(query["filter"])["predicates"]:
             assert predicate["operation"] in ("EQUALS", 1)
             wanted = predicate.get("string_value") or predicate.get("stringValue")
-            found = [each for each in found if each[predicate["key"]] == wanted]
+            found = [each for each in found if each.get(predicate["key"]) == wanted]
     start = int(query.get("page_token") or 0)
     end = start + min(MOST_ON_A_PAGE, int(query.get("page_size") or 20))
     more = {"next_page_token": str(end)} if end < len(found) else {}

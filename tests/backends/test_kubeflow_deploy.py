@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -175,7 +176,26 @@ def test_the_new_recurring_run_is_there_before_the_old_one_goes(server, deployed
     before = len(server.exchanges)
     put(deployed, authored("0 3 * * *"))
     changes = [each["method"] for each in server.exchanges[before:] if "recurringruns" in each["path"]]
-    assert [method for method in changes if method != "GET"] == ["POST", "DELETE"]
+    assert [method for method in changes if method != "GET"] == ["POST", "POST", "DELETE"]
+
+
+@pytest.mark.parametrize("knows_orphans", [True, False])
+def test_what_the_earlier_recurring_run_has_started_goes_on(knows_orphans, server, deployed):
+    server.knows_orphans = knows_orphans
+    put(deployed, authored("0 2 * * *"))
+    (old,) = server.recurring
+    server.runs["a"] = {"run_id": "a", "display_name": "nightly", "recurring_run_id": old, "state": "RUNNING"}
+    found = put(deployed, authored("0 3 * * *"))
+    assert "a" in server.runs
+    assert [each["status"] for each in server.recurring.values()] == ["DISABLED", "ENABLED"]
+    assert old in found.notes[0]
+    deployment, files = deployed(authored("0 3 * * *"))
+    assert deployment.differences(files) == []
+    put(deployed, authored("0 4 * * *"))
+    assert [each["status"] for each in server.recurring.values()] == ["DISABLED", "ENABLED"]
+    server.runs["a"]["state"] = "SUCCEEDED"
+    assert put(deployed, authored("0 4 * * *")).notes == ()
+    assert only(server.recurring)["trigger"]["cron_schedule"]["cron"] == "0 0 4 * * *"
 
 
 def test_without_a_schedule_the_recurring_run_goes(server, deployed):
@@ -365,7 +385,7 @@ def test_what_fails_half_way_leaves_nothing_behind(broken, server, deployed):
 
 def test_a_failed_change_leaves_what_was_there(server, deployed):
     put(deployed, authored("0 2 * * *"))
-    was = (dict(server.versions), dict(server.recurring))
+    was = copy.deepcopy((server.versions, server.recurring))
     server.broken = {("POST", "/recurringruns"): (400, "no")}
     with pytest.raises(DeployError, match="P814"):
         put(deployed, authored("0 3 * * *"))
@@ -374,7 +394,7 @@ def test_a_failed_change_leaves_what_was_there(server, deployed):
 
 def test_a_schedule_that_cannot_be_replaced_stays_the_only_one(server, deployed):
     put(deployed, authored("0 2 * * *"))
-    was = (dict(server.versions), dict(server.recurring))
+    was = copy.deepcopy((server.versions, server.recurring))
     (old,) = server.recurring
     server.broken = {("DELETE", f"/recurringruns/{old}"): (500, "no")}
     with pytest.raises(DeployError, match="P814"):

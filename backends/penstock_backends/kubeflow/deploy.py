@@ -4,6 +4,9 @@ The newest version is always the current one, for that is what Kubeflow runs whe
 an earlier version is to upload what it is once more. The recurring run names its version; Kubeflow changes none, so it
 is made anew for each. Everything is done in an order that leaves no schedule without its run, and what a failure
 leaves half done is taken back.
+
+Servers before 2.16 end what a recurring run has started when it is removed (kubeflow/pipelines #12573). So one that has
+a run under way is only disabled, and removed by a later deployment.
 """
 
 from __future__ import annotations
@@ -59,10 +62,10 @@ class KubeflowDeployment:
         if current is not None and not current.is_ours and not force:
             raise deploy_errors.changed_by_hand(f"{self._place()}, whose newest version is {current.name},")
         if id_ and current is not None and not self._of_version(current, files):
-            return self._scheduled(id_, current, changed=bool(self._of_schedule(id_, current)))
+            return self._scheduled(id_, current, current, changed=bool(self._of_schedule(id_, current)))
         fresh = new_version(1 + max((each.number for each in found), default=0), text, kept_schedule(self.pipeline))
         with self._made(id_) as made:
-            return self._uploaded(made, fresh, text)
+            return self._uploaded(made, fresh, _last_of_ours(found), text)
 
     def versions(self) -> Sequence[Version]:
         """All versions there, those of others too, the newest first."""
@@ -84,11 +87,11 @@ class KubeflowDeployment:
             known = ", ".join(each.name for each in found)
             raise deploy_errors.no_version(self.pipeline.name, version, known)
         if chosen is found[0]:
-            return self._scheduled(id_, chosen, changed=bool(self._of_schedule(id_, chosen)))
+            return self._scheduled(id_, chosen, chosen, changed=bool(self._of_schedule(id_, chosen)))
         whole = self.api.get(f"/pipelines/{id_}/versions/{chosen.id}")["pipeline_spec"]
         number = 1 + max(each.number for each in found)
         again = replace(chosen, number=number, name=f"{number}-{chosen.spec or chosen.file or chosen.name}")
-        return self._uploaded(id_, again, _as_text(whole))
+        return self._uploaded(id_, again, _last_of_ours(found), _as_text(whole))
 
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts a run of the current version."""
@@ -175,11 +178,11 @@ class KubeflowDeployment:
         where_it_runs = {"experiment": self.options.experiment, **self._account()}
         return {"version": current.name, "schedule": dict(current.schedule or {}), **where_it_runs}
 
-    def _former(self) -> list[str]:
-        """The ids of the recurring runs that go on under names that the pipeline had before."""
+    def _former(self) -> list[dict[str, Any]]:
+        """The recurring runs that go on under names that the pipeline had before."""
         former = ((name, self._id(name)) for name in self.options.replaces)
         found = (self._recurring(id_, name) for name, id_ in former if id_)
-        return [each["recurring_run_id"] for recurring in found for each, _ in recurring]
+        return [each for recurring in found for each, _ in recurring]
 
     def _experiment(self) -> str:
         """The id of the experiment, which is made where it is missing."""
@@ -204,9 +207,9 @@ class KubeflowDeployment:
         """In what the recurring run is not that of a version."""
         found = self._recurring(id_)
         wanted = [] if current.schedule is None else [self._told(current)]
-        if self._former():
+        if not all(map(_is_disabled, self._former())):
             return [f"{self._place()} has a recurring run under a name that it had before"]
-        if [told for _, told in found] == wanted:
+        if [told for each, told in found if told in wanted or not _is_disabled(each)] == wanted:
             return []
         if not found:
             return [f"{self._place()} has no recurring run"]
@@ -236,31 +239,56 @@ class KubeflowDeployment:
                 undo()
             raise
 
-    def _uploaded(self, id_: str, fresh: Kept, text: str) -> Deployed:
+    def _uploaded(self, id_: str, fresh: Kept, before: Kept | None, text: str) -> Deployed:
         sent = {"pipelineid": id_, "name": fresh.name, "description": fresh.description}
         answer = self.api.upload("/pipelines/upload_version", text, **sent)
         made = replace(fresh, id=answer["pipeline_version_id"])
         with self._or_else(lambda: self.api.delete(f"/pipelines/{id_}/versions/{made.id}")):
-            return self._scheduled(id_, made, changed=True)
+            return self._scheduled(id_, made, before, changed=True)
 
-    def _scheduled(self, id_: str, current: Kept, *, changed: bool) -> Deployed:
-        """Has the recurring run be that of a version: the new one is there before the old one goes."""
+    def _scheduled(self, id_: str, current: Kept, before: Kept | None, *, changed: bool) -> Deployed:
+        """Has the recurring run be that of a version: the new one is there before that of the one ``before`` goes."""
         found = self._recurring(id_)
-        is_paused = any(each.get("status") == "DISABLED" for each, _ in found)
+        last = before.name if before else ""
+        is_paused = any(_is_disabled(each) and told.get("version") == last for each, told in found)
         wanted = [] if current.schedule is None else [self._told(current)]
         keep = [str(each["recurring_run_id"]) for each, told in found if [told] == wanted][:1]
         made = [self._recur(id_, current, replaces=bool(found), is_paused=is_paused)] if wanted and not keep else []
-        with self._or_else(lambda: self._end(*made)):
-            earlier = (str(each["recurring_run_id"]) for each, _ in found)
-            self._end(*(each for each in earlier if each not in keep), *self._former())
+        others = [each for each, _ in found if each["recurring_run_id"] not in keep] + self._former()
+        with self._or_else(lambda: self._remove(made)):
+            busy = self._end(others)
         places = [f"{self.api.host}/#/pipelines/details/{id_}/version/{current.id}"]
         places += [f"{self.api.host}/#/recurringrun/details/{each}" for each in (*keep, *made)]
-        notes = ("its recurring run is paused, for somebody has disabled it",) if wanted and is_paused else ()
-        return Deployed(current.name, tuple(places), changed, notes)
+        notes = ["its recurring run is paused, for somebody has disabled it"] if wanted and is_paused else []
+        notes += [
+            f"an earlier recurring run, {each}, has a run under way: it is disabled, and goes with the next deployment"
+            for each in busy
+        ]
+        return Deployed(current.name, tuple(places), changed, tuple(notes))
 
-    def _end(self, *recurring: str) -> None:
+    def _end(self, others: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Has recurring runs start nothing more, and removes those with nothing under way; returns the rest's ids."""
+        enabled = [str(each["recurring_run_id"]) for each in others if not _is_disabled(each)]
+        with self._or_else(lambda: self._switch(enabled, "enable")):
+            self._switch(enabled, "disable")
+            ids = [str(each["recurring_run_id"]) for each in others]
+            busy = [each for each in ids if self._is_busy(each)]
+            self._remove([each for each in ids if each not in busy])
+        return busy
+
+    def _switch(self, recurring: Sequence[str], to: str) -> None:
         for each in recurring:
-            self.api.delete(f"/recurringruns/{each}")
+            self.api.post(f"/recurringruns/{each}:{to}")
+
+    def _is_busy(self, recurring: str) -> bool:
+        """Whether a recurring run has started something that has not ended; no more than ten of its runs can be so."""
+        asked = where(recurring, "recurring_run_id")
+        runs = self.api.get("/runs", **asked, **self._of_namespace(), sort_by="created_at desc", page_size="100")
+        return any(each.get("state") not in ENDED for each in runs.get("runs", ()))
+
+    def _remove(self, recurring: Sequence[str]) -> None:
+        for each in recurring:
+            self.api.delete(f"/recurringruns/{each}", propagation_policy="ORPHAN")
 
     def _recur(self, id_: str, current: Kept, *, replaces: bool, is_paused: bool) -> str:
         schedule = dict(current.schedule or {})
@@ -286,6 +314,14 @@ def deployment_of(pipeline: PipelineSpec, options: KubeflowDeployOptions) -> Kub
     if not host.startswith(("http://", "https://")):
         raise deploy_errors.nowhere("kubeflow", "host", 'host = "https://kubeflow.example.org/pipeline"')
     return KubeflowDeployment(pipeline, options, Api(host.rstrip("/")))
+
+
+def _last_of_ours(found: Sequence[Kept]) -> Kept | None:
+    return next((each for each in found if each.is_ours), None)
+
+
+def _is_disabled(recurring: Mapping[str, Any]) -> bool:
+    return recurring.get("status") == "DISABLED"
 
 
 def _as_text(whole: Mapping[str, Any]) -> str:

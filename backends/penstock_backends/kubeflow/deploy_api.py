@@ -54,9 +54,9 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         return self._ask("POST", path, {}, data, "application/json")
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, /, **query: str) -> None:
         """Removes something."""
-        self._ask("DELETE", path, {})
+        self._ask("DELETE", path, query)
 
     def upload(self, path: str, text: str, /, **query: str) -> Any:
         """Sends a file of YAML, as a form does."""
@@ -110,9 +110,9 @@ def is_passing(error: DeployError) -> bool:
     return deploy_errors.is_unreachable(error) or any(f"does not take it: {code} " in said for code in _PASSING)
 
 
-def where(name: str) -> dict[str, str]:
-    """The query for the things of a list that are called so."""
-    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+def where(value: str, key: str = "display_name") -> dict[str, str]:
+    """The query for the things of a list that are called so, or have this value otherwise."""
+    predicate = {"operation": "EQUALS", "key": key, "string_value": value}
     return {"filter": json.dumps({"predicates": [predicate]})}
 
 
