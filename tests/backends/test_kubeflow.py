@@ -583,14 +583,7 @@ def test_constants_and_defaults_too_large_for_a_command_line_are_refused() -> No
     def large(text: str = "x" * 200_000) -> str:
         return select([], note="y" * 200_000)
 
-    @pipeline
-    def together(left: str = "x" * 40_000, right: str = "x" * 40_000) -> str:
-        return select([], note=left)
-
     assert problems(large) == ["P523", "P523"]
-    assert problems(together) == ["P523"]
-    (problem,) = KubeflowBackend().limits(together.spec, KubeflowOptions())
-    assert problem.location is not None
 
 
 def test_a_pipeline_too_large_for_the_cluster_is_refused() -> None:

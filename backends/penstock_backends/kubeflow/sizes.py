@@ -10,9 +10,6 @@ from penstock_backends.kubeflow.entry import LARGEST_PARAMETER
 from penstock_backends.kubeflow.plan import LARGEST_CONTAINER, Plan
 from penstock_backends.rendering import compact_json
 
-LARGEST_FORM = (
-    65_535  # bytes; the form sends all parameters, and before 2.15 the server's database kept no more of them
-)
 LARGEST_WORKFLOW = 1_000_000  # bytes; etcd takes 1.5 MiB by default, and the state of the run must fit in, too
 
 
@@ -46,10 +43,11 @@ def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
 
 def _parameters(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     fix = "write it to a file in a step, and pass the file on"
-    together = len(compact_json({each.name: each.default for each in pipeline.parameters if not each.required}))
-    if together > LARGEST_FORM:
-        said = f"the defaults of `{pipeline.name}` take {together} bytes together, beyond Kubeflow's {LARGEST_FORM}"
-        yield Diagnostic("P523", said, location_of(pipeline.span), fix)
+    for parameter in pipeline.parameters:
+        size = 0 if parameter.required else len(compact_json(parameter.default))
+        if size > LARGEST_PARAMETER:
+            said = f"the default of `{parameter.name}` takes {size} bytes, beyond Kubeflow's {LARGEST_PARAMETER}"
+            yield Diagnostic("P523", said, location_of(pipeline.span), fix)
     for task in tasks(pipeline.body):
         size = sum(len(compact_json(given.value)) for _, given in task.inputs if isinstance(given, LiteralBinding))
         if size > LARGEST_PARAMETER:
