@@ -55,6 +55,7 @@ def evaluated() -> bool:
     return read(made.quality, made.scores, made.page, made.notes, made.file)
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_every_artifact_is_of_the_type_and_says_what_its_page_shows(tmp_path: Path) -> None:
     (text,) = evaluated.compile("kubeflow").values()
@@ -98,6 +99,7 @@ PIPELINES = {"evaluated": evaluated}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_classifier_is_drawn_as_kfp_itself_has_it_drawn(tmp_path: Path) -> None:
     """Pages take finite numbers: the infinite threshold that scikit-learn begins with is one above the rest."""

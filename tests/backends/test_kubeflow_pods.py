@@ -139,6 +139,7 @@ def test_a_step_is_not_taken_from_the_cache_when_it_refers_to_other_secrets_and_
     assert container_of(one) != container_of(one, "b")
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_secret_reaches_the_step_and_nobody_else(tmp_path: Path) -> None:
     (text,) = secretive.compile("kubeflow").values()
@@ -152,6 +153,7 @@ def test_a_secret_reaches_the_step_and_nobody_else(tmp_path: Path) -> None:
     assert "correct horse" not in text + ran.log + repr(ran.executions)
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_secret_that_is_not_there_is_told_by_its_variable(tmp_path: Path) -> None:
     (text,) = secretive.compile("kubeflow").values()
