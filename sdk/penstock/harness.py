@@ -1433,7 +1433,15 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
             if relay:
                 relay.enter()
             _child(attempt, answer, mask)
-        with forwarded_signals(child, relay):
+
+        def leave() -> None:
+            import shutil  # noqa: PLC0415  # as in `_copy_path`
+
+            if relay:
+                relay.finish()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        with forwarded_signals(child, leave):
             if relay:
                 relay.start()
             status = _wait(child, timeout)
@@ -1545,13 +1553,12 @@ def descendants(roots: typing.Iterable[int]) -> set[int]:
 
 
 @contextlib.contextmanager
-def forwarded_signals(child: int, relay: Relay | None = None) -> Iterator[None]:
-    """A request to stop that reaches this process ends the attempt, too."""
+def forwarded_signals(child: int, leave: Callable[[], None]) -> Iterator[None]:
+    """A request to stop that reaches this process ends the attempt, too, and is answered after ``leave``."""
 
     def stop(number: int, _: object) -> typing.NoReturn:
         end_processes(child)
-        if relay:
-            relay.finish()
+        leave()
         os._exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}

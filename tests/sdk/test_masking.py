@@ -158,7 +158,9 @@ def attempt(number):
 harness.supervise(attempt, secrets=["KEY"])
 """
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "KEY": "s3cret!"}
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "KEY": "s3cret!", "TMPDIR": str(tmp_path)},
     ) as process:
         while not (tmp_path / "begun").exists():
             assert process.poll() is None
@@ -166,3 +168,4 @@ harness.supervise(attempt, secrets=["KEY"])
         said, _ = process.communicate(timeout=60)
     assert said == b"at work with *** s3c"
     assert process.returncode == 128 + 15
+    assert list(tmp_path.glob("attempt-*")) == []

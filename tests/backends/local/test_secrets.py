@@ -243,10 +243,13 @@ def ending(pids: str) -> None:
     die()
 
 
-def test_attempts_with_secrets_end_as_others_do_with_all_that_they_have_started(tmp_path):
+def test_attempts_with_secrets_end_as_others_do_with_all_that_they_have_started(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     run = ending.run(pids=str(tmp_path / "pids"), store=tmp_path / "store", secrets=KEY)
     assert "exceeded its timeout of 0.5 s" in run["hang"].error
     assert "killed by SIGKILL" in run["die"].error
     assert run["hang"].log.read_text().startswith("hanging with ***\n")
     assert run["die"].log.read_text().startswith("dying with ***\n")
     assert not [pid for pid in (tmp_path / "pids").read_text().split() if Path(f"/proc/{pid}").exists()]
+    assert list((tmp_path / "temporary").iterdir()) == []
