@@ -1514,14 +1514,23 @@ def end_processes(child: int, grace: float = 0.5) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(OSError):
             os.killpg(child, number)
-        if not _remains(child):
-            return  # as after most attempts, and looking through /proc takes milliseconds
+        if _is_gone(child, 0.005):
+            return  # as most are, and looking through /proc takes longer
         for pid in descendants((os.getpid(),)):
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + grace
-        while _remains(child) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        _is_gone(child, grace)
+
+
+def _is_gone(child: int, seconds: float) -> bool:
+    """Whether nothing of what `_remains` sees is left within so many seconds."""
+    deadline, pause = time.monotonic() + seconds, 0.0005
+    while _remains(child):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.005)
+    return True
 
 
 def _remains(child: int) -> bool:

@@ -158,6 +158,7 @@ def nursery(control: socket.socket, setup: Json) -> None:
     new_slot = functools.partial(Slot, setup=setup, programs=programs, rehearsal=rehearsal)
     gc.collect()
     gc.freeze()
+    gc.enable()
     bell = Bell()
     slots: set[int] = set()
     while True:
@@ -182,6 +183,7 @@ class Rehearsal:
     def __init__(self) -> None:
         self._program = Program({"rehearsal": "def same(number): return number"}, {"rehearsal": ["same"]})
         self._job = ENCODER.encode(self.JOB)
+        self._folder = Path()  # made here, as that is more code than all of `run`
 
     def repeat(self) -> None:
         """Has Python adapt what an attempt runs to what it works on, in the code: forks find that done."""
@@ -204,7 +206,7 @@ class Rehearsal:
         """
         os.environ[harness.CHECKPOINTS] = ""
         job = DECODER.raw_decode(self._job)[0]
-        answer = harness.perform(job, function, harness.Inputs({}, {}, {"before": {"output": 1}}), Path())
+        answer = harness.perform(job, function, harness.Inputs({}, {}, {"before": {"output": 1}}), self._folder)
         answer["usage"] = _usage_of_this_process()
         framed(answer)
 
@@ -593,3 +595,4 @@ def main() -> None:
     faulthandler.enable(2)  # which is the log of an attempt, in the process of one
     with contextlib.suppress(KeyboardInterrupt):
         nursery(socket.socket(fileno=int(setup["descriptor"])), setup)
+    os._exit(0)  # the runner waits for this, and there is nothing to clear up

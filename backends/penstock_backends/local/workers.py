@@ -35,7 +35,8 @@ CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # compiled of a module, not of a program; and memory that the compiler has used would make each fork dearer. The current
 # folder, where Python would look first, holds modules of the author's.
 START = """\
-import sys
+import gc, sys
+gc.disable()
 sys.path[:] = filter(None, sys.path)
 import importlib.util
 spec = importlib.util.spec_from_file_location("penstock_worker", sys.argv[1])
