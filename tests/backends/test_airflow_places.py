@@ -183,6 +183,20 @@ def test_a_virtual_environment_holds_what_the_step_imports() -> None:
     assert 'queue="near"' in emitted(forest, artifact_root="/mnt", **IN_PODS)
 
 
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+def test_a_pod_installs_what_its_image_lacks_and_fails_where_it_leaves_no_result(tmp_path: Path) -> None:
+    text = emitted(numbers, artifact_root=str(tmp_path), artifact_claim="a", steps={"*": {"isolation": "kubernetes"}})
+    ran = airflow(3).dag_test(text + CLUSTER.replace("run(container.command", 'run(["true"]'))
+    pod = json.loads((tmp_path / "squares.json").read_text())
+    command = pod["spec"]["containers"][0]["command"]
+    assert command[:2] == ["sh", "-c"]
+    assert command[2].startswith("python -m pip install --quiet --disable-pip-version-check numpy==")
+    assert " && exec python -u " in command[2]
+    assert ran.state == "failed"
+    assert "workers and pods must share the artifact root" in ran.log
+
+
 @pytest.mark.parametrize(
     ("options", "codes"),
     [
