@@ -91,7 +91,9 @@ def test_what_is_uploaded_is_the_compiled_file(server, deployed):
 def test_another_definition_or_option_is_another_version(server, deployed):
     put(deployed, authored())
     assert put(deployed, authored(factor=2)).version.startswith("2-")
-    third = put(deployed, authored(factor=2), base_image="python:3.13-slim")
+    deployment, files = deployed(authored(factor=2), base_image="python:3.13-slim")
+    assert "other options" in deployment.differences(files)[0]
+    third = deployment.put(files)
     assert third.version.startswith("3-")
     deployment, _ = deployed(authored(factor=2))
     found = deployment.versions()

@@ -136,8 +136,10 @@ class KubeflowDeployment:
         wanted = new_version(0, text, kept_schedule(self.pipeline))
         if not current.is_ours:
             return [f"{self.place} has a newest version, {current.name}, that was not made by Penstock"]
-        if current.file != wanted.file:
+        if current.spec != wanted.spec:
             return [f"{self.place} is of spec {current.spec}, and is to be of {wanted.spec}"]
+        if current.file != wanted.file:
+            return [f"{self.place} was compiled otherwise: with other options, or by another version of Penstock"]
         if current.schedule != wanted.schedule:
             return [f"{self.place} has another schedule"]
         return []
