@@ -53,7 +53,7 @@ class AlertOptions(Options):
     def _is_a_reference(cls, given: str) -> str:
         if given:
             try:
-                settings_of(Settings(), secrets={VARIABLE: given})
+                settings_of(Settings(), secrets={"URL": given})
             except ValueError:
                 raise ValueError("it names the secret that holds the URL, such as 'alerts/webhook'") from None
         return given

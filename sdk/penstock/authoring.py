@@ -25,6 +25,7 @@ from penstock.starting import (
     Concurrency,
     Schedule,
     concurrency_of,
+    refuse_endless_starts,
     schedule_of,
     triggers_of,
     updates_of,
@@ -517,6 +518,7 @@ def pipeline(
             _checked(function, updates_of, updates),
             _checked(function, concurrency_of, concurrency),
         )
+        _checked(function, functools.partial(refuse_endless_starts, authored.name, heading.triggers), heading.updates)
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
             made.check()

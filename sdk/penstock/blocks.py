@@ -113,7 +113,7 @@ class DeferredBranching(Branching):
         if not name.startswith(FLAG):  # nobody reads it in an arm that has returned
             if self._then.get(DONE) is True:
                 return otherwise
-            if state.get(DONE) is True:
+            if state.get(DONE) is True or self._asks_for(self._before.get(DONE)):
                 return then
         if name == VALUE and self._then.get(DONE) is False:
             return otherwise  # the first arm has returned nothing yet: nobody will ask for it there

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from penstock.spec import ResourcesSpec, RetrySpec, Settings
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_OWN = "PENSTOCK_"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(/[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?)?")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|k|K|M|G|T|Ki|Mi|Gi|Ti)[Bb]?\s*")
@@ -130,6 +131,9 @@ def settings_of(
     plain = {"priority": priority, "image": image, "cache": cache, "cache_version": cache_version}
     changes |= {name: value for name, value in plain.items() if value is not None}
     made = Settings.model_validate({**dict(base), **changes}, strict=True)
+    own = [name for name, _ in (*made.env, *made.secrets) if name.startswith(_OWN)]
+    if own:
+        raise ValueError(f"`{own[0]}` is a variable of Penstock's own, as all are that begin with {_OWN}")
     twice = sorted(dict(made.env).keys() & dict(made.secrets).keys())
     if twice:
         raise ValueError(f"{', '.join(f'`{name}`' for name in twice)} is given both in `env` and in `secrets`")

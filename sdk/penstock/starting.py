@@ -178,6 +178,15 @@ def _uri(given: Any) -> str:
     return given
 
 
+def refuse_endless_starts(name: str, triggers: Sequence[Trigger], updates: Sequence[str]) -> None:
+    """Raises `ValueError` where each run of the pipeline of this name would start the next one."""
+    for each in triggers:
+        if isinstance(each, DataTrigger) and each.uri in updates:
+            raise ValueError(f"a run updates `{each.uri}` and is started by that: each would start the next one")
+        if isinstance(each, PipelineTrigger) and each.pipeline == name:
+            raise ValueError(f"`{name}` is started after itself: each run would start the next one")
+
+
 def concurrency_of(given: Any) -> ConcurrencySpec | None:
     """The bound on runs at a time, as the spec has it. Raises `ValueError` for what is none."""
     if given is None:

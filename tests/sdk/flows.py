@@ -916,6 +916,22 @@ def an_ordinary_list_gone_through_in_a_loop(n: int) -> int:
     return total(found)
 
 
+@pipeline
+def bound_after_an_elif_that_returns(n: int) -> int:
+    value = number(n)
+    if value > 4:
+        found = number(5)
+    else:
+        if value == 0:
+            number(6)
+        elif value == 1:
+            number(7)
+        else:
+            return 8
+        found = 9
+    return found
+
+
 PLAIN = [each for name, each in list(globals().items()) if type(each).__name__ == "Pipeline" and name != "inner"]
 """Those that plain Python can run."""
 

@@ -141,3 +141,20 @@ def test_secrets_are_references_and_a_value_given_instead_is_not_shown():
         load.with_options(secrets={"A-B": "api"})
     with pytest.raises(DefinitionError, match="both in `env` and in `secrets`"):
         load.with_options(env={"PASSWORD": "1"})
+    with pytest.raises(DefinitionError, match="a variable of Penstock's own"):
+        load.with_options(secrets={"PENSTOCK_NEEDS": "api"})
+
+
+@pytest.mark.parametrize(
+    ("starts", "said"),
+    [
+        ({"triggers": DataChange("s3://a/b"), "updates": ["s3://a/b"]}, "a run updates `s3://a/b` and is started by"),
+        ({"triggers": AfterPipeline("whole")}, "`whole` is started after itself"),
+    ],
+)
+def test_a_pipeline_that_would_start_itself_forever_is_refused(starts, said):
+    with pytest.raises(DefinitionError, match=said):
+
+        @pipeline(**starts)
+        def whole() -> None:
+            work()

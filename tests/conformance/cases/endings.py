@@ -303,11 +303,11 @@ def in_time() -> int:
     return patient()
 
 
-@step(retry=Retry(1), env={"PENSTOCK_TEST_A": "at the end"})
+@step(retry=Retry(1), env={"SUITE_TEST_A": "at the end"})
 def told_at_last(limit: int, status: RunStatus) -> str:
     if current_attempt() < 2:
         raise RuntimeError("not yet")
-    return f"{status.state} {limit} {os.environ['PENSTOCK_TEST_A']}"
+    return f"{status.state} {limit} {os.environ['SUITE_TEST_A']}"
 
 
 @step

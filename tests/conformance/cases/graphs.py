@@ -160,19 +160,19 @@ def own_working_directories() -> list[str]:
     return look_around(leave_a_file())
 
 
-@step(env={"PENSTOCK_TEST_A": "one", "PENSTOCK_TEST_B": "x=1; echo $HOME 'é'"})
+@step(env={"SUITE_TEST_A": "one", "SUITE_TEST_B": "x=1; echo $HOME 'é'"})
 def environment() -> list[str | None]:
-    return [os.environ.get("PENSTOCK_TEST_A"), os.environ.get("PENSTOCK_TEST_B")]
+    return [os.environ.get("SUITE_TEST_A"), os.environ.get("SUITE_TEST_B")]
 
 
 @step
 def bare_environment() -> str | None:
-    return os.environ.get("PENSTOCK_TEST_A")
+    return os.environ.get("SUITE_TEST_A")
 
 
 @pipeline
 def env_of_one_step_only() -> tuple[list[str | None], list[str | None], str | None]:
-    other = environment.with_options(name="other", env={"PENSTOCK_TEST_A": ""})
+    other = environment.with_options(name="other", env={"SUITE_TEST_A": ""})
     return environment(), other(), bare_environment()
 
 
