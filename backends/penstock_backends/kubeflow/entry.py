@@ -77,7 +77,9 @@ def unjoined(text: str, joiner: str) -> str:
 
 
 def given(raw: Json, kind: Json) -> Json:
-    """A pipeline parameter as plain JSON, from what Kubeflow made of it."""
+    """A pipeline parameter as JSON, from what Kubeflow made of it; a default that is ``shown``, as it is exactly."""
+    if "exact" in kind and raw == kind["shown"]:
+        return kind["exact"]
     exact = json.loads(raw) if isinstance(raw, str) and raw.startswith(WRAPPED) else raw
     exact = exact[0] if isinstance(exact, list) and len(exact) == 1 else exact
     if isinstance(exact, dict) and list(exact) == ["$json"]:

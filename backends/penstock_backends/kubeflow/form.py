@@ -44,6 +44,19 @@ def input_of(parameter: ParameterSpec) -> dict[str, Any]:
     return found
 
 
+def read_as(parameter: ParameterSpec) -> Json:
+    """A parameter's type as the step reads it, with what its default is read as: a record's class is not called."""
+    kind = kind_of(parameter.type)
+    if parameter.required or not holds_record(parameter.type):
+        return kind
+    shown = _default(parameter)
+    return (
+        kind
+        if shown == given_value(parameter, parameter.default)
+        else {**kind, "shown": shown, "exact": parameter.default}
+    )
+
+
 def _hint(parameter: ParameterSpec) -> str:
     """What to write, where the type that Kubeflow shows does not tell."""
     type_, is_text = parameter.type, parameter_type(parameter) == STRING
@@ -57,9 +70,9 @@ def _hint(parameter: ParameterSpec) -> str:
 
 
 def _default(parameter: ParameterSpec) -> Json:
-    """The default as a person would write it, where that is read as the same value; else exactly."""
+    """The default as a person would write it, where that is read as the same value (see `read_as`); else exactly."""
     exact = given_value(parameter, parameter.default)
-    if parameter_type(parameter) != STRING or parameter.type.kind is TypeKind.STR or holds_record(parameter.type):
+    if parameter_type(parameter) != STRING or parameter.type.kind is TypeKind.STR:
         return exact
     if parameter.type.kind is TypeKind.INT:
         return str(decode(parameter.default))

@@ -19,7 +19,8 @@ from penstock.spec import (
 from penstock.values import Json
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import Channel, identifier, parameter_type, task_name
-from penstock_backends.lowering import Program, Unit, job_of, kind_of, requirements_of
+from penstock_backends.kubeflow.form import read_as
+from penstock_backends.lowering import Program, Unit, job_of, requirements_of
 from penstock_backends.rendering import compact_json
 
 Channels = Mapping[tuple[str, str], Channel]
@@ -90,7 +91,7 @@ class Inputs:
         else:
             parameter = next(each for each in self.program.pipeline.parameters if each.name == binding.name)
             self._add(Channel(name, parameter_type(parameter)), {"componentInputParameter": identifier(binding.name)})
-            self.kinds[name] = kind_of(parameter.type)
+            self.kinds[name] = read_as(parameter)
         path = [access.model_dump(mode="json") for access in binding.path]
         return {"input": name, "path": path} if path else name
 

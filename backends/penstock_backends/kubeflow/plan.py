@@ -40,6 +40,7 @@ from penstock_backends.kubeflow.channels import (
     output_channel,
     task_name,
 )
+from penstock_backends.kubeflow.form import read_as
 from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
 from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.pod import inward_of, platform_of, resources_of
@@ -288,7 +289,7 @@ class _Planner:
         job = job_of(self.program, unit)
         return {
             "arguments": _renamed(job["arguments"]),
-            "parameters": {identifier(name): kind for name, kind in job["parameters"].items()},
+            "parameters": {identifier(name): read_as(self.wiring.parameters[name]) for name in job["parameters"]},
             "outcome": self.outputs[unit.id, OUTCOME].key,
             **{key: _renamed(job[key]) for key in ("checks", "when", "after", "depths", "members") if key in job},
         }
