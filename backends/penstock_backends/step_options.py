@@ -1,7 +1,8 @@
 """What a project's configuration says of single steps on one target, beyond what every engine understands.
 
 ``[tool.penstock.TARGET.steps.NAME]``, where NAME is the id of a node (``prepare.load``), the name of a step (``load``),
-or ``"*"`` for all. Where several hold for a node, the more exact one goes first, option by option.
+or ``"*"`` for all; after ``PIPELINE:`` where it is of one pipeline alone. Where several hold for a node, the more exact
+one goes first, option by option.
 """
 
 from __future__ import annotations
@@ -53,5 +54,6 @@ def unknown_steps(pipeline: PipelineSpec, given: Mapping[str, StepOptions], targ
     for name in given:
         if name not in known:
             message = f"the configuration of {target} speaks of a step `{name}`, which `{pipeline.name}` does not have"
-            fix = did_you_mean(name, sorted(known - {EVERY}), otherwise="its nodes and steps are: {}")
+            near = did_you_mean(name, sorted(known - {EVERY}), otherwise="its nodes and steps are: {}")
+            fix = f"{near} A step of another pipeline is named with it: `PIPELINE:{name}`"
             yield Diagnostic("P506", message, location_of(pipeline.span), fix)

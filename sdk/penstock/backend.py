@@ -19,6 +19,8 @@ from penstock.harness import find_type
 from penstock.spec import Feature, PipelineSpec
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from penstock.history import History, PastRun, Usage
     from penstock.upkeep import Upkeep
 from penstock.results import Listener, Run
@@ -71,6 +73,19 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     allow_degraded: tuple[Feature, ...] = ()
+
+    def of_pipeline(self, name: str) -> Self:
+        """These options as they hold for the pipeline of this name.
+
+        Where a target has options of single steps, as a mapping ``steps``, a key ``PIPELINE:STEP`` is of that pipeline
+        alone: a project's configuration is read for all of its pipelines.
+        """
+        given: Mapping[str, object] = getattr(self, "steps", {})
+        if not any(":" in key for key in given):
+            return self
+        everywhere = {key: value for key, value in given.items() if ":" not in key}
+        own = {key.removeprefix(f"{name}:"): value for key, value in given.items() if key.startswith(f"{name}:")}
+        return self.model_copy(update={"steps": {**everywhere, **own}})
 
     @field_validator("allow_degraded", mode="before")
     @classmethod

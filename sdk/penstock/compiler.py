@@ -214,7 +214,7 @@ def compile_spec(
         ConfigurationError: no such target or option.
     """
     chosen = backend(target)
-    parsed = parse_options(chosen, options or {}, place)
+    parsed = parse_options(chosen, options or {}, place).of_pipeline(pipeline.name)
     definition = Definition(pipeline, folder=folder)
     verify_spec(definition)
     refused = list(legalise(pipeline, chosen, parsed.allow_degraded))

@@ -65,7 +65,8 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
         known,
         lambda path: None if path[0] in compiling else place_of(definition.folder, (target,), path),
     )
-    return Deployable(definition, target, compiling, deployer.deployment(definition.spec, options, deploy_options))
+    there = deployer.deployment(definition.spec, options.of_pipeline(definition.spec.name), deploy_options)
+    return Deployable(definition, target, compiling, there)
 
 
 def deploy(definition: Definition, target: str, given: Mapping[str, Any], *, force: bool = False) -> Deployed:
