@@ -48,7 +48,7 @@ def test_the_more_exact_name_goes_first():
 
 @pytest.mark.parametrize("target", ["airflow", "github", "kubeflow"])
 def test_a_step_that_the_pipeline_lacks_is_refused_with_the_nearest(target):
-    with pytest.raises(CompileError, match="P506: .* speaks of a step `trian`, which `first` does not have") as caught:
+    with pytest.raises(CompileError, match=r"P506: .* speaks of a step `trian`, which `first` does not have") as caught:
         first.compile(target, steps={"trian": {}, "second:trian": {}})
     (problem,) = caught.value.diagnostics
     assert problem.fix == "did you mean `train`? A step of another pipeline is named with it: `PIPELINE:trian`"
