@@ -14,8 +14,8 @@ from penstock.spec import PipelineSpec, StepSpec
 SAFE = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
 # Of Python's own, those that worker processes don't load for themselves, and that ask no variable of the environment.
 STANDARD = (
-    *("bz2", "csv", "fractions", "glob", "gzip", "hashlib", "heapq", "logging", "lzma", "random", "secrets", "shutil"),
-    *("statistics", "string", "subprocess", "tarfile", "tempfile", "threading", "zipfile", "zlib"),
+    *("bisect", "bz2", "csv", "fractions", "glob", "gzip", "hashlib", "heapq", "logging", "lzma", "random", "secrets"),
+    *("shutil", "statistics", "string", "subprocess", "tarfile", "tempfile", "threading", "zipfile", "zlib"),
 )
 # What reading and writing a library's values loads on first use.
 COMPANIONS = {"pandas": ("pyarrow.parquet", "pandas.io.parquet")}

@@ -3,7 +3,8 @@
 It is three kinds of process. The *nursery*, which is what is started, has the harness and, where that is safe, the
 author's libraries loaded; it forks a *slot* each time it is sent one end of a connection. A slot runs one attempt at
 a time, in an *attempt* process that it has forked beforehand: so the author's code meets a fresh process each time
-without waiting for one, and whatever that process starts and leaves behind is found below its slot, and ended.
+without waiting for one, and whatever that process starts and leaves behind is found below its slot, and ended. Where a
+step can leave nothing behind (see `residue`), its process is as good as a fresh one, and waits for the next attempt.
 
 A slot sends the runner ``ready`` with a line to the attempt process that waits. On that line the runner sends the
 request, and is told the result: the slot looks at neither, and runs again only when the attempt has ended. Then it
@@ -21,6 +22,7 @@ import _socket  # whose sockets are closed by no Python code
 import codecs
 import contextlib
 import ctypes
+import decimal
 import faulthandler
 import functools
 import gc
@@ -62,6 +64,7 @@ DESCRIPTOR = struct.Struct("i")
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 DECODER = json.JSONDecoder()
 REHEARSALS = 10  # Python takes eight calls to adapt code to what it works on
+MOST_CPU_SECONDS, MOST_MEMORY = 0.1, 4 << 20  # of the attempts that one process runs
 PR_SET_PDEATHSIG = 1
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 # Looked up here, once, and not in each attempt.
@@ -194,8 +197,7 @@ class Rehearsal:
             self.run(self._program.function("rehearsal:same"))
             ours.sendall(framed(self.JOB))
             receive(theirs)
-            sys.meta_path.remove(self._program)
-            del sys.modules["rehearsal"], sys.modules["penstock"]
+            self._program.withdraw()
         del os.environ[harness.CHECKPOINTS]
         ours.close()
         theirs.close()
@@ -287,6 +289,13 @@ class Program(harness.Program):
         self.exec_module(self._blank)
         return functools.reduce(getattr, name.partition(":")[2].split("."), self._blank)
 
+    def withdraw(self) -> None:
+        """Undoes `install`, and takes what was imported of the program since then with it."""
+        sys.meta_path.remove(self)
+        for name in (*self.modules, *self.packages, "penstock"):
+            sys.modules.pop(name, None)
+        self._blank = None
+
 
 class Programs:
     """The programs of a pipeline's steps, each made when it is first asked for."""
@@ -306,6 +315,31 @@ class Programs:
         """Has a step's code ready for the attempts to come."""
         with contextlib.suppress(Exception):  # the attempt itself will say what is wrong
             self.of(step).prepare(self.steps[step]["function"])
+
+
+class Wear:
+    """What the attempts that one process ran have left in it, and used.
+
+    Where that is much, it ends: a fork then costs little beside the step, and what is told of a process that is killed
+    counts all of its attempts.
+    """
+
+    def __init__(self) -> None:
+        self._modules = len(sys.modules)
+        self._memory = _usage_of_this_process()["peak_memory"]
+        self._peak, self._cpu = self._memory, 0.0
+
+    def usage(self) -> Json:
+        """What was used since this was last asked, or the process began."""
+        usage, before = _usage_of_this_process(), self._cpu
+        self._cpu, self._peak = usage["cpu_seconds"], usage["peak_memory"]
+        usage["cpu_seconds"] = round(self._cpu - before, 6)
+        return usage
+
+    def is_slight(self) -> bool:
+        """Whether an attempt may run here that is to find, and to tell, what it would in a new process."""
+        is_small = self._cpu <= MOST_CPU_SECONDS and self._peak - self._memory <= MOST_MEMORY
+        return is_small and len(sys.modules) == self._modules
 
 
 class Slot:
@@ -431,18 +465,32 @@ class Slot:
     # --- an attempt's own process
 
     def _attend(self, line: _socket.socket, parent: int) -> typing.NoReturn:
-        """Waits for a request and runs it, in the process that was forked for it."""
-        log = ""
+        """Runs what it is asked for, in the process that was forked for that, until something is left of it."""
         try:
-            os.setsid()
-            _signal.signal(signal.SIGTERM, _signal.SIG_DFL)
-            _end_with(parent, signal.SIGKILL)
-            os.close(self.connection.fileno())
-            gc.enable()
-            _seed_anew()
-            os.chdir(self.work)
-            _speak_to(self.log)
-            self.rehearsal.run(_same)
+            self._settle_in(parent)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the attempt fails that was to be run here
+            self._tell(line, {**harness.failure(error), "usage": _usage_of_this_process()})
+            os._exit(1)
+        wear = Wear()
+        while self._attempted(line, wear):
+            pass
+        os._exit(0)
+
+    def _settle_in(self, parent: int) -> None:
+        os.setsid()
+        _signal.signal(signal.SIGTERM, _signal.SIG_DFL)
+        _end_with(parent, signal.SIGKILL)
+        os.close(self.connection.fileno())
+        gc.enable()
+        _seed_anew()
+        os.chdir(self.work)
+        _speak_to(self.log)
+        self.rehearsal.run(_same)
+
+    def _attempted(self, line: _socket.socket, wear: Wear) -> bool:
+        """Waits for a request and runs it; whether this process is then as it was before, and waits for another."""
+        log, request = "", None
+        try:
             request = receive(line)
             os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt
             log = request["log"]
@@ -456,9 +504,28 @@ class Slot:
         with contextlib.suppress(Exception):  # the author may have closed them
             sys.stdout.flush()
             sys.stderr.flush()
-        self._take_back(log)
-        answer["usage"] = _usage_of_this_process()
-        os._exit(0 if self._tell(line, answer) else 1)
+        has_log = self._take_back(log)
+        answer["usage"] = wear.usage()
+        leaves_none = "error" not in answer and request["leaves_none"]
+        waits = leaves_none and self._is_restored(request["step"], wear, has_log=has_log)
+        if not self._tell(line, answer, waits=waits):
+            os._exit(1)
+        if waits:
+            self.programs.prepare(request["step"])
+        return waits
+
+    def _is_restored(self, step: str, wear: Wear, *, has_log: bool) -> bool:
+        """Whether nothing is left of an attempt that left only what is undone here."""
+        self.programs.of(step).withdraw()
+        decimal.getcontext().clear_flags()  # which those that the step was given may have raised
+        if not (wear.is_slight() and _is_childless()):
+            return False
+        try:
+            if not has_log:
+                _speak_to(self.log)
+        except OSError:
+            return False
+        return True
 
     def _performed(self, request: Json) -> Json:
         for name, value in request["env"].items():  # `update` asks what a mapping is, which takes 0.1 ms in a fork
@@ -492,17 +559,19 @@ class Slot:
 
         return harness.isolate(perform, None, harness.Mask([request["env"][name] for name in request["secrets"]]))
 
-    def _take_back(self, log: str) -> None:
-        """Takes a log that nothing was written to back, to be used again."""
+    def _take_back(self, log: str) -> bool:
+        """Takes a log that nothing was written to back, to be used again; whether it was one."""
         with contextlib.suppress(OSError):
             if os.stat(log).st_size == 0:  # noqa: PTH116
                 os.rename(log, self.log)  # noqa: PTH104
+                return True
+        return False
 
-    def _tell(self, line: _socket.socket, answer: Json) -> bool:
+    def _tell(self, line: _socket.socket, answer: Json, *, waits: bool = False) -> bool:
         """Tells the runner; whether that is all. Else the slot has artifacts to publish, or something to clear up."""
         if not any(map(stored.artifacts_in, answer.get("outputs", {}).values())):
             with contextlib.suppress(OSError):  # the author may have closed it
-                line.sendall(framed(answer))
+                line.sendall(framed({**answer, "waits": True} if waits else answer))
                 GIVE_WAY()  # to the runner: to end a process takes longer than a short step
                 return "error" not in answer
         try:

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from penstock import harness
 from penstock.backend import Definition
-from penstock_backends.local import objects, preloading
+from penstock_backends.local import objects, preloading, residue
 from penstock_backends.local.store import Store
 from penstock_backends.lowering import step_part
 
@@ -108,6 +108,7 @@ class Workers:
         self._button.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._lost: list[_Slot] = []
+        self._leaving_none: dict[str, bool] = {}
 
     def has_room(self, kind: Kind) -> bool:
         """Whether an attempt of that kind can be taken now."""
@@ -118,6 +119,7 @@ class Workers:
         """Has an attempt run; `wait` will give its answer under ``ticket``."""
         slot = self._slot(kind, request["step"])
         slot.ticket, slot.answer, slot.log, slot.began = ticket, None, request["log"], time.monotonic()
+        request["leaves_none"] = self._leaves_none(kind, request)
         with contextlib.suppress(OSError):  # it died while it waited: the slot will say so
             cast("socket.socket", slot.line).sendall(_framed(request))
         if request["timeout"] is None and request["step"] in slot.steps:
@@ -176,17 +178,31 @@ class Workers:
                 nursery.process.wait()
         self._nurseries.clear()
 
+    def _leaves_none(self, kind: Kind, request: Json) -> bool:
+        """Whether an attempt that succeeds leaves its process as it found it, for the next one."""
+        step, wires = request["step"], [wire for each in request["outputs"].values() for wire in each.values()]
+        if kind.python or request["timeout"] is not None or request["env"].keys() != {harness.CHECKPOINTS}:
+            return False
+        if step not in self._leaving_none:
+            spec = self._definition.spec
+            (found,) = [each for each in spec.steps if each.id == step]
+            self._leaving_none[step] = residue.leaves_none(found, spec.modules)
+        return self._leaving_none[step] and not any(map(objects.artifacts_in, wires))
+
     def _hear(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
         """Reads what an attempt says. An error is held back until the slot has ended all that the attempt started."""
         is_open = slot.line is not None and _read_on(slot.line, slot.line_said)
         is_heard = slot.ticket and not slot.is_late
         messages = [each for each in _taken(slot.line_said) if each.keys() & {"outputs", "error"} and is_heard]
-        if messages or not is_open:
+        waits = is_open and bool(messages) and messages[0].pop("waits", False)
+        if (messages or not is_open) and not waits:
             self._hang_up(slot)
         if messages and "error" in messages[0]:
             slot.answer = messages[0]
         elif messages:
             self._answer(slot, messages[0], answers)
+        if waits and slot.kind in self._nurseries:
+            self._nurseries[slot.kind].idle.append(slot)
 
     def _hear_of(self, slot: _Slot, answers: list[tuple[str, Json]]) -> None:
         """Reads what a slot says of its attempts."""
