@@ -489,7 +489,8 @@ class Slot:
 
     def _attempted(self, line: _socket.socket, wear: Wear) -> bool:
         """Waits for a request and runs it; whether this process is then as it was before, and waits for another."""
-        log, request = "", None
+        log = ""
+        request: Json = None
         try:
             request = receive(line)
             os.rename(self.log, request["log"])  # noqa: PTH104  # a Path would be made for it in each attempt

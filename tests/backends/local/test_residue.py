@@ -8,7 +8,9 @@ import functools
 import gc
 import importlib
 import itertools
+import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -169,6 +171,11 @@ def plain(number: int) -> int:
 
 
 @step
+def counts(number: int) -> int:
+    return number + sum(range(1_000_000))
+
+
+@step
 def with_a_file(number: int) -> int:
     return len(os.listdir()) + number + 1
 
@@ -179,6 +186,11 @@ def plain_chain() -> int:
     for _ in range(12):
         number = plain(number)
     return number
+
+
+@pipeline
+def counting() -> list[int]:
+    return [counts(number) for number in range(12)]
 
 
 @pipeline
@@ -207,6 +219,14 @@ def test_attempts_that_leave_nothing_take_turns_in_few_processes(forks, tmp_path
 def test_all_others_have_one_each(forks, tmp_path):
     assert chain_with_files.run(store=tmp_path, max_workers=1).outputs == 12
     assert len(forks) >= 12 - 3  # of the first three, nobody hears but when they are gone
+
+
+def test_an_attempt_is_told_its_own_use_of_a_process_not_that_of_those_before(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run = counting.run(store=tmp_path, max_workers=1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = sum(run[node].cpu_seconds or math.inf for node in run.nodes)
+    assert told <= after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("given", [0, decimal.Decimal(1)])
