@@ -18,6 +18,7 @@ import types
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,12 @@ def test_what_may_be_taken_of_a_library_is_none_that_could_be_changed_without_a_
     ]
     assert len(found) > 250
     assert not [each for each in found if isinstance(each[2], types.ModuleType | dict | list | set | bytearray)]
+
+
+def test_the_documentation_names_the_modules():
+    page = (Path(__file__).parents[3] / "docs" / "local.md").read_text(encoding="utf-8")
+    text = page.partition("### A process for each attempt")[2].partition("\n## ")[0]
+    assert [name for name in residue.HARMLESS if f"`{name}`" not in text] == ["__future__"]
 
 
 # --- runs
