@@ -121,7 +121,7 @@ def is_harmless(nodes: Iterable[ast.AST], own: set[str]) -> bool:
             is_known = part in HARMLESS.get(module, ()) or part in DECORATORS.get(module, ())
         else:
             is_known = module in HARMLESS and libraries[name] == module
-        if not is_known or f"{module}.{part}" in own:
+        if not is_known or f"{module}.{part}" in own or name.startswith("__"):  # it may import a `__builtins__`
             return False
     allowed = set(_decorating(nodes, libraries, decorating)) | set(_taken(nodes, libraries))
     restricted = libraries.keys() | decorating

@@ -512,6 +512,7 @@ class Slot:
         if not self._tell(line, answer, waits=waits):
             os._exit(1)
         if waits:
+            gc.collect()  # its classes, which refer to themselves, would be found below those of libraries
             self.programs.prepare(request["step"])
         return waits
 

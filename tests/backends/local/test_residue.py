@@ -77,7 +77,7 @@ HARMFUL = [
     *("dir()", "'{0.__class__}'.format(x)", "'{x.y}'.format_map(x)", "self.x = 1", "del x.y", "BaseException()"),
     *("def f(): yield 1", "async def f(): pass", "def f(): yield from x", "class C(metaclass=M): pass"),
     *("class C:\n  def __del__(self): pass", "class C:\n  def __subclasshook__(self, c): return True"),
-    "match x:\n  case C(__class__=y): pass",
+    *("match x:\n  case C(__class__=y): pass", "import json as __builtins__\ncodecs.open('x')"),
 ]
 
 
@@ -160,6 +160,7 @@ def snapshot(after: list[list[int]]) -> list[str]:
         f"threads: {threading.active_count()}",
         f"signals: {[signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]}",
         f"decimals: {raised}",
+        f"classes: {[each.__qualname__ for each in object.__subclasses__() if each.__name__ == Box.__name__]}",
         f"collector: {gc.isenabled()}",
         f"own: {SEEN}, {BOX}, {CALLS}, {next(NUMBERS)}",
     ]
