@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 import types
 from collections import Counter
 from collections.abc import Callable
@@ -184,6 +185,23 @@ def counts(number: int) -> int:
 
 
 @step
+def fails(number: int) -> int:
+    return number // 0
+
+
+@step(timeout=0.2)
+def sleeps(number: int) -> int:
+    time.sleep(60)
+    return number
+
+
+@step
+def dies(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@step
 def with_a_file(number: int) -> int:
     return len(os.listdir()) + number + 1
 
@@ -194,6 +212,12 @@ def plain_chain() -> int:
     for _ in range(12):
         number = plain(number)
     return number
+
+
+@pipeline
+def with_failures() -> tuple[int, int, int, list[int]]:
+    before = [plain(number) for number in range(6)]
+    return fails(before[3]), sleeps(before[4]), dies(before[5]), [plain(number) for number in range(6)]
 
 
 @pipeline
@@ -227,6 +251,14 @@ def test_attempts_that_leave_nothing_take_turns_in_few_processes(forks, tmp_path
 def test_all_others_have_one_each(forks, tmp_path):
     assert chain_with_files.run(store=tmp_path, max_workers=1).outputs == 12
     assert len(forks) >= 12 - 3  # of the first three, nobody hears but when they are gone
+
+
+def test_an_attempt_may_fail_in_a_process_that_ran_others_and_harms_none(tmp_path):
+    run = with_failures.run(store=tmp_path, max_workers=1)
+    assert run["fails"].error == "ZeroDivisionError: integer division or modulo by zero"
+    assert "exceeded its timeout of 0.2 s" in run["sleeps"].error
+    assert run["dies"].error == "the attempt was killed by SIGKILL (often: out of memory)"
+    assert [run[node].state.value for node in run.nodes if node.startswith("plain")] == ["succeeded"] * 12
 
 
 def test_an_attempt_is_told_its_own_use_of_a_process_not_that_of_those_before(tmp_path):
