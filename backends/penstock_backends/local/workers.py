@@ -72,7 +72,8 @@ class _Slot:
     """A slot with the line to its attempt process, where one is there, and what has come on both.
 
     ``attempt`` is the number of that process; ``ticket`` stands for what it runs, if it runs anything; ``answer`` is
-    its error, held back until all that the attempt has started is gone; ``is_late`` says that its time was up.
+    its error, held back until all that the attempt has started is gone; ``is_late`` says that its time was up;
+    ``leaves_none`` that its process may wait for another.
     """
 
     connection: socket.socket
@@ -86,6 +87,7 @@ class _Slot:
     ticket: str = ""
     answer: Json = None
     is_late: bool = False
+    leaves_none: bool = False
     log: str = ""
     began: float = 0.0
 
@@ -119,7 +121,7 @@ class Workers:
         """Has an attempt run; `wait` will give its answer under ``ticket``."""
         slot = self._slot(kind, request["step"])
         slot.ticket, slot.answer, slot.log, slot.began = ticket, None, request["log"], time.monotonic()
-        request["leaves_none"] = self._leaves_none(kind, request)
+        slot.leaves_none = request["leaves_none"] = self._leaves_none(kind, request)
         with contextlib.suppress(OSError):  # it died while it waited: the slot will say so
             cast("socket.socket", slot.line).sendall(_framed(request))
         if request["timeout"] is None and request["step"] in slot.steps:
@@ -185,7 +187,7 @@ class Workers:
             return False
         if step not in self._leaving_none:
             spec = self._definition.spec
-            (found,) = [each for each in spec.steps if each.id == step]
+            found = next(each for each in spec.steps if each.id == step)
             self._leaving_none[step] = residue.leaves_none(found, spec.modules)
         return self._leaving_none[step] and not any(map(objects.artifacts_in, wires))
 
@@ -194,7 +196,7 @@ class Workers:
         is_open = slot.line is not None and _read_on(slot.line, slot.line_said)
         is_heard = slot.ticket and not slot.is_late
         messages = [each for each in _taken(slot.line_said) if each.keys() & {"outputs", "error"} and is_heard]
-        waits = is_open and bool(messages) and messages[0].pop("waits", False)
+        waits = is_open and bool(messages) and messages[0].pop("waits", False) and slot.leaves_none
         if (messages or not is_open) and not waits:
             self._hang_up(slot)
         if messages and "error" in messages[0]:
