@@ -79,7 +79,7 @@ def file(tmp_path: Path) -> Path:
 def key(program: types.ModuleType, file: Path, item: str = "a", index: int = 0, **more: Any) -> str:
     artifact = {"$artifact": {"format": "path", "file": str(file)}}
     outputs = {"written": {"file": artifact}, "for": {"items": [*("z" * index), item]}, **more}
-    found: str = program.key_of("counted", (index,), {"text": "x", "wanted": []}, outputs, {})
+    found: str = program.key_of(program.JOBS["counted"], (index,), {"text": "x", "wanted": []}, outputs, {})
     return found
 
 
