@@ -73,7 +73,9 @@ class AirflowBackend(Backend):
         ),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: native("of the step's pod, where its `isolation` is `kubernetes`; else refused"),
-        Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
+        Feature.CACHE: emulated(
+            "with the option `cache`, below the artifact root by code and inputs; else nothing is reused"
+        ),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
         Feature.SCHEDULE: native("a cron timetable in its time zone"),
     }
