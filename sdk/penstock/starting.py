@@ -99,7 +99,7 @@ class Concurrency:
 AnyTrigger: TypeAlias = Push | PullRequest | AfterPipeline | DataChange
 
 
-def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
+def schedule_of(schedule: Any) -> ScheduleSpec | None:
     """The schedule as the spec has it; a plain text is a cron expression in UTC.
 
     Raises:
@@ -107,7 +107,7 @@ def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
     """
     if schedule is None:
         return None
-    written = Schedule(schedule) if isinstance(schedule, str) else schedule
+    written: Any = Schedule(schedule) if isinstance(schedule, str) else schedule
     if not isinstance(written, Schedule) or not isinstance(written.cron, str):
         message = f"a schedule is a cron expression or a `Schedule`, not {schedule!r:.60}"
         raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be

@@ -212,6 +212,7 @@ def test_the_emitted_file_takes_secrets_from_its_environment_and_hides_them(made
     refused = ran()
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "no value was given for the secret in KEY (warehouse/key)" in refused.stderr
+    assert "It takes secrets from its environment, and starts nothing without them:\n\n    KEY: warehouse/key\n" in text
     done = ran(KEY=SECRET)
     said = json.loads(done.stdout)
     assert SECRET not in done.stdout + done.stderr
