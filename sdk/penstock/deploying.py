@@ -44,7 +44,7 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
     chosen = compiler.backend(target)
     if not hasattr(chosen, "deployment"):
         message = f"target `{target}` is not deployed: what it is compiled to runs where it lies"
-        raise ConfigurationError(Diagnostic("P801", message, fix="compile it: `penstock compile --to ...`"))
+        raise ConfigurationError(Diagnostic("P801", message, fix=f"compile it: `penstock compile --to {target}`"))
     deployer = cast("Deployer", chosen)
     configured = configuration(definition.folder, DEPLOY, target)
     names = deployer.deploy_options.model_fields
@@ -65,7 +65,7 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
         known,
         lambda path: None if path[0] in compiling else place_of(definition.folder, (target,), path),
     )
-    there = deployer.deployment(definition.spec, options.of_pipeline(definition.spec.name), deploy_options)
+    there = deployer.deployment(definition, options.of_pipeline(definition.spec.name), deploy_options)
     return Deployable(definition, target, compiling, there)
 
 

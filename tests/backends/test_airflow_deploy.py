@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytest
 
 from penstock import ConfigurationError, DeployError, pipeline, step
+from penstock.backend import Definition
 from penstock.deployment import StartedRun
 from penstock_backends.airflow import deploy_folder
 from penstock_backends.airflow.backend import AirflowBackend
@@ -45,7 +46,7 @@ def dags(tmp_path: Path) -> Path:
 def deploying(dags: Path) -> Deploying:
     def make(**options: object) -> AirflowDeployment:
         given = AirflowDeployOptions.model_validate({"dags": str(dags), **options})
-        made = AirflowBackend().deployment(doubled.spec, AirflowOptions(), given)
+        made = AirflowBackend().deployment(Definition(doubled.spec), AirflowOptions(), given)
         assert isinstance(made, AirflowDeployment)
         return made
 

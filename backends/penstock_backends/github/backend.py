@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
 from penstock.graph import arrows, marks_of, mermaid
@@ -122,12 +122,12 @@ class GithubBackend(Backend):
         }
 
     def deployment(
-        self, pipeline: PipelineSpec, options: GithubOptions, deploy_options: GithubDeployOptions
+        self, definition: Definition, options: GithubOptions, deploy_options: GithubDeployOptions
     ) -> Deployment:
         """The files in a git repository; see `penstock.deployment.Deployer`."""
         from penstock_backends.github.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
-        return deployment_of(pipeline, deploy_options)
+        return deployment_of(definition.spec, deploy_options, definition.source)
 
     def prepared(self, pipeline: PipelineSpec, options: GithubOptions) -> PipelineSpec:
         """The pipeline with the alert that the options ask for."""
