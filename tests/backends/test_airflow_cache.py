@@ -52,7 +52,7 @@ def told(counts: list[int], size: int) -> str:
 
 
 @pipeline
-def letters(text: str = "banana", wanted: list[str] = ["a", "n", "-"]) -> str:  # never changed
+def letters(text: str = "banana", wanted: list[str] = ["a", "n", "-", "a"]) -> str:  # never changed
     made = written(text)
     counts = []
     for letter in wanted:
@@ -101,15 +101,21 @@ def test_a_run_computes_only_what_no_earlier_one_did(major: int, tmp_path: Path)
         assert ran.xcoms["written", -1, "step_metrics"] == '{"length": 6}'
         return sorted(re.findall(r"did: (write|count \w|tell)\b", ran.log)), ran.xcoms["told", -1, "return_value"]
 
-    assert done() == (["count a", "count n", "tell", "write"], '"[3, 2] of 6"')
+    assert done() == (["count a", "count a", "count n", "tell", "write"], '"[3, 2, 3] of 6"')
     for folder in (tmp_path / "letters").iterdir():  # what a run took over is its own
         shutil.rmtree(folder)
     assert done(wanted=["n", "b", "a"]) == (["count b", "tell"], '"[2, 1, 3] of 6"')
     if major == 2:
         return  # its process of an attempt is the same
-    assert done(changed("return 1", "return 2")) == (["count a", "count n", "tell"], '"[6, 4] of 6"')
+    assert done(changed("return 1", "return 2")) == (
+        ["count a", "count a", "count n", "tell"],
+        '"[6, 4, 6] of 6"',
+    )
     # Another step wrote the same text: what takes it is not done anew.
-    assert done(changed("write_text(text)", 'write_text(f"{text}")')) == (["tell", "write"], '"[3, 2] of 6"')
+    assert done(changed("write_text(text)", 'write_text(f"{text}")')) == (
+        ["tell", "write"],
+        '"[3, 2, 3] of 6"',
+    )
 
 
 @pytest.mark.slow
@@ -145,7 +151,7 @@ def asked(tmp_path: Path) -> Asked:
     given.write_text("1,2")
     outputs = {"read": {"output": {"$artifact": {"format": "path", "file": str(given)}}}}
     job = {"code": "c0de", "arguments": {"rows": {"kind": "output", "node": "read", "output": "output"}}}
-    request = {"cache": str(tmp_path / "@cache"), "folder": "/artifacts/run"}
+    request = {"cache": str(tmp_path / "@cache"), "folder": str(tmp_path / "dag" / "run" / "count" / "try-1")}
     return Asked(request, {**job, "parameters": {}}, {}, outputs, Place(), tmp_path / "attempt")
 
 
@@ -216,6 +222,16 @@ def test_only_what_succeeded_is_kept(asked: Asked, monkeypatch: pytest.MonkeyPat
     assert [reused(asked).get("reused") for _ in range(2)] == [None, None]
     again = asked._replace(folder=asked.folder.with_name("again"))
     assert reused(again) == {**RESULT, "reused": True}
+
+
+def test_equal_calls_in_one_run_are_as_many_computations_and_each_keeps_its_own(asked: Asked, tmp_path: Path) -> None:
+    def entry_in(*folder: str) -> Path:
+        return entry_of(asked._replace(request={**asked.request, "folder": str(tmp_path.joinpath("dag", *folder))}))
+
+    first, second = entry_in("monday", "count", "0", "try-1"), entry_in("monday", "count", "1", "try-1")
+    assert first != second
+    assert entry_in("monday", "count", "0", "try-2") == first
+    assert [entry_in("tuesday", "count", number, "try-1") for number in "10"] == [first, second]
 
 
 def test_an_input_is_known_by_its_content_and_its_name(asked: Asked, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.pods import pod_arguments
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
-from penstock_backends.airflow.settings import installed, task_options, varies
+from penstock_backends.airflow.settings import installed, takes_over, task_options, varies
 from penstock_backends.airflow.source import (
     arguments,
     ascii_id,
@@ -45,15 +45,7 @@ from penstock_backends.airflow.source import (
     table,
 )
 from penstock_backends.airflow.starts import outlets, start_arguments, start_names, start_of
-from penstock_backends.airflow.tables import (
-    call_row,
-    has_names,
-    parameter_row,
-    renamed_row,
-    step_row,
-    takes_over,
-    task_id,
-)
+from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, task_id
 from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
 from penstock_backends.lowering import Unit, program_of

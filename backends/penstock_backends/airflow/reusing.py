@@ -1,8 +1,8 @@
 """What the process of an attempt does where earlier results are kept: look for one, else keep what the step gives.
 
-An entry is a folder below ``request["cache"]``, called after the key: ``entry.json``, which holds the result and
-digests of it and of all files, and in ``files`` what artifacts are. It is put there whole, by a rename. What is taken
-over is copied, and the copy compared: no run depends on an entry, so that any may be deleted at any time.
+An entry is a folder below ``request["cache"]``, called after the key and `turn`: ``entry.json``, which holds the
+result and digests of it and of all files, and in ``files`` what artifacts are. It is put there whole, by a rename. What
+is taken over is copied, and the copy compared: no run depends on an entry, so that any may be deleted at any time.
 
 The part of this file below its imports is embedded, after `attempt`, in what is emitted. It runs on Python 3.9.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -50,9 +51,28 @@ def entry_for(asked: Asked) -> Path | None:
     code = [job["code"], python, [job["parameters"][name] for name in names]]
     try:
         key = key_of({**job, "code": code}, asked.place.index, asked.parameters, asked.outputs, asked.place.states)
-    except (OSError, KeyError):
-        return None  # a file or a parameter is missing, which the attempt will say
-    return Path(asked.request["cache"], key)
+        return Path(asked.request["cache"], f"{key}.{turn(key, asked.request)}")
+    except (OSError, KeyError) as error:
+        say(f"no earlier result is looked for: {error}")
+        return None
+
+
+def turn(key: str, request: Json) -> int:
+    """Which this is, from 0, of the instances in a run that have the same key: equal calls are as many computations.
+
+    They are numbered as they come, by links below the run's folder that name them; further attempts keep the number.
+    """
+    root = Path(request["cache"]).parent
+    dag, run, *instance, _ = Path(request["folder"]).relative_to(root).parts
+    name, claims = "/".join(instance), root / dag / run / "@claims"
+    claims.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        claim = claims / f"{key}.{number}"
+        with contextlib.suppress(FileExistsError):
+            claim.symlink_to(name)
+        if str(claim.readlink()) == name:
+            break
+    return number
 
 
 def taken_over(entry: Path, folder: Path) -> Json:

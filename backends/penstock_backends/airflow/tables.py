@@ -8,9 +8,9 @@ from typing import Any
 from penstock.spec import ITEMS, ParameterSpec, StepSpec
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions, AirflowStepOptions
-from penstock_backends.airflow.settings import delays, first_delay, installed, varies
+from penstock_backends.airflow.settings import delays, first_delay, installed, takes_over, varies
 from penstock_backends.airflow.source import ascii_id, number
-from penstock_backends.caching import code_key, may_be_reused, shared_loops
+from penstock_backends.caching import code_key, shared_loops
 from penstock_backends.json_schema import holds_record, plain_default
 from penstock_backends.lowering import Unit, arguments_of, kind_of, outputs_of, standing_of, step_part
 
@@ -43,11 +43,6 @@ def call_row(layout: Layout, unit: Unit, options: AirflowOptions) -> dict[str, A
         row["code"] = code_key(layout.program.pipeline, unit, _place(chosen, options))
         row |= {name: value for name, value in {"shared": shared_loops(layout.program, unit)}.items() if value}
     return {**row, **_standing_row(layout, unit)}
-
-
-def takes_over(unit: Unit, options: AirflowOptions) -> bool:
-    """Whether a unit takes over an earlier result where there is one."""
-    return options.cache and may_be_reused(unit)
 
 
 def _place(chosen: AirflowStepOptions, options: AirflowOptions) -> str:
