@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
 from penstock import ConfigurationError, compiler
+from penstock.cli import app
 from penstock.configuration import configuration
 from penstock.loading import load_pipeline
 from tests.warm_python import penstock
@@ -103,6 +105,24 @@ def test_an_environment_goes_before_what_holds_for_all_of_them(environments, mon
     }
     assert configuration(environments, "airflow", "steps", "score") == {"pool": "fast"}
     assert configuration(environments, "deploy", "airflow") == {}
+
+
+FLOW = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
+
+
+@pytest.mark.parametrize("given", [["--environment", "prod"], ["--environment=prod"]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_command_line_says_the_environment_before_or_behind_a_command(given, is_first, tmp_path, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "staging")  # what the command sets is taken back by that
+    (tmp_path / "pyproject.toml").write_text("[tool.penstock.environments.prod.airflow]\nairflow = 4\n")
+    (tmp_path / "flow.py").write_text(f"{FLOW}@pipeline\ndef flow() -> int:\n    return one()\n")
+    command = ["compile", str(tmp_path / "flow.py"), "--to", "airflow", "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, [*given, *command] if is_first else [*command, *given])
+    assert "(given: 4)" in done.output
+
+
+def test_help_names_the_table_of_environments():
+    assert "[tool.penstock.environments]" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
 
 
 def test_a_problem_in_an_environment_has_the_line_there(environments, monkeypatch):
