@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_o
 from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
-from penstock.configuration import configuration, place_of
+from penstock.configuration import configuration, place_of, refuse_unknown_tables
 from penstock.degrading import DEGRADABLE, without
 from penstock.diagnostics import (
     CompileError,
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=BaseModel)
 PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
 """Where an option stands, given as its keys and indices."""
 RUNNING_TARGET = "local"
-RUN = "run"
+RUN, DEPLOY = "run", "deploy"
 
 
 @functools.cache
@@ -101,9 +101,15 @@ def history(folder: Path | None, store: str | Path | None = None) -> History:
     return runner().history(_options_with(folder, {"store": store}))
 
 
+def project(folder: Path | None, *table: str) -> dict[str, Any]:
+    """As `configuration`, of a project in which every table is one that something reads."""
+    refuse_unknown_tables(folder, [RUN, DEPLOY, *targets()])
+    return configuration(folder, *table)
+
+
 def run_configuration(folder: Path | None) -> dict[str, Any]:
     """``[tool.penstock.run]`` of the nearest pyproject.toml at or above a folder, by default the current one."""
-    return configuration(folder or Path.cwd(), RUN)
+    return project(folder or Path.cwd(), RUN)
 
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
@@ -182,7 +188,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
     """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
-    configured = configuration(definition.folder, target)
+    configured = project(definition.folder, target)
     return compile_spec(
         definition.spec,
         target,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,35 @@ def configuration(folder: Path | None, *table: str) -> dict[str, Any]:
         fix = did_you_mean(name, sorted(environments), otherwise=f"write [{_TABLE}.{name}.TARGET]; there are: {{}}")
         raise ConfigurationError(Diagnostic("P706", said, fix=fix))
     return _merged(chosen, _below(environments[name], table))
+
+
+def refuse_unknown_tables(folder: Path | None, known: Iterable[str]) -> None:
+    """Refuses what nothing reads of a project's tables: a target misspelt would lose all of its options.
+
+    Raises:
+        ConfigurationError: with all of them.
+    """
+    file = _file_of(folder)
+    own = _own(file) if file else {}
+    tables = [("tool.penstock", own)]
+    tables += [(f"{_TABLE}.{name}", each) for name, each in own.get(_ENVIRONMENTS, {}).items()]
+    problems = [
+        Diagnostic("P702", f"[{table}] takes no `{name}`", _heading_of(file, table, name), did_you_mean(name, known))
+        for table, written in tables
+        for name in written
+        if file and name not in known and (table, name) != ("tool.penstock", _ENVIRONMENTS)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _heading_of(file: Path, table: str, name: str) -> Location:
+    """Where a table begins; the file alone where it is written in another form."""
+    heading = re.compile(rf"\s*\[+\s*{re.escape(table)}\.\"?{re.escape(name)}\"?\s*[.\]]")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    found = next((number for number, line in enumerate(lines) if heading.match(line)), None)
+    shown = shown_path(str(file))
+    return Location(shown, 1) if found is None else Location(shown, found + 1, lines[found])
 
 
 def place_of(folder: Path | None, table: Sequence[str], path: Sequence[str | int]) -> Location | None:

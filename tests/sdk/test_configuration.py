@@ -121,6 +121,21 @@ def test_the_command_line_says_the_environment_before_or_behind_a_command(given,
     assert "(given: 4)" in done.output
 
 
+def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.penstock]\nstore = "x"\n\n[tool.penstock.airlow.steps.a]\nqueue = "x"\n\n'
+        "[[tool.penstock.environments.prod.githb.runners]]\ncpu = 2\n\n[tool.penstock.environments.prod.run]\ncpu = 2\n"
+    )
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.project(tmp_path, "airflow")
+    found = [(each.message, each.location.line, each.fix) for each in refused.value.diagnostics if each.location]
+    assert found == [
+        ("[tool.penstock] takes no `store`", 1, "there are: `run`, `deploy`, `airflow`, `github`, `kubeflow`, `local`"),
+        ("[tool.penstock] takes no `airlow`", 4, "did you mean `airflow`?"),
+        ("[tool.penstock.environments.prod] takes no `githb`", 7, "did you mean `github`?"),
+    ]
+
+
 def test_help_names_the_table_of_environments():
     assert "[tool.penstock.environments]" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
 
