@@ -57,7 +57,7 @@ def refuse_unknown_tables(folder: Path | None, known: Iterable[str]) -> None:
     tables = [("tool.penstock", own)]
     tables += [(f"{_TABLE}.{name}", each) for name, each in own.get(_ENVIRONMENTS, {}).items()]
     problems = [
-        Diagnostic("P702", f"[{table}] takes no `{name}`", _heading_of(file, table, name), did_you_mean(name, known))
+        Diagnostic("P708", f"[{table}] takes no `{name}`", _heading_of(file, table, name), did_you_mean(name, known))
         for table, written in tables
         for name in written
         if file and name not in known and (table, name) != ("tool.penstock", _ENVIRONMENTS)
