@@ -89,6 +89,37 @@ def test_nothing_is_kept_unless_that_is_asked_for_and_never_of_a_step_that_says_
     assert len(set(keys)) == 2  # of `written` and `counted`
 
 
+@step
+def drawn(most: int) -> int:
+    return most
+
+
+def code_of(settings: dict[str, Any], **options: Any) -> str:
+    asked = drawn.with_options(**settings)
+
+    @pipeline
+    def drawing(most: int) -> int:
+        return asked(most)
+
+    (found,) = re.findall(r'"code": "(\w+)"', emitted(drawing.spec, Path("/a"), cache=True, **options))
+    return str(found)
+
+
+def test_a_key_knows_what_may_change_a_result_and_nothing_else() -> None:
+    plain = code_of({})
+    assert code_of({"retry": 2, "timeout": 5, "priority": 3}, pool="small") == plain
+    others = [
+        code_of({"cache_version": "2"}),
+        code_of({"env": {"ZONE": "a"}}),
+        code_of({"secrets": {"TOKEN": "warehouse"}}),
+        code_of({"packages": ["numpy==2.2.1"]}),
+        code_of({}, steps={"drawn": {"isolation": "virtualenv"}}),
+        code_of({}, steps={"drawn": {"isolation": "external_python", "python": "/opt/other/bin/python"}}),
+        code_of({}, steps={"drawn": {"isolation": "kubernetes"}}, artifact_claim="artifacts"),
+    ]
+    assert len({plain, *others}) == 1 + len(others)
+
+
 @pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.xdist_group("airflow")
