@@ -20,11 +20,18 @@ from penstock.backend import MADE_BY, Options
 from penstock.spec import Loop, PipelineSpec, Task, walk
 
 _PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
+_SPEC = re.compile(rf"{MADE_BY}.*, spec (?P<hash>[0-9a-f]+)\.$", re.MULTILINE)
 
 
 def spec_hash(pipeline: PipelineSpec) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
     return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:16]
+
+
+def spec_told(text: str) -> str:
+    """The hash of the spec in an emitted file's header; empty where there is none."""
+    found = _SPEC.search(text)
+    return found["hash"] if found else ""
 
 
 def header(pipeline: PipelineSpec, target: str, options: Options | None = None) -> list[str]:

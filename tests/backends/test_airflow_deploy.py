@@ -64,6 +64,14 @@ def test_each_new_text_is_a_version_and_the_same_text_is_none(deploying: Deployi
     assert list(dags.rglob("*.py")) == [dags / "doubled.py"]
 
 
+def test_a_version_is_told_by_the_hash_in_its_header(deploying: Deploying) -> None:
+    files = doubled.compile("airflow", alert="alerts/webhook")  # which makes another spec of it
+    deployment = deploying()
+    deployment.put(files)
+    (version,) = deployment.versions()
+    assert f", spec {version.spec}.\n" in files["doubled.py"]
+
+
 def test_the_way_back_and_forth(deploying: Deploying, dags: Path) -> None:
     deployment = deploying()
     for number in (1, 2, 3):

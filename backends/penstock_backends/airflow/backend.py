@@ -90,7 +90,7 @@ class AirflowBackend(Backend):
         """The file in a DAG folder; see `penstock.deployment.Deployer`."""
         from penstock_backends.airflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
-        return deployment_of(definition.spec, options, deploy_options)
+        return deployment_of(self.prepared(definition.spec, options), options, deploy_options)
 
     def prepared(self, pipeline: PipelineSpec, options: AirflowOptions) -> PipelineSpec:
         """The pipeline with the alert that the options ask for."""
