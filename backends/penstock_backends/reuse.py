@@ -19,8 +19,9 @@ def key_of(
 ) -> str:
     """What the result for an item depends on, as a digest: the code, and all that the step is given, by content.
 
-    Of ``job`` are read: ``code``, ``arguments``, ``checks``, ``when``, ``after``, the ``loops`` around it, and
-    ``shared``: how many of these are around others, where any are.
+    Equal calls in one run are as many computations: of equal items each has a key of its own, and so has each node,
+    where ``job`` says its ``node``. Of it are also read: ``code``, ``arguments``, ``checks``, ``when``, ``after``, the
+    ``loops`` around it, and ``shared``: how many of these are around others, where any are.
     """
     used = {name: parameters[name] for name in sorted(names_in([job["arguments"], job.get("checks", ())]))}
     given = []
@@ -31,10 +32,11 @@ def key_of(
             continue  # of another item
         found = outputs.get(name, states.get(name))
         if node in job.get("loops", ()) and name in outputs:
-            found = found["items"][index[len(place)]]
+            before, item = found["items"][: index[len(place)]], found["items"][index[len(place)]]
+            found = [before.count(item), item]
         given.append([node, place[shared:], content(found)])
     standing = [job.get("when", ()), job.get("after", ())]
-    parts = [job["code"], job["arguments"], job.get("checks", ()), standing, used, given]
+    parts = [job["code"], job.get("node", ""), job["arguments"], job.get("checks", ()), standing, used, given]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

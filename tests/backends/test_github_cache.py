@@ -97,6 +97,15 @@ def test_a_key_knows_its_own_item_and_no_other(program: types.ModuleType, file: 
     assert key(program, file, "a", 0) == key(program, file, "a", 2) != key(program, file, "n", 0)
 
 
+def test_equal_calls_in_one_run_have_different_keys(program: types.ModuleType, file: Path) -> None:
+    first, second = key(program, file, "z", 0), key(program, file, "z", 1)
+    assert first != second
+    other = {**program.JOBS["counted"], "node": "counted_2"}
+    given = {"written": {"file": 1}, "for": {"items": ["z"]}}
+    keys = [program.key_of(job, (0,), {}, given, {}) for job in (program.JOBS["counted"], other)]
+    assert keys[0] != keys[1]
+
+
 def test_a_key_knows_the_code_but_not_how_it_is_laid_out() -> None:
     texts = ["return a + 1  # one", "return (a +\n        1)", "return a + 2"]
     assert len({_code_of(text) for text in texts[:2]}) == 1
