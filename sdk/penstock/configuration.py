@@ -86,17 +86,23 @@ def place_of(folder: Path | None, table: Sequence[str], path: Sequence[str | int
     lines = file.read_text(encoding="utf-8").splitlines()
     name = os.environ.get(ENVIRONMENT)
     for tables in ([_ENVIRONMENTS, name, *table] if name else [], table):
-        number = _line_of(lines, tables, path) if tables else None
-        if number is not None:
-            return Location(shown_path(str(file)), number + 1, lines[number])
+        for depth in reversed(range(_depth_of_tables(path) if tables else 0)):
+            number = _line_of(lines, [*tables, *map(str, path[:depth])], path[depth:])
+            if number is not None:
+                return Location(shown_path(str(file)), number + 1, lines[number])
     return None
+
+
+def _depth_of_tables(path: Sequence[str | int]) -> int:
+    """How many of these keys may each be that of a table with a heading of its own: those before an index."""
+    return next((n for n, key in enumerate(path) if isinstance(key, int)), len(path))
 
 
 def _line_of(lines: Sequence[str], tables: Sequence[str], path: Sequence[str | int]) -> int | None:
     name, index = re.escape(str(path[0])), path[1] if len(path) > 1 and isinstance(path[1], int) else 0
     table = r"\s*\[+\s*tool\.penstock\." + r"\.".join(rf'"?{re.escape(each)}"?' for each in tables) + r"\s*"
     first = next((number for number, line in enumerate(lines) if re.match(rf"{table}[.\]]", line)), len(lines))
-    own = re.compile(rf"(?:{table}\.\s*{name}\s*[.\]]|\s*{name}\s*=)")
+    own = re.compile(rf"(?:{table}\.\s*\"?{name}\"?\s*[.\]]|\s*\"?{name}\"?\s*=)")
     found = list(_within(lines, first, own, re.compile(rf"{table}[.\]]")))
     return found[min(index, len(found) - 1)] if found else None
 

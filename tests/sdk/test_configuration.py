@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from penstock import ConfigurationError, compiler
 from penstock.cli import app
-from penstock.configuration import configuration
+from penstock.configuration import configuration, place_of
 from penstock.loading import load_pipeline
 from tests.warm_python import penstock
 
@@ -119,6 +119,22 @@ def test_the_command_line_says_the_environment_before_or_behind_a_command(given,
     command = ["compile", str(tmp_path / "flow.py"), "--to", "airflow", "-o", str(tmp_path)]
     done = CliRunner().invoke(app, [*given, *command] if is_first else [*command, *given])
     assert "(given: 4)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("[tool.penstock.github.steps.a]\nrun_on = 1\n\nruns_on = 3\n", 4),
+        ('[tool.penstock.github.steps]\nb = { environment = "x" }\na = { runs_on = 3 }\n', 3),
+        ("[tool.penstock.github.steps.b]\nruns_on = 'x'\n[tool.penstock.github.steps.\"a\"]\nruns_on = 3\n", 4),
+        ("[tool.penstock.github]\nsteps = { a = { runs_on = 3 } }\n", 2),
+    ],
+)
+def test_an_option_in_a_table_of_its_own_has_its_line(written, line, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(written)
+    found = place_of(tmp_path, ("github",), ("steps", "a", "runs_on"))
+    assert found is not None
+    assert found.line == line
 
 
 def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
