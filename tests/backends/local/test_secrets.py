@@ -164,7 +164,7 @@ def test_a_value_in_the_projects_file_is_refused_and_not_shown(line, said, tmp_p
     (tmp_path / "pyproject.toml").write_text(f"[tool.penstock.run.secrets]\n{line}\n")
     with pytest.raises(ConfigurationError, match=said) as caught:
         compiler.history(tmp_path)
-    assert "pyproject.toml:1" in str(caught.value)
+    assert "pyproject.toml:2" in str(caught.value)
     assert SECRET not in str(caught.value)
 
 
