@@ -168,6 +168,11 @@ def test_a_value_in_the_projects_file_is_refused_and_not_shown(line, said, tmp_p
     assert SECRET not in str(caught.value)
 
 
+def test_a_secret_that_is_given_under_a_like_name_is_told(tmp_path):
+    with pytest.raises(RunError, match="call it `warehouse/key` where it is given as `warehouse/kee`"):
+        connected.run(store=tmp_path / "store", secrets={"warehouse/kee": SECRET})
+
+
 def test_in_a_test_secrets_are_given_or_their_step_is_faked(penstock_run):
     assert penstock_run(connected, secrets=KEY).states == {"connect": "succeeded", "look": "succeeded"}
     assert penstock_run(connected, fakes={connect: "x"}).outputs == ("x", False)
