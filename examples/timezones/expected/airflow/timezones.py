@@ -1,4 +1,4 @@
-# timezones: made by Penstock from pipeline.py, spec d1ff87f508012dde.
+# timezones: made by Penstock from pipeline.py, spec 03b5105b81e63edb.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:timezones --to airflow
 #
@@ -340,9 +340,9 @@ STEPS = {
         "reach": {
             "pipeline": [
                 "Clocks",
+                "Markdown",
                 "NamedTuple",
                 "Path",
-                "Report",
                 "TABLES",
                 "Zone",
                 "csv",
@@ -354,7 +354,7 @@ STEPS = {
                 "write",
             ],
         },
-        "outputs": [{"name": "output", "text": "Report[Path]", "artifact": True, "serializer": "path"}],
+        "outputs": [{"name": "output", "text": "Markdown[Path]", "artifact": True, "serializer": "path"}],
         "returns": {"kind": "value"},
         "requirements": ["tzdata==2026.6"],
     },
@@ -372,7 +372,7 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-from penstock import Report
+from penstock import Markdown
 
 NOON = time(12)
 TABLES = importlib.resources.files(tzdata) / "zoneinfo"
@@ -425,7 +425,7 @@ def changing(winter: list[Clocks], summer: list[Clocks]) -> list[str]:
     return sorted(each.country for each in summer if before[each.country] != each.offsets)
 
 
-def write(clocks: list[Clocks], changes: list[str], most: int) -> Report[Path]:
+def write(clocks: list[Clocks], changes: list[str], most: int) -> Markdown[Path]:
     """A page with the countries that keep the most clocks."""
     head = ["# Clocks of the world", "", "| country | clocks | westernmost | easternmost |", "|---|---|---|---|"]
     rows = [

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# timezones: made by Penstock from pipeline.py, spec d1ff87f508012dde.
+# timezones: made by Penstock from pipeline.py, spec 03b5105b81e63edb.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:timezones --to local
 # ruff: noqa
@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-from penstock import Report
+from penstock import Markdown
 
 NOON = time(12)
 TABLES = importlib.resources.files(tzdata) / "zoneinfo"
@@ -83,7 +83,7 @@ def changing(winter: list[Clocks], summer: list[Clocks]) -> list[str]:
     return sorted(each.country for each in summer if before[each.country] != each.offsets)
 
 
-def write(clocks: list[Clocks], changes: list[str], most: int) -> Report[Path]:
+def write(clocks: list[Clocks], changes: list[str], most: int) -> Markdown[Path]:
     """A page with the countries that keep the most clocks."""
     head = ["# Clocks of the world", "", "| country | clocks | westernmost | easternmost |", "|---|---|---|---|"]
     rows = [
@@ -151,9 +151,9 @@ STEPS = {
     },
     'pipeline:write': {
         'function': 'pipeline:write',
-        'reach': {'pipeline': ['Clocks', 'NamedTuple', 'Path', 'Report', 'TABLES', 'Zone', 'csv', 'hours',
+        'reach': {'pipeline': ['Clocks', 'Markdown', 'NamedTuple', 'Path', 'TABLES', 'Zone', 'csv', 'hours',
                                'importlib', 'table', 'timedelta', 'tzdata', 'write']},
-        'outputs': [{'name': 'output', 'text': 'Report[Path]', 'artifact': True, 'serializer': 'path'}],
+        'outputs': [{'name': 'output', 'text': 'Markdown[Path]', 'artifact': True, 'serializer': 'path'}],
         'returns': {'kind': 'value', 'type': ''},
     },
 }

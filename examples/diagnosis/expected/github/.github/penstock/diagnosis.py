@@ -1,4 +1,4 @@
-# diagnosis: made by Penstock from pipeline.py, spec cf4445ff1b6af83a.
+# diagnosis: made by Penstock from pipeline.py, spec 03437e75aef86162.
 # Change the pipeline, not this file; then make it again with
 #     penstock compile pipeline.py:diagnosis --to github
 # ruff: noqa
@@ -44,7 +44,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from penstock import Dataset, Model, Report, log_metric
+from penstock import Dataset, Markdown, Model, log_metric
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def choose(candidates: list[Candidate]) -> Candidate:
     return max(candidates, key=lambda each: (each.recall, each.accuracy))
 
 
-def report(candidates: list[Candidate], chosen: Candidate) -> Report[Path]:
+def report(candidates: list[Candidate], chosen: Candidate) -> Markdown[Path]:
     """A page for the people who decide."""
     lines = ["# Diagnosis", "", "| model | accuracy | recall of malignant |", "|---|---|---|"]
     lines += [f"| {each.name} | {each.accuracy:.3f} | {each.recall:.3f} |" for each in candidates]
@@ -222,9 +222,9 @@ STEPS = {
     'pipeline:report': {
         'function': 'pipeline:report',
         'reach': {'measures': ['TARGET', 'divided', 'recall_of_malignant'],
-                  'pipeline': ['Candidate', 'ClassifierMixin', 'Forest', 'Model', 'NamedTuple', 'Path',
-                               'Report', 'dataclass', 'report']},
-        'outputs': [{'name': 'output', 'text': 'Report[Path]', 'artifact': True, 'serializer': 'path'}],
+                  'pipeline': ['Candidate', 'ClassifierMixin', 'Forest', 'Markdown', 'Model', 'NamedTuple',
+                               'Path', 'dataclass', 'report']},
+        'outputs': [{'name': 'output', 'text': 'Markdown[Path]', 'artifact': True, 'serializer': 'path'}],
         'returns': {'kind': 'value', 'type': ''},
     },
 }
