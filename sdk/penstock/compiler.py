@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ T = TypeVar("T", bound=BaseModel)
 PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
 """Where an option stands, given as its keys and indices."""
 RUNNING_TARGET = "local"
+_LONGEST_REASON = 200  # characters of a list of choices that help to find the right one
 RUN, DEPLOY = "run", "deploy"
 
 
@@ -308,9 +310,20 @@ def _option_problem(owner: str, error: Any, model: type[BaseModel], known: Colle
         return _unknown_option(f"option `{'.'.join(map(str, outer))}` of {owner} has", last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option(f"{owner} has", name, known)
+    is_shown = _is_shown(error["loc"], model)
+    fix = _nearest_choice(error) if is_shown else ""
     said = plain_reason(error["msg"])
-    given = f" (given: {error['input']!r})" if _is_shown(error["loc"], model) else ""
-    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}")
+    if fix and len(said) > _LONGEST_REASON:
+        said = "there is none such"
+    given = f" (given: {error['input']!r})" if is_shown else ""
+    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}", fix=fix)
+
+
+def _nearest_choice(error: Any) -> str:
+    """The fix for what is not one of several texts; empty where it is like none of them."""
+    if error["type"] not in {"enum", "literal_error"} or not isinstance(error["input"], str):
+        return ""
+    return did_you_mean(error["input"], re.findall(r"'([^']+)'", error["ctx"]["expected"]), otherwise="")
 
 
 def load_spec(text: str) -> PipelineSpec:

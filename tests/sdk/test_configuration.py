@@ -137,6 +137,22 @@ def test_an_option_in_a_table_of_its_own_has_its_line(written, line, tmp_path):
     assert found.line == line
 
 
+@pytest.mark.parametrize(
+    ("given", "said", "nearest"),
+    [
+        ({"allow_degraded": ["schedule_stat"]}, "there is none such (given: 'schedule_stat')", "schedule_start"),
+        ({"steps": {"a": {"isolation": "kubernets"}}}, "Input should be 'process', ", "kubernetes"),
+    ],
+)
+def test_of_several_values_the_nearest_is_told(given, said, nearest):
+    backend = compiler.backend("airflow")
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.checked_options(backend.options, given, "target `airflow`", backend.options.model_fields)
+    (found,) = refused.value.diagnostics
+    assert said in found.message
+    assert found.fix == f"did you mean `{nearest}`?"
+
+
 def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
     (tmp_path / "pyproject.toml").write_text(
         '[tool.penstock]\nstore = "x"\n\n[tool.penstock.airlow.steps.a]\nqueue = "x"\n\n'
