@@ -116,7 +116,7 @@ def two_in_one(tasks: Iterable[Task], sources: Collection[str] = ()) -> Iterator
                 yield Diagnostic("P550", message, location_of(task.span), fix)
 
 
-def _problem(task: Task, variable: str, reference: str, reason: str, given: Iterable[str]) -> Diagnostic:
+def _problem(task: Task, variable: str, reference: str, reason: str, given: Collection[str]) -> Diagnostic:
     import difflib  # noqa: PLC0415  # only for errors
 
     message = f"there is no value for the secret `{reference}` that `{task.id}` asks for: {reason}"
@@ -124,8 +124,10 @@ def _problem(task: Task, variable: str, reference: str, reason: str, given: Iter
         f"set {variable} in the environment, or say under [tool.penstock.run.secrets] where it is: "
         f'"{reference}" = {{ file = "..." }} (or env, or command); tests give it by `secrets=`'
     )
-    near = difflib.get_close_matches(reference, set(given) - {reference}, n=1)
-    if near:
+    near = difflib.get_close_matches(reference, given, n=1)
+    if reference in given:
+        fix = f"see to that, or say under [tool.penstock.run.secrets] another place where `{reference}` is"
+    elif near:
         fix = f"call it `{reference}` where it is given as `{near[0]}`; or {fix}"
     return Diagnostic("P614", message, location_of(task.span), fix)
 

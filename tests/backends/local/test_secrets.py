@@ -145,6 +145,7 @@ def test_a_secret_without_a_value_is_refused_before_anything_runs(source, reason
     with pytest.raises(RunError, match="P614") as caught:
         connected.run(store=tmp_path / "store", secrets={} if source is None else {"warehouse/key": source})
     assert reason in str(caught.value)
+    assert ("set KEY in the environment" if source is None else "see to that") in str(caught.value)
     assert "found = connect(where)" in str(caught.value)
     assert not (tmp_path / "store").exists()
 
