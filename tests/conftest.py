@@ -1,12 +1,19 @@
 """What holds for all tests: asserts in modules that several share tell what they compared; the matrix is kept."""
 
+import signal
+
 import pytest
 
 pytest.register_assert_rewrite("tests.conformance.meaning")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has the matrix of case by engine listen where the results of all workers come together."""
+    """Has the matrix of case by engine listen where the results of all workers come together.
+
+    What a shell starts in the background ignores Ctrl-C, which tests press, and their processes would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         from tests.conformance.matrix import Matrix
 

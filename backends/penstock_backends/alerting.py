@@ -68,7 +68,7 @@ def with_alert(pipeline: PipelineSpec, secret: str, engine: str) -> PipelineSpec
         return pipeline
     settings = Settings(
         secrets=((VARIABLE, secret),),
-        retry=RetrySpec(max_retries=2, delay=5.0, backoff=3.0),
+        retry=RetrySpec(max_retries=2, delay=10.0),
         timeout=30.0,
         cache=False,
     )

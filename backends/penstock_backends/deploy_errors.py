@@ -7,10 +7,13 @@ from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
 TURNED_AWAY = "P812"
 
 
-def nowhere(target: str, option: str, example: str, what: str = "where to deploy to") -> ConfigurationError:
+def nowhere(
+    target: str, option: str, example: str, what: str = "where to deploy to", because: str = ""
+) -> ConfigurationError:
     """No option says where to deploy to, or another place; ``example`` is one with which it would."""
     fix = f"write `{example}` in [tool.penstock.deploy.{target}] of pyproject.toml, or give `--option {option}=...`"
-    return ConfigurationError(Diagnostic("P803", f"nothing says {what} for {target}", fix=fix))
+    message = f"nothing says {what} for {target}" + (f": {because}" if because else "")
+    return ConfigurationError(Diagnostic("P803", message, fix=fix))
 
 
 def unreachable(place: str, reason: object) -> DeployError:
@@ -44,5 +47,6 @@ def refused(place: str, reason: object, fix: str = "") -> DeployError:
 
 def no_version(name: str, version: str, known: str) -> DeployError:
     """There is nothing to return to; ``known`` says what there is."""
-    message = f"`{name}` has no version {version}" if version else f"`{name}` has no version before the current one"
-    return DeployError(Diagnostic("P815", message, fix=f"its versions are: {known or 'none'}"))
+    message = f"`{name}` has no version {version or 'before the current one'}"
+    fix = f"its versions are: {known}" if known else "it is not deployed there: deploy it"
+    return DeployError(Diagnostic("P815", message, fix=fix))

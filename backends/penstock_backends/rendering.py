@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
 import pprint
 import re
 import shlex
-from collections.abc import Collection, Iterator
+import types
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import jinja2
@@ -18,11 +20,18 @@ from penstock.backend import MADE_BY, Options
 from penstock.spec import Loop, PipelineSpec, Task, walk
 
 _PLAIN = re.compile(r"[\w/.:@+~-]+", re.ASCII)
+_SPEC = re.compile(rf"{MADE_BY}.*, spec (?P<hash>[0-9a-f]+)\.$", re.MULTILINE)
 
 
 def spec_hash(pipeline: PipelineSpec) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
     return hashlib.sha256(pipeline.model_dump_json().encode()).hexdigest()[:16]
+
+
+def spec_told(text: str) -> str:
+    """The hash of the spec in an emitted file's header; empty where there is none."""
+    found = _SPEC.search(text)
+    return found["hash"] if found else ""
 
 
 def header(pipeline: PipelineSpec, target: str, options: Options | None = None) -> list[str]:
@@ -100,6 +109,31 @@ def embedded_harness() -> str:
     docstring, _, code = harness_source().partition("from __future__ import annotations\n")
     lines = docstring.strip().strip('"').strip().splitlines()
     return "\n".join(f"# {line}".rstrip() for line in lines) + "\n" + code
+
+
+def embedded(*modules: types.ModuleType) -> str:
+    """The code of modules as a part of a program in which the harness stands, after the imports that this lacks."""
+    known = set(_imported(ast.parse(harness_source()).body))
+    imports, code = {}, ""
+    for source in map(inspect.getsource, modules):
+        found = [each for each in ast.parse(source).body if isinstance(each, (ast.Import, ast.ImportFrom))]
+        imports.update({ast.unparse(each): each for each in found if not _is_ours(each)})
+        code += "".join(source.splitlines(keepends=True)[max(each.end_lineno or 0 for each in found) :])
+    own = sorted(text for text, each in imports.items() if not known.issuperset(_imported([each])))
+    return "".join(f"{text}\n" for text in own) + code
+
+
+def _imported(statements: Iterable[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """What is imported at the top of a module, what is so for annotations alone among it."""
+    for each in statements:
+        if isinstance(each, (ast.Import, ast.ImportFrom)):
+            yield from ((getattr(each, "module", None) or "", alias.name) for alias in each.names)
+        elif isinstance(each, ast.If):
+            yield from _imported(each.body)
+
+
+def _is_ours(statement: ast.Import | ast.ImportFrom) -> bool:
+    return isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("penstock")
 
 
 def python_template(name: str, **values: Any) -> str:

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from penstock import Dataset, Model, Report, Retry, log_metric, pipeline, step
+from penstock import Dataset, Markdown, Model, Retry, log_metric, pipeline, step
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def choose(candidates: list[Candidate]) -> Candidate:
 
 
 @step
-def report(candidates: list[Candidate], chosen: Candidate) -> Report[Path]:
+def report(candidates: list[Candidate], chosen: Candidate) -> Markdown[Path]:
     """A page for the people who decide."""
     lines = ["# Diagnosis", "", "| model | accuracy | recall of malignant |", "|---|---|---|"]
     lines += [f"| {each.name} | {each.accuracy:.3f} | {each.recall:.3f} |" for each in candidates]
@@ -102,7 +102,7 @@ class Result(NamedTuple):
     chosen: str
     accuracy: float
     recall: float
-    report: Report[Path]
+    report: Markdown[Path]
 
 
 @pipeline(tags=["example", "training"], owner="diagnostics")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-from penstock import Report, pipeline, step
+from penstock import Markdown, pipeline, step
 
 NOON = time(12)
 TABLES = importlib.resources.files(tzdata) / "zoneinfo"
@@ -68,7 +68,7 @@ def changing(winter: list[Clocks], summer: list[Clocks]) -> list[str]:
 
 
 @step
-def write(clocks: list[Clocks], changes: list[str], most: int) -> Report[Path]:
+def write(clocks: list[Clocks], changes: list[str], most: int) -> Markdown[Path]:
     """A page with the countries that keep the most clocks."""
     head = ["# Clocks of the world", "", "| country | clocks | westernmost | easternmost |", "|---|---|---|---|"]
     rows = [
@@ -91,7 +91,7 @@ class Result(NamedTuple):
     """What a run found."""
 
     changing: list[str]
-    report: Report[Path]
+    report: Markdown[Path]
 
 
 @pipeline(tags=["example", "data"])

@@ -17,7 +17,7 @@ from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
-from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of
+from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of, texts_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
 from penstock.starting import (
@@ -508,7 +508,7 @@ def pipeline(
         authored = Authored(function, name or function.__name__, local_names(function, depth))
         heading = tracing.Heading(
             _checked(function, schedule_of, schedule),
-            tuple(tags),
+            _checked(function, functools.partial(texts_of, "tags"), tags),
             owner,
             description,
             tuple(_call_of(each) for each in _several(on_failure)),

@@ -137,14 +137,21 @@ class Definition:
     file: Path | None = None
 
     @property
+    def source(self) -> Path | None:
+        """The file that it can be loaded from; None where there is none."""
+        if self.file is not None:
+            return self.file.absolute()
+        if self.folder is None or self.spec.span is None:
+            return None
+        file = self.folder / self.spec.span.file
+        return file if file.is_file() else None
+
+    @property
     def target(self) -> str:
         """What the command line calls it: the file that it can be loaded from, and its name there; empty for none."""
-        if self.file is not None:
-            return str(self.file.absolute())
-        if self.folder is None or self.spec.span is None:
+        if self.source is None:
             return ""
-        file = self.folder / self.spec.span.file
-        return f"{file}:{self.spec.name}" if file.is_file() else ""
+        return f"{self.source}:{self.spec.name}" if self.file is None else str(self.source)
 
     def find(self, name: str) -> Any:
         """The live class or function that the spec calls ``module:qualname``."""

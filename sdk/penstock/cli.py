@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from penstock import (
     __version__,
@@ -46,8 +47,22 @@ from penstock.spec import GIVE, PipelineSpec, tasks
 from penstock.support import portability
 from penstock.svg import picture
 
+
+class _EnvironmentFirst(TyperGroup):
+    """The commands, with `--environment NAME` taken wherever it stands: it holds for each of them."""
+
+    def parse_args(self, context: Any, words: list[str]) -> list[str]:
+        """Puts it in front, where the group looks for its options."""
+        place = next((n for n, word in enumerate(words) if word.partition("=")[0] == "--environment"), None)
+        if place is None or words[place:] == ["--environment"]:
+            return super().parse_args(context, words)
+        end = place + (1 if "=" in words[place] else 2)
+        return super().parse_args(context, [*words[place:end], *words[:place], *words[end:]])
+
+
 app = typer.Typer(
     name="penstock",
+    cls=_EnvironmentFirst,
     help="Write a pipeline once; run it here, and on Kubeflow, Airflow and GitHub Actions.",
     no_args_is_help=True,
     add_completion=False,
@@ -74,7 +89,10 @@ def main() -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
     environment: Annotated[
-        str, typer.Option(envvar=ENVIRONMENT, help="Which of the [tool.penstock.environments] of pyproject.toml holds.")
+        str,
+        typer.Option(
+            envvar=ENVIRONMENT, help=escape("Which of the [tool.penstock.environments] of pyproject.toml holds.")
+        ),
     ] = "",
 ) -> None:
     if environment:

@@ -83,7 +83,7 @@ def _compare(found: Deployable) -> int:
     for each in differences:
         err.print(f"[red]{escape(each)}[/]")
     if differences:
-        err.print("fix: deploy it, without --check")
+        err.print("fix: deploy it, without --check; with --force over what a person changed there")
     else:
         out.print(f"{escape(found.definition.spec.name)} is up to date")
     return 1 if differences else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_o
 from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
-from penstock.configuration import configuration, place_of
+from penstock.configuration import configuration, place_of, refuse_unknown_tables
 from penstock.degrading import DEGRADABLE, without
 from penstock.diagnostics import (
     CompileError,
@@ -38,7 +39,8 @@ T = TypeVar("T", bound=BaseModel)
 PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
 """Where an option stands, given as its keys and indices."""
 RUNNING_TARGET = "local"
-RUN = "run"
+_LONGEST_REASON = 200  # characters of a list of choices that help to find the right one
+RUN, DEPLOY = "run", "deploy"
 
 
 @functools.cache
@@ -101,9 +103,15 @@ def history(folder: Path | None, store: str | Path | None = None) -> History:
     return runner().history(_options_with(folder, {"store": store}))
 
 
+def project(folder: Path | None, *table: str) -> dict[str, Any]:
+    """As `configuration`, of a project in which every table is one that something reads."""
+    refuse_unknown_tables(folder, [RUN, DEPLOY, *targets()])
+    return configuration(folder, *table)
+
+
 def run_configuration(folder: Path | None) -> dict[str, Any]:
     """``[tool.penstock.run]`` of the nearest pyproject.toml at or above a folder, by default the current one."""
-    return configuration(folder or Path.cwd(), RUN)
+    return project(folder or Path.cwd(), RUN)
 
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
@@ -182,7 +190,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
     """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
-    configured = configuration(definition.folder, target)
+    configured = project(definition.folder, target)
     return compile_spec(
         definition.spec,
         target,
@@ -302,9 +310,20 @@ def _option_problem(owner: str, error: Any, model: type[BaseModel], known: Colle
         return _unknown_option(f"option `{'.'.join(map(str, outer))}` of {owner} has", last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option(f"{owner} has", name, known)
+    is_shown = _is_shown(error["loc"], model)
+    fix = _nearest_choice(error) if is_shown else ""
     said = plain_reason(error["msg"])
-    given = f" (given: {error['input']!r})" if _is_shown(error["loc"], model) else ""
-    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}")
+    if fix and len(said) > _LONGEST_REASON:
+        said = "there is none such"
+    given = f" (given: {error['input']!r})" if is_shown else ""
+    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}", fix=fix)
+
+
+def _nearest_choice(error: Any) -> str:
+    """The fix for what is not one of several texts; empty where it is like none of them."""
+    if error["type"] not in {"enum", "literal_error"} or not isinstance(error["input"], str):
+        return ""
+    return did_you_mean(error["input"], re.findall(r"'([^']+)'", error["ctx"]["expected"]), otherwise="")
 
 
 def load_spec(text: str) -> PipelineSpec:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,35 @@ def configuration(folder: Path | None, *table: str) -> dict[str, Any]:
     return _merged(chosen, _below(environments[name], table))
 
 
+def refuse_unknown_tables(folder: Path | None, known: Iterable[str]) -> None:
+    """Refuses what nothing reads of a project's tables: a target misspelt would lose all of its options.
+
+    Raises:
+        ConfigurationError: with all of them.
+    """
+    file = _file_of(folder)
+    own = _own(file) if file else {}
+    tables = [("tool.penstock", own)]
+    tables += [(f"{_TABLE}.{name}", each) for name, each in own.get(_ENVIRONMENTS, {}).items()]
+    problems = [
+        Diagnostic("P708", f"[{table}] takes no `{name}`", _heading_of(file, table, name), did_you_mean(name, known))
+        for table, written in tables
+        for name in written
+        if file and name not in known and (table, name) != ("tool.penstock", _ENVIRONMENTS)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _heading_of(file: Path, table: str, name: str) -> Location:
+    """Where a table begins; the file alone where it is written in another form."""
+    heading = re.compile(rf"\s*\[+\s*{re.escape(table)}\.\"?{re.escape(name)}\"?\s*[.\]]")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    found = next((number for number, line in enumerate(lines) if heading.match(line)), None)
+    shown = shown_path(str(file))
+    return Location(shown, 1) if found is None else Location(shown, found + 1, lines[found])
+
+
 def place_of(folder: Path | None, table: Sequence[str], path: Sequence[str | int]) -> Location | None:
     """The line in which an option stands there, given as its keys and indices from its table on.
 
@@ -57,17 +86,23 @@ def place_of(folder: Path | None, table: Sequence[str], path: Sequence[str | int
     lines = file.read_text(encoding="utf-8").splitlines()
     name = os.environ.get(ENVIRONMENT)
     for tables in ([_ENVIRONMENTS, name, *table] if name else [], table):
-        number = _line_of(lines, tables, path) if tables else None
-        if number is not None:
-            return Location(shown_path(str(file)), number + 1, lines[number])
+        for depth in reversed(range(_depth_of_tables(path) if tables else 0)):
+            number = _line_of(lines, [*tables, *map(str, path[:depth])], path[depth:])
+            if number is not None:
+                return Location(shown_path(str(file)), number + 1, lines[number])
     return None
+
+
+def _depth_of_tables(path: Sequence[str | int]) -> int:
+    """How many of these keys may each be that of a table with a heading of its own: those before an index."""
+    return next((n for n, key in enumerate(path) if isinstance(key, int)), len(path))
 
 
 def _line_of(lines: Sequence[str], tables: Sequence[str], path: Sequence[str | int]) -> int | None:
     name, index = re.escape(str(path[0])), path[1] if len(path) > 1 and isinstance(path[1], int) else 0
     table = r"\s*\[+\s*tool\.penstock\." + r"\.".join(rf'"?{re.escape(each)}"?' for each in tables) + r"\s*"
     first = next((number for number, line in enumerate(lines) if re.match(rf"{table}[.\]]", line)), len(lines))
-    own = re.compile(rf"(?:{table}\.\s*{name}\s*[.\]]|\s*{name}\s*=)")
+    own = re.compile(rf"(?:{table}\.\s*\"?{name}\"?\s*[.\]]|\s*\"?{name}\"?\s*=)")
     found = list(_within(lines, first, own, re.compile(rf"{table}[.\]]")))
     return found[min(index, len(found) - 1)] if found else None
 

@@ -8,11 +8,9 @@ from typing import Any, cast
 
 from penstock import compiler
 from penstock.backend import Definition, Files
-from penstock.configuration import configuration, place_of
+from penstock.configuration import place_of
 from penstock.deployment import Deployed, Deployer, Deployment
 from penstock.diagnostics import ConfigurationError, Diagnostic
-
-DEPLOY = "deploy"
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
     chosen = compiler.backend(target)
     if not hasattr(chosen, "deployment"):
         message = f"target `{target}` is not deployed: what it is compiled to runs where it lies"
-        raise ConfigurationError(Diagnostic("P801", message, fix="compile it: `penstock compile --to ...`"))
+        raise ConfigurationError(Diagnostic("P801", message, fix=f"compile it: `penstock compile --to {target}`"))
     deployer = cast("Deployer", chosen)
-    configured = configuration(definition.folder, DEPLOY, target)
+    configured = compiler.project(definition.folder, compiler.DEPLOY, target)
     names = deployer.deploy_options.model_fields
     compiling = {name: value for name, value in given.items() if name not in names}
     own = {name: value for name, value in given.items() if name in names}
@@ -56,16 +54,16 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
         {**configured, **own},
         f"deploying to `{target}`",
         known,
-        lambda path: None if path[0] in own else place_of(definition.folder, (DEPLOY, target), path),
+        lambda path: None if path[0] in own else place_of(definition.folder, (compiler.DEPLOY, target), path),
     )
     options = compiler.checked_options(
         chosen.options,
-        {**configuration(definition.folder, target), **compiling},
+        {**compiler.project(definition.folder, target), **compiling},
         f"target `{target}`",
         known,
         lambda path: None if path[0] in compiling else place_of(definition.folder, (target,), path),
     )
-    there = deployer.deployment(definition.spec, options.of_pipeline(definition.spec.name), deploy_options)
+    there = deployer.deployment(definition, options.of_pipeline(definition.spec.name), deploy_options)
     return Deployable(definition, target, compiling, there)
 
 

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from penstock.backend import Files
-from penstock.spec import PipelineSpec
+from penstock.backend import Definition, Files
 from penstock.values import Json
 
 
@@ -91,7 +90,7 @@ class Deployer(Protocol):
 
     deploy_options: ClassVar[type[DeployOptions]]
 
-    def deployment(self, pipeline: PipelineSpec, options: Any, deploy_options: Any) -> Deployment:
+    def deployment(self, definition: Definition, options: Any, deploy_options: Any) -> Deployment:
         """The deployment of a pipeline, with the options that it is compiled with and those of deploying.
 
         Raises:

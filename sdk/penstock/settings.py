@@ -140,14 +140,20 @@ def settings_of(
     return made
 
 
-def _references(secrets: Mapping[Any, Any]) -> dict[str, str]:
+def _references(secrets: Any) -> dict[str, str]:
     """The secrets, checked to be references by name under names that an environment variable can have."""
+    if not isinstance(secrets, Mapping):
+        message = "`secrets` says for each variable what it holds, such as {'DB_PASSWORD': 'warehouse/password'}"
+        raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
     for name, reference in secrets.items():
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
             raise ValueError(f"`secrets` names environment variables, such as 'DB_PASSWORD', not {name!r}")
         if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
             # What was given is not shown: it may be the secret itself.
-            raise ValueError(f"the secret for `{name}` is not a reference such as 'warehouse' or 'warehouse/password'")
+            allowed = "small letters, digits and `-` before the slash"
+            raise ValueError(
+                f"the secret for `{name}` is not a reference such as 'warehouse' or 'warehouse/password': {allowed}"
+            )
     return dict(secrets)
 
 
@@ -192,7 +198,7 @@ def seconds_of(time: Any) -> float | None:
 def texts_of(name: str, values: Sequence[str]) -> tuple[str, ...]:
     """Several texts. Raises `ValueError`, which names what they are, for one text alone."""
     if isinstance(values, str):
-        message = f"{name} must be a list of texts, not one text: [{values!r}]"
+        message = f"`{name}` is a list of texts, not one text: write [{values!r}]"
         raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
     return tuple(values)
 

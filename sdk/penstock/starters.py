@@ -36,11 +36,7 @@ def compiling(starter: Starter) -> str:
 def project_of(starter: Starter) -> dict[str, str]:
     """The files of a starter by their paths, those that it compiles to included."""
     project = {name: _text(f"{starter.value}/{name}") for name in _SOURCES}
-    given = {
-        "version": __version__,
-        "compiling": compiling(starter),
-        "scheduled": "schedule=" in project["pipeline.py"],
-    }
+    given = {"version": __version__, "compiling": compiling(starter)}
     project |= {name: _rendered(_text(template), given) for name, template in _RENDERED.items()}
     return {**project, **_emitted(starter, project)}
 

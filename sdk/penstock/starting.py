@@ -21,6 +21,7 @@ from penstock.spec import (
 )
 
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
+_CRON_BOUNDS = (("minute", 0, 59), ("hour", 0, 23), ("day of a month", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
 
 
@@ -98,7 +99,7 @@ class Concurrency:
 AnyTrigger: TypeAlias = Push | PullRequest | AfterPipeline | DataChange
 
 
-def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
+def schedule_of(schedule: Any) -> ScheduleSpec | None:
     """The schedule as the spec has it; a plain text is a cron expression in UTC.
 
     Raises:
@@ -106,16 +107,29 @@ def schedule_of(schedule: Schedule | str | None) -> ScheduleSpec | None:
     """
     if schedule is None:
         return None
-    written = Schedule(schedule) if isinstance(schedule, str) else schedule
+    written: Any = Schedule(schedule) if isinstance(schedule, str) else schedule
+    if not isinstance(written, Schedule) or not isinstance(written.cron, str):
+        message = f"a schedule is a cron expression or a `Schedule`, not {schedule!r:.60}"
+        raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
     fields = written.cron.split()
     if len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields)):
         raise ValueError(f"schedule {written.cron!r} is not a cron expression of five fields, such as '0 2 * * 1-5'")
+    _refuse_times_that_never_are(fields)
     if written.timezone != "UTC" and not _is_zone(written.timezone):
         raise ValueError(f"time zone {written.timezone!r} is not in the IANA database, such as 'Europe/Berlin'")
     start = _start_of(written.start)
     if written.catch_up and not start:
         raise ValueError("a schedule that catches up needs a `start` to catch up from")
     return ScheduleSpec(cron=written.cron, timezone=written.timezone, start=start, catch_up=written.catch_up)
+
+
+def _refuse_times_that_never_are(fields: Sequence[str]) -> None:
+    """Raises `ValueError` for an hour 25: engines see it only when they read the emitted file."""
+    for field, (what, first, last) in zip(fields, _CRON_BOUNDS, strict=True):
+        times = (time for part in field.split(",") for time in part.partition("/")[0].split("-") if time.isdecimal())
+        wrong = next((time for time in times if not first <= int(time) <= last), None)
+        if wrong is not None:
+            raise ValueError(f"schedule {' '.join(fields)!r} says {what} {wrong}; there are {first} to {last}")
 
 
 def _start_of(start: Any) -> str:
@@ -167,9 +181,10 @@ def _globs(trigger: Push | PullRequest) -> dict[str, tuple[str, ...]]:
     return {name: texts_of(name, getattr(trigger, name)) for name in ("branches", "paths")}
 
 
-def updates_of(uris: Sequence[str] | str) -> tuple[str, ...]:
-    """The URIs of the data that a pipeline updates. Raises `ValueError` for what is none."""
-    return tuple(dict.fromkeys(map(_uri, (uris,) if isinstance(uris, str) else uris)))
+def updates_of(uris: Any) -> tuple[str, ...]:
+    """The URIs of the data that a pipeline updates, one or several. Raises `ValueError` for what is none."""
+    several = uris if isinstance(uris, (list, tuple)) else (uris,)
+    return tuple(dict.fromkeys(map(_uri, several)))
 
 
 def _uri(given: Any) -> str:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytest
 
 from penstock import ConfigurationError, DeployError, pipeline, step
+from penstock.backend import Definition
 from penstock.deployment import StartedRun
 from penstock_backends.airflow import deploy_folder
 from penstock_backends.airflow.backend import AirflowBackend
@@ -45,7 +46,7 @@ def dags(tmp_path: Path) -> Path:
 def deploying(dags: Path) -> Deploying:
     def make(**options: object) -> AirflowDeployment:
         given = AirflowDeployOptions.model_validate({"dags": str(dags), **options})
-        made = AirflowBackend().deployment(doubled.spec, AirflowOptions(), given)
+        made = AirflowBackend().deployment(Definition(doubled.spec), AirflowOptions(), given)
         assert isinstance(made, AirflowDeployment)
         return made
 
@@ -61,6 +62,14 @@ def test_each_new_text_is_a_version_and_the_same_text_is_none(deploying: Deployi
     assert (dags / "doubled.py").read_text() == "# 2\n"
     assert [(each.name, each.current) for each in deployment.versions()] == [("2", True), ("1", False)]
     assert list(dags.rglob("*.py")) == [dags / "doubled.py"]
+
+
+def test_a_version_is_told_by_the_hash_in_its_header(deploying: Deploying) -> None:
+    files = doubled.compile("airflow", alert="alerts/webhook")  # which makes another spec of it
+    deployment = deploying()
+    deployment.put(files)
+    (version,) = deployment.versions()
+    assert f", spec {version.spec}.\n" in files["doubled.py"]
 
 
 def test_the_way_back_and_forth(deploying: Deploying, dags: Path) -> None:

@@ -97,6 +97,11 @@ def test_the_step_is_added_last_and_keeps_what_a_spec_must():
     assert with_alert(watched.spec, "", "Airflow") is watched.spec
 
 
+def test_an_alert_asks_for_no_newer_airflow_than_the_pipeline_does():
+    (text,) = watched.compile("airflow", alert="alerts/webhook").values()
+    assert "RetryPolicy" not in text
+
+
 @pytest.mark.parametrize("target", ["airflow", "github", "kubeflow"])
 def test_a_url_in_place_of_the_secrets_name_is_refused_and_not_shown(target):
     with pytest.raises(ConfigurationError, match="names the secret that holds the URL") as caught:

@@ -79,7 +79,7 @@ def file(tmp_path: Path) -> Path:
 def key(program: types.ModuleType, file: Path, item: str = "a", index: int = 0, **more: Any) -> str:
     artifact = {"$artifact": {"format": "path", "file": str(file)}}
     outputs = {"written": {"file": artifact}, "for": {"items": [*("z" * index), item]}, **more}
-    found: str = program.key_of("counted", (index,), {"text": "x", "wanted": []}, outputs, {})
+    found: str = program.key_of(program.JOBS["counted"], (index,), {"text": "x", "wanted": []}, outputs, {})
     return found
 
 
@@ -95,6 +95,15 @@ def test_a_key_knows_an_artifact_by_its_content(program: types.ModuleType, file:
 
 def test_a_key_knows_its_own_item_and_no_other(program: types.ModuleType, file: Path) -> None:
     assert key(program, file, "a", 0) == key(program, file, "a", 2) != key(program, file, "n", 0)
+
+
+def test_equal_calls_in_one_run_have_different_keys(program: types.ModuleType, file: Path) -> None:
+    first, second = key(program, file, "z", 0), key(program, file, "z", 1)
+    assert first != second
+    other = {**program.JOBS["counted"], "node": "counted_2"}
+    given = {"written": {"file": 1}, "for": {"items": ["z"]}}
+    keys = [program.key_of(job, (0,), {}, given, {}) for job in (program.JOBS["counted"], other)]
+    assert keys[0] != keys[1]
 
 
 def test_a_key_knows_the_code_but_not_how_it_is_laid_out() -> None:

@@ -103,7 +103,10 @@ def test_what_is_up_to_date_is_not_touched(root: Path) -> None:
 
 def test_each_difference_is_told_and_put_makes_them_none(root: Path) -> None:
     deployed = deployment(root)
-    assert len(deployed.differences(FIRST)) == 3
+    assert [each.partition(" ")[0] for each in deployed.differences(FIRST) if each.endswith("is not there")] == [
+        *(WORKFLOW, PROGRAM),
+        f"{RECORD},",
+    ]
     deployed.put(FIRST)
     assert deployed.differences(SECOND) == [
         f"{WORKFLOW} is of another version",
@@ -189,18 +192,33 @@ def test_a_pipeline_of_another_file_with_the_same_name_keeps_its_place(root: Pat
     assert not other.put(SECOND).changed
 
 
-def test_a_former_name_that_goes_on_running_is_told_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SOURCE = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
+MADE = "@pipeline\ndef {}() -> int:\n    return one()\n"
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    for team in ("vans", "trains"):
+        Path(team).mkdir()
+        Path(team, "flow.py").write_text(SOURCE + MADE.format("daily"))
+    assert CliRunner().invoke(app, ["deploy", "vans/flow.py", "--to", "github"]).exit_code == 0
+    refused = CliRunner().invoke(app, ["deploy", "trains/flow.py", "--to", "github"])
+    assert refused.exit_code == 1
+    assert "the pipeline of vans/flow.py has that name" in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize("file", ["flow.py", "flows/flow.py"])
+def test_a_former_name_that_goes_on_running_is_told_of(file: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deploy(*words: str) -> str:
-        ran = CliRunner().invoke(app, ["deploy", "flow.py", "--to", "github", *words])
+        ran = CliRunner().invoke(app, ["deploy", file, "--to", "github", *words])
         assert ran.exit_code == 0, ran.output
         return " ".join(ran.output.split())
 
-    source = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
-    made = "@pipeline\ndef {}() -> int:\n    return one()\n"
     monkeypatch.chdir(root)
-    Path("flow.py").write_text(source + made.format("before"))
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(SOURCE + MADE.format("before"))
     assert "replaces" not in deploy()
-    Path("flow.py").write_text(source + made.format("after"))
+    Path(file).write_text(SOURCE + MADE.format("after"))
     assert "`--option replaces=before`" in deploy()
     assert "replaces" not in deploy("--option", "replaces=before")
     assert not (root / ".github/workflows/before.yml").exists()
@@ -279,7 +297,7 @@ def test_a_person_is_told_what_is_left_to_do(root: Path) -> None:
 def test_where_there_is_no_repository_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ConfigurationError) as caught:
+        with pytest.raises(ConfigurationError, match=f"{folder} is in no git repository") as caught:
             deployment(folder)
         assert codes(caught.value) == ["P803"]
 

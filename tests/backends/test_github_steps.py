@@ -193,6 +193,7 @@ def test_what_is_said_of_no_step_or_of_no_container_is_refused(steps: dict[str, 
 @pytest.mark.parametrize(
     "steps",
     [
+        {"deploy": {"permissions": {"id-token": "write"}}},
         {"deploy": {"permissions": {"id-token": {"access": "write"}}}},
         {"deploy": {"permissions": {"everything": {"access": "write", "reason": "x"}}}},
         {"deploy": {"permissions": {"packages": {"access": "write", "reason": "x\njobs: {}"}}}},

@@ -158,6 +158,15 @@ def test_a_pipeline_in_which_everything_runs_is_as_it_was() -> None:
     assert "What runs" not in plain.compile("kubeflow")["plain.yaml"]
 
 
+def test_the_head_says_that_the_file_holds_no_schedule() -> None:
+    @pipeline(schedule="0 2 * * *")
+    def daily() -> list[int]:
+        return numbers(1)
+
+    head = daily.compile("kubeflow")["daily.yaml"].partition("pipelineInfo:")[0]
+    assert "# Its schedule, 0 2 * * * (UTC), is no part of this file: `penstock deploy`\n" in head
+
+
 def test_a_loop_is_a_parallel_for_bounded_as_asked() -> None:
     @pipeline
     def bounded(counts: list[int] = [1, 2]) -> None:

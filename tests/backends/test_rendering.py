@@ -75,10 +75,8 @@ def test_every_file_says_the_options_that_it_was_made_with(target):
         assert command.startswith("#")
 
 
-@pytest.mark.parametrize(
-    ("target", "said"), [("airflow", "each run computes everything anew"), ("github", "else nothing is reused")]
-)
-def test_a_target_that_does_not_reuse_what_it_may_says_so(target, said):
+@pytest.mark.parametrize("target", ["airflow", "github"])
+def test_a_target_that_does_not_reuse_what_it_may_says_so(target):
     support = compiler.backend(target).supports[Feature.CACHE]
     assert support.level is Level.EMULATED
-    assert said in support.how
+    assert "else nothing is reused" in support.how

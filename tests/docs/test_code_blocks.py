@@ -17,7 +17,6 @@ import typer
 
 from penstock import compiler
 from penstock.cli import app
-from penstock.deploying import DEPLOY
 from tests.warm_python import python
 
 if sys.version_info >= (3, 11):
@@ -97,7 +96,7 @@ def test_each_configuration_is_one_that_its_targets_take(block):
     for target, options in (each for tables in (own, *environments.values()) for each in tables.items()):
         if target == compiler.RUN:
             compiler.checked_run_options(options)
-        elif target == DEPLOY:
+        elif target == compiler.DEPLOY:
             for name, chosen in options.items():
                 compiler.backend(name).deploy_options.model_validate(chosen)
         else:

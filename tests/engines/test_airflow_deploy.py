@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from penstock import DeployError
 from penstock.cli import app
-from penstock.loading import load_pipeline
+from penstock.loading import load_definition
 from penstock_backends.airflow.backend import AirflowBackend
 from penstock_backends.airflow.deploy_options import AirflowDeployOptions
 from penstock_backends.airflow.options import AirflowOptions
@@ -105,7 +105,7 @@ def test_a_file_that_airflow_cannot_import_gives_way_to_the_one_before(
             monkeypatch.setenv(name, value)
         options = {"dags": str(server.dags), "server": server.rest.base, "poll_seconds": 0.3, "patience": 60}
         given = AirflowDeployOptions.model_validate(options)
-        deployment = AirflowBackend().deployment(load_pipeline("flow.py").spec, AirflowOptions(), given)
+        deployment = AirflowBackend().deployment(load_definition("flow.py"), AirflowOptions(), given)
         with pytest.raises(DeployError, match="No module named 'nowhere'"):
             deployment.put({"doubled.py": "import nowhere\n\nfrom airflow.sdk import dag\n"})
         assert (server.dags / "doubled.py").read_text() == before

@@ -290,7 +290,7 @@ def test_where_one_target_refuses_it_is_named_and_nothing_is_written(project):
     Path(project, "flow.py").write_text(SOURCE.replace("@step\ndef total", '@step(image="python:3.12")\ndef total'))
     done = penstock(project, "compile", "flow.py", "--to", "all", "-o", "out")
     assert done.returncode == 1
-    assert "P501: airflow cannot keep the image of `total`" in done.stderr
+    assert "P536: airflow cannot keep the image of `total`" in done.stderr
     assert "P501: local cannot keep the image of `total`" in done.stderr
     assert "refused by airflow, local: nothing was written" in done.stderr
     assert "--to github,kubeflow" in done.stderr

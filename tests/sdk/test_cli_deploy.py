@@ -90,7 +90,7 @@ class ShelfBackend(Backend):
     def emit(self, pipeline, options):
         return {"doubled": f"{pipeline.name}{'!' if options.loud else ''}"}
 
-    def deployment(self, pipeline, options, deploy_options):
+    def deployment(self, definition, options, deploy_options):
         SHELF.options.append((options, deploy_options))
         return ShelfDeployment()
 
@@ -121,7 +121,9 @@ def test_a_pipeline_is_put_once_and_then_is_up_to_date(deploy):
 
 
 def test_check_changes_nothing(deploy):
-    assert "the shelf holds something else" in deploy("--check", code=1)
+    said = deploy("--check", code=1)
+    assert "the shelf holds something else" in said
+    assert "with --force over what a person changed" in said
     assert SHELF.kept == []
     deploy()
     assert deploy("--check") == "doubled is up to date\n"

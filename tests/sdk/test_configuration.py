@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
 from penstock import ConfigurationError, compiler
-from penstock.configuration import configuration
+from penstock.cli import app
+from penstock.configuration import configuration, place_of
 from penstock.loading import load_pipeline
 from tests.warm_python import penstock
 
@@ -103,6 +105,71 @@ def test_an_environment_goes_before_what_holds_for_all_of_them(environments, mon
     }
     assert configuration(environments, "airflow", "steps", "score") == {"pool": "fast"}
     assert configuration(environments, "deploy", "airflow") == {}
+
+
+FLOW = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
+
+
+@pytest.mark.parametrize("given", [["--environment", "prod"], ["--environment=prod"]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_command_line_says_the_environment_before_or_behind_a_command(given, is_first, tmp_path, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "staging")  # what the command sets is taken back by that
+    (tmp_path / "pyproject.toml").write_text("[tool.penstock.environments.prod.airflow]\nairflow = 4\n")
+    (tmp_path / "flow.py").write_text(f"{FLOW}@pipeline\ndef flow() -> int:\n    return one()\n")
+    command = ["compile", str(tmp_path / "flow.py"), "--to", "airflow", "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, [*given, *command] if is_first else [*command, *given])
+    assert "(given: 4)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("[tool.penstock.github.steps.a]\nrun_on = 1\n\nruns_on = 3\n", 4),
+        ('[tool.penstock.github.steps]\nb = { environment = "x" }\na = { runs_on = 3 }\n', 3),
+        ("[tool.penstock.github.steps.b]\nruns_on = 'x'\n[tool.penstock.github.steps.\"a\"]\nruns_on = 3\n", 4),
+        ("[tool.penstock.github]\nsteps = { a = { runs_on = 3 } }\n", 2),
+    ],
+)
+def test_an_option_in_a_table_of_its_own_has_its_line(written, line, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(written)
+    found = place_of(tmp_path, ("github",), ("steps", "a", "runs_on"))
+    assert found is not None
+    assert found.line == line
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "nearest"),
+    [
+        ({"allow_degraded": ["schedule_stat"]}, "there is none such (given: 'schedule_stat')", "schedule_start"),
+        ({"steps": {"a": {"isolation": "kubernets"}}}, "Input should be 'process', ", "kubernetes"),
+    ],
+)
+def test_of_several_values_the_nearest_is_told(given, said, nearest):
+    backend = compiler.backend("airflow")
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.checked_options(backend.options, given, "target `airflow`", backend.options.model_fields)
+    (found,) = refused.value.diagnostics
+    assert said in found.message
+    assert found.fix == f"did you mean `{nearest}`?"
+
+
+def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.penstock]\nstore = "x"\n\n[tool.penstock.airlow.steps.a]\nqueue = "x"\n\n'
+        "[[tool.penstock.environments.prod.githb.runners]]\ncpu = 2\n\n[tool.penstock.environments.prod.run]\ncpu = 2\n"
+    )
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.project(tmp_path, "airflow")
+    found = [(each.message, each.location.line, each.fix) for each in refused.value.diagnostics if each.location]
+    assert found == [
+        ("[tool.penstock] takes no `store`", 1, "there are: `run`, `deploy`, `airflow`, `github`, `kubeflow`, `local`"),
+        ("[tool.penstock] takes no `airlow`", 4, "did you mean `airflow`?"),
+        ("[tool.penstock.environments.prod] takes no `githb`", 7, "did you mean `github`?"),
+    ]
+
+
+def test_help_names_the_table_of_environments():
+    assert "[tool.penstock.environments]" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
 
 
 def test_a_problem_in_an_environment_has_the_line_there(environments, monkeypatch):

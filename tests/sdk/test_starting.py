@@ -51,11 +51,23 @@ def test_a_start_is_a_date_or_a_local_time(start, text):
         (Schedule("0 2 * * *", start=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)), "without a zone"),
         (Schedule("0 2 * * *", start=3), "a date or a datetime"),  # type: ignore[arg-type]
         (Schedule("0 2 * * *", catch_up=True), "needs a `start`"),
+        ("0 25 * * *", "says hour 25; there are 0 to 23"),
+        ("*/5,60 2 * * *", "says minute 60"),
+        ("0 2 1-32 * *", "says day of a month 32"),
+        ("0 2 * 0 *", "says month 0"),
+        (3, "a cron expression or a `Schedule`, not 3"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(written, said):
     with pytest.raises(ValueError, match=said):
         schedule_of(written)
+
+
+def test_a_schedule_that_is_merely_unusual_is_taken():
+    for cron in ("*/5 0-23/2 1,15,31 JAN-DEC MON-FRI", "0 2 L * 7"):
+        found = schedule_of(cron)
+        assert found is not None
+        assert found.cron == cron
 
 
 def test_triggers_are_data():
@@ -79,7 +91,7 @@ def test_triggers_are_data():
     [
         ("0 2 * * *", "a cron expression is a `schedule`"),
         (Schedule("0 2 * * *"), "a cron expression is a `schedule`"),
-        (Push("main"), r"a list of texts, not one text: \['main'\]"),
+        (Push("main"), r"a list of texts, not one text: write \['main'\]"),
         (AfterPipeline(3), "the name of a pipeline"),  # type: ignore[arg-type]
         (DataChange("features"), "a URI such as"),
         (Push, "takes `Push`"),
@@ -93,6 +105,8 @@ def test_what_is_no_trigger_is_refused(trigger, said):
 def test_updates_are_told_apart():
     assert updates_of("s3://a/b") == ("s3://a/b",)
     assert updates_of(["s3://a/b", "s3://a/c", "s3://a/b"]) == ("s3://a/b", "s3://a/c")
+    with pytest.raises(ValueError, match="a URI such as"):
+        updates_of(3)
 
 
 def test_a_bound_on_runs():
@@ -125,6 +139,14 @@ def test_a_pipeline_tells_of_its_starts_and_a_wrong_one_has_a_place():
     assert "def none" in place.text
 
 
+def test_one_text_is_no_list_of_tags():
+    with pytest.raises(DefinitionError, match=r"`tags` is a list of texts, not one text: write \['nightly'\]"):
+
+        @pipeline(tags="nightly")
+        def none() -> None:
+            work()
+
+
 def test_secrets_are_references_and_a_value_given_instead_is_not_shown():
     @step(secrets={"PASSWORD": "warehouse/password"})
     def load() -> None: ...
@@ -134,11 +156,13 @@ def test_secrets_are_references_and_a_value_given_instead_is_not_shown():
         ("PASSWORD", "warehouse/password"),
         ("TOKEN", "api"),
     )
-    with pytest.raises(DefinitionError, match="is not a reference") as caught:
+    with pytest.raises(DefinitionError, match=r"is not a reference .* small letters, digits and `-`") as caught:
         load.with_options(secrets={"TOKEN": "hunter2 or so"})
     assert "hunter2" not in str(caught.value)
     with pytest.raises(DefinitionError, match="environment variables, such as"):
         load.with_options(secrets={"A-B": "api"})
+    with pytest.raises(DefinitionError, match="says for each variable what it holds"):
+        load.with_options(secrets=["TOKEN"])  # type: ignore[arg-type]
     with pytest.raises(DefinitionError, match="both in `env` and in `secrets`"):
         load.with_options(env={"PASSWORD": "1"})
     with pytest.raises(DefinitionError, match="a variable of Penstock's own"):

@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from penstock.harness import (
@@ -28,8 +29,34 @@ from penstock.harness import (
 )
 
 
-def main() -> None:
-    """Runs the attempt that ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
+class Asked(typing.NamedTuple):
+    """What is asked of an attempt: what is run with what, where, and the folder that artifacts are written to."""
+
+    request: Json
+    job: Json
+    parameters: dict[str, Json]
+    outputs: dict[str, dict[str, Json]]
+    place: Place
+    folder: Path
+
+
+def attempted(asked: Asked) -> Json:
+    """The result of the attempt; of a mere look, that nothing stands against it."""
+    request, job = asked.request, asked.job
+    if "only_look" in request:
+        return {"obstacle": "", "outputs": {}, "metrics": {}}
+
+    def attempt(_: int) -> Json:
+        check_files(asked.outputs)
+        modules, number = request["modules"], request["attempt"]
+        return run_job(job, modules, asked.parameters, asked.outputs, asked.folder, number, asked.place)
+
+    deadline, secrets = request.get("deadline"), [*job.get("secrets", ())]
+    return supervise(attempt, None, job.get("timeout"), deadline, request.get("checkpoints"), secrets)
+
+
+def main(answer: Callable[[Asked], Json] = attempted) -> None:
+    """Answers what ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
     work = Path(sys.argv[0]).resolve().parent
     request = json.loads((work / "request.json").read_text(encoding="utf-8"))
     if "parent" in request:
@@ -41,24 +68,11 @@ def main() -> None:
     parameters, outputs = gathered(job, request, place)
     inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
     obstacle = inputs.obstacle(job) if "place" in request else ""
-    if obstacle or request.get("only_look"):
+    if obstacle:
         write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
         return
     has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])
-
-    def attempt(_: int) -> Json:
-        check_files(outputs)
-        written = folder if has_artifacts else work / "nothing"
-        return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
-
-    result = supervise(
-        attempt,
-        None,
-        job.get("timeout"),
-        request.get("deadline"),
-        request.get("checkpoints"),
-        [*job.get("secrets", ())],
-    )
+    result = answer(Asked(request, job, parameters, outputs, place, folder if has_artifacts else work / "nothing"))
     result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")

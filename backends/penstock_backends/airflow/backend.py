@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from penstock.backend import Backend, Files, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Support, emulated, native, unsupported
 from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic, Location
 from penstock.spec import Feature, ParameterSpec, PipelineSpec, Span, Task, walk
@@ -73,7 +73,9 @@ class AirflowBackend(Backend):
         ),
         Feature.PACKAGES: emulated("a virtual environment on the worker, made on first use (by uv where there is one)"),
         Feature.IMAGE: native("of the step's pod, where its `isolation` is `kubernetes`; else refused"),
-        Feature.CACHE: emulated("a permission to reuse, of which no use is made: each run computes everything anew"),
+        Feature.CACHE: emulated(
+            "with the option `cache`, below the artifact root by code and inputs; else nothing is reused"
+        ),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
         Feature.SCHEDULE: native("a cron timetable in its time zone"),
     }
@@ -83,12 +85,12 @@ class AirflowBackend(Backend):
         return {f"{dag_id(pipeline)}.py": DagFile(placed(pipeline, options), options).text(_target(options))}
 
     def deployment(
-        self, pipeline: PipelineSpec, options: AirflowOptions, deploy_options: AirflowDeployOptions
+        self, definition: Definition, options: AirflowOptions, deploy_options: AirflowDeployOptions
     ) -> Deployment:
         """The file in a DAG folder; see `penstock.deployment.Deployer`."""
         from penstock_backends.airflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
-        return deployment_of(pipeline, options, deploy_options)
+        return deployment_of(self.prepared(definition.spec, options), options, deploy_options)
 
     def prepared(self, pipeline: PipelineSpec, options: AirflowOptions) -> PipelineSpec:
         """The pipeline with the alert that the options ask for."""

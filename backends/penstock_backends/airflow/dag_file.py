@@ -22,19 +22,18 @@ literals stand in the table ``CALLS``.
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from penstock.spec import Branch, Gate, Group, Loop, ParameterSpec, PipelineSpec, Task, TypeKind, TypeSpec, walk
-from penstock_backends.airflow import attempt
+from penstock_backends import reuse
+from penstock_backends.airflow import attempt, reusing
 from penstock_backends.airflow.comments import said_unit
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.pods import pod_arguments
 from penstock_backends.airflow.reserved import FILE, PYTHON, argument_name
-from penstock_backends.airflow.settings import installed, task_options, varies
+from penstock_backends.airflow.settings import installed, takes_over, task_options, varies
 from penstock_backends.airflow.source import (
     arguments,
     ascii_id,
@@ -50,9 +49,10 @@ from penstock_backends.airflow.tables import call_row, has_names, parameter_row,
 from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
 from penstock_backends.lowering import Unit, program_of
-from penstock_backends.rendering import harness_source, header, python_template
+from penstock_backends.rendering import embedded, harness_source, header, python_template
 
 KUBERNETES = "airflow.providers.cncf.kubernetes"
+_START = 'if __name__ == "__main__":\n    main()\n'
 _FLOAT = schema_of(TypeSpec(kind=TypeKind.FLOAT))
 
 
@@ -93,6 +93,7 @@ class DagFile:
         rows = {unit.id: renamed_row(unit.step) for unit in self.units}
         self.renamed = {id_: row for id_, row in rows.items() if row}
         self.needs = needs_of(self.layout)
+        self.reusing = any(takes_over(unit, options) for unit in self.units)
         self.code = python_template(
             "airflow_runtime.py.jinja",
             major=self.airflow,
@@ -107,6 +108,7 @@ class DagFile:
             pipeline=literal(pipeline.name),
             time_limit=None if pipeline.timeout is None else number(pipeline.timeout),
             needs=self.needs,
+            reusing=self.reusing,
         )
         taken = {
             *names_relied_on(self.code),
@@ -142,7 +144,7 @@ class DagFile:
             steps=table({step.id: step_row(step) for step in self.pipeline.steps}),
             renamed=table(self.renamed) if self.renamed else "",
             modules=[(literal(module.name), module.text) for module in self.pipeline.modules],
-            attempt=_below_imports(inspect.getsource(attempt)),
+            attempt=_attempt(self.reusing),
             harness=harness_source(),
         )
 
@@ -393,7 +395,6 @@ def _first_line(text: str) -> str:
     return text.strip().splitlines()[0]
 
 
-def _below_imports(source: str) -> str:
-    imports = (each for each in ast.parse(source).body if isinstance(each, (ast.Import, ast.ImportFrom)))
-    last = max(each.end_lineno or each.lineno for each in imports)
-    return "".join(source.splitlines(keepends=True)[last:])
+def _attempt(is_reused: bool) -> str:
+    """What the process of an attempt does, besides what the harness does; it is started once."""
+    return embedded(attempt, reuse, reusing).replace(_START, "", 1) if is_reused else embedded(attempt)

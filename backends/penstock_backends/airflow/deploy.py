@@ -23,7 +23,7 @@ from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.tables import task_id
 from penstock_backends.json_schema import plain
 from penstock_backends.lowering import program_of
-from penstock_backends.rendering import spec_hash
+from penstock_backends.rendering import spec_told
 
 _FINISHED = ("success", "failed")
 _WORDS = {
@@ -77,7 +77,7 @@ class AirflowDeployment:
             return self._deployed(current, changed=False)
         if there not in (None, text) and current is None and not force:
             raise deploy_errors.changed_by_hand(str(self._folder.place))
-        made = self._folder.add(text, spec_hash(self._pipeline))
+        made = self._folder.add(text, spec_told(text))
         try:
             notes = self._install(made, there, current)
         except DeployError:

@@ -53,6 +53,8 @@ class AirflowOptions(AlertOptions):
         airflow: the major version of Airflow that the file is for.
         artifact_root: the folder, shared by all workers, for artifacts and large values. Empty: the Airflow Variable
             ``artifact_root``, or where there is none, ``$AIRFLOW_HOME/artifacts``.
+        cache: whether a step that may be cached takes over what it gave before for the same code and inputs, which is
+            kept in ``@cache`` below the artifact root.
         start_date: the first day that a schedule may run for, as ``YYYY-MM-DD``, where the pipeline does not say.
         pool: the pool that the tasks take a slot of; Airflow's default pool where empty.
         artifact_claim: the persistent volume claim that pods mount at ``artifact_root``, as the workers do.
@@ -62,6 +64,7 @@ class AirflowOptions(AlertOptions):
 
     airflow: Literal[3, 2] = 3
     artifact_root: str = ""
+    cache: bool = False
     start_date: dt.date | None = None
     pool: str = ""
     artifact_claim: str = ""

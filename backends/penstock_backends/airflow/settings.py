@@ -8,10 +8,11 @@ from penstock.spec import Loop, RetrySpec
 from penstock_backends.airflow.layout import Layout
 from penstock_backends.airflow.options import AirflowOptions
 from penstock_backends.airflow.source import literal, number, timedelta
+from penstock_backends.caching import may_be_reused
 from penstock_backends.lowering import Program, Unit
 
 SETUP_SECONDS = 600.0
-"""What installing a virtual environment, or starting a pod, may take beyond an attempt's own timeout."""
+"""What installing a virtual environment, starting a pod, or keeping a result may take beyond an attempt's timeout."""
 
 
 def varies(retry: RetrySpec | None) -> bool:
@@ -74,6 +75,11 @@ def _at_once(program: Program, unit: Unit) -> int | None:
     return min(bounds, default=None)
 
 
+def takes_over(unit: Unit, options: AirflowOptions) -> bool:
+    """Whether a unit takes over an earlier result where there is one."""
+    return options.cache and may_be_reused(unit)
+
+
 def installed(unit: Unit, options: AirflowOptions) -> tuple[str, ...] | None:
     """What is installed for a unit alone; None where it makes do with what is there."""
     given = unit.task.settings.packages
@@ -82,7 +88,8 @@ def installed(unit: Unit, options: AirflowOptions) -> tuple[str, ...] | None:
 
 def overhead(unit: Unit, options: AirflowOptions) -> float:
     """Seconds that a task may take around its attempt, whose own timeout the attempt's process keeps."""
-    seconds = SETUP_SECONDS if installed(unit, options) is not None or options.step(unit).is_pod else 0.0
+    is_slow = installed(unit, options) is not None or options.step(unit).is_pod or takes_over(unit, options)
+    seconds = SETUP_SECONDS if is_slow else 0.0
     retry = unit.task.settings.retry
     if options.airflow == 2 and retry is not None and varies(retry):
         seconds += longest_delay(retry) - first_delay(retry)

@@ -7,9 +7,10 @@ from typing import Any
 
 from penstock.spec import ITEMS, ParameterSpec, StepSpec
 from penstock_backends.airflow.layout import Layout
-from penstock_backends.airflow.options import AirflowOptions
-from penstock_backends.airflow.settings import delays, first_delay, installed, varies
+from penstock_backends.airflow.options import AirflowOptions, AirflowStepOptions
+from penstock_backends.airflow.settings import delays, first_delay, installed, takes_over, varies
 from penstock_backends.airflow.source import ascii_id, number
+from penstock_backends.caching import code_key, shared_loops
 from penstock_backends.json_schema import holds_record, plain_default
 from penstock_backends.lowering import Unit, arguments_of, kind_of, outputs_of, standing_of, step_part
 
@@ -38,7 +39,15 @@ def call_row(layout: Layout, unit: Unit, options: AirflowOptions) -> dict[str, A
         row["pod"] = True
     if options.airflow == 2 and retry is not None and varies(retry):
         row["backoff"] = {"waited": number(first_delay(retry)), **delays(retry)}
+    if takes_over(unit, options):
+        row["code"] = code_key(layout.program.pipeline, unit, _place(chosen, options))
+        row |= {name: value for name, value in {"shared": shared_loops(layout.program, unit)}.items() if value}
     return {**row, **_standing_row(layout, unit)}
+
+
+def _place(chosen: AirflowStepOptions, options: AirflowOptions) -> str:
+    """Where a step's process runs, as far as its result may depend on that; its Python's version is seen there."""
+    return options.base_image if chosen.is_pod else f"{chosen.isolation} {chosen.python}".strip()
 
 
 def _standing_row(layout: Layout, unit: Unit) -> dict[str, Any]:

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
 from penstock.graph import arrows, marks_of, mermaid
 from penstock.settings import size_text
 from penstock.spec import GIVE, Feature, Loop, PipelineSpec, Task, location_of
+from penstock_backends import reuse
 from penstock_backends.alerting import with_alert
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
-from penstock_backends.github.caching import code_key, takes_from_cache
+from penstock_backends.github.caching import cached_part, takes_from_cache
 from penstock_backends.github.conditions import FAILED
 from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, MOST_INPUTS, Input, input_of, one_line
@@ -46,7 +47,7 @@ from penstock_backends.lowering import (
     standing_of,
     step_part,
 )
-from penstock_backends.rendering import embedded_harness, header, python_template
+from penstock_backends.rendering import embedded, embedded_harness, header, python_template
 from penstock_backends.step_options import unknown_steps
 
 LONGEST_GRAPH, MOST_ARROWS = 50_000, 500  # characters and arrows that Mermaid draws on GitHub
@@ -121,12 +122,12 @@ class GithubBackend(Backend):
         }
 
     def deployment(
-        self, pipeline: PipelineSpec, options: GithubOptions, deploy_options: GithubDeployOptions
+        self, definition: Definition, options: GithubOptions, deploy_options: GithubDeployOptions
     ) -> Deployment:
         """The files in a git repository; see `penstock.deployment.Deployer`."""
         from penstock_backends.github.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
-        return deployment_of(pipeline, deploy_options)
+        return deployment_of(definition.spec, deploy_options, definition.source)
 
     def prepared(self, pipeline: PipelineSpec, options: GithubOptions) -> PipelineSpec:
         """The pipeline with the alert that the options ask for."""
@@ -297,6 +298,7 @@ def _program(program: Program, options: GithubOptions) -> str:
         steps={step.id: step_part(step) for step in pipeline.steps},
         jobs={job_id(unit.id): _entry(program, unit, options) for unit in units},
         cached=any(takes_from_cache(unit, options) for unit in units),
+        reuse=embedded(reuse).strip(),
         graph=_graph(pipeline) if options.graph else "",
         marks={job_id(node): mark for node, mark in marks_of(pipeline).items() if node in program.by_id},
         pipeline=pipeline.name,
@@ -337,7 +339,7 @@ def _entry(program: Program, unit: Unit, options: GithubOptions) -> dict[str, An
     entry = {
         "node": unit.id,
         "step": unit.task.step,
-        "code": code_key(program.pipeline, unit, options) if takes_from_cache(unit, options) else "",
+        **cached_part(program, unit, options),
         "arguments": arguments_of(unit.task),
         "inputs": {node: job_id(node) for node in sources(program, unit)},
         "role": "" if unit.role == "main" else unit.role,

@@ -26,19 +26,34 @@ _FOLDER = ".github/penstock"
 _WORKFLOWS = ".github/workflows"
 
 
-def deployment_of(pipeline: PipelineSpec, options: GithubDeployOptions) -> GithubDeployment:
-    """The deployment of a pipeline. Raises `ConfigurationError` where no repository is there to take it."""
+def deployment_of(pipeline: PipelineSpec, options: GithubDeployOptions, source: Path | None = None) -> GithubDeployment:
+    """The deployment of a pipeline, which a file defines. Raises `ConfigurationError` for no repository to take it."""
     found = repository_of(options.repository)
     if found is None:
-        raise deploy_errors.nowhere("github", "repository", 'repository = "path/to/a/git/repository"')
-    return GithubDeployment(pipeline, options, found)
+        place = "the current directory" if options.repository == "." else options.repository
+        example = 'repository = "path/to/a/git/repository"'
+        raise deploy_errors.nowhere("github", "repository", example, because=f"{place} is in no git repository")
+    return GithubDeployment(pipeline, options, found, _in_repository(found, source) or _in_its_root(pipeline))
+
+
+def _in_repository(repository: Repository, source: Path | None) -> str:
+    """Where in the repository a file stands, by which two of one name are told apart; empty if it is elsewhere."""
+    root = repository.root.resolve()
+    found = source.resolve() if source else root
+    return found.relative_to(root).as_posix() if root in found.parents else ""
+
+
+def _in_its_root(pipeline: PipelineSpec) -> str:
+    return pipeline.span.file if pipeline.span else ""
 
 
 class GithubDeployment:
     """One pipeline in one repository; see `penstock.deployment.Deployment`."""
 
-    def __init__(self, pipeline: PipelineSpec, options: GithubDeployOptions, repository: Repository) -> None:
-        self._pipeline, self._options, self._repository = pipeline, options, repository
+    def __init__(
+        self, pipeline: PipelineSpec, options: GithubDeployOptions, repository: Repository, source: str
+    ) -> None:
+        self._pipeline, self._options, self._repository, self._source = pipeline, options, repository, source
         self._kept = _record_path(pipeline.name)
 
     # --- comparing
@@ -56,7 +71,8 @@ class GithubDeployment:
                 yield f"{path} {'is of another version' if self._was_deployed(path, there) else 'was changed by hand'}"
         yield from (f"{path} is left over" for path in self._left_over(files))
         if self._record() != wanted:
-            yield f"{self._kept}, which says what was deployed, is not of this version"
+            is_there = self._repository.text(self._kept) is not None
+            yield f"{self._kept}, which says what was deployed, is not {'of this version' if is_there else 'there'}"
 
     def _changed_by_hand(self, files: Files) -> list[str]:
         """What somebody's work may be in, of all that would be overwritten or removed."""
@@ -90,7 +106,7 @@ class GithubDeployment:
 
     def _refuse_to_replace_another(self) -> None:
         there = self._record()
-        if there is not None and there.source != self._source():
+        if there is not None and there.source != self._source:
             reason = f"the pipeline of {there.source} has that name"
             fix = "give one of them another name (`@pipeline(name=...)`); where the file was moved, deploy with --force"
             raise deploy_errors.refused(self._kept, reason, fix)
@@ -107,7 +123,7 @@ class GithubDeployment:
         places = (*record.files, self._kept)
         notes = [f"{path} is ignored by git: take it out of .gitignore" for path in self._repository.ignored(places)]
         notes += [
-            f"`{name}` was deployed from {self._source()}, too, which has no such name now: if this pipeline was "
+            f"`{name}` was deployed from {self._source}, too, which has no such name now: if this pipeline was "
             f"called so before, deploy it with `--option replaces={name}`"
             for name in self._forgotten()
         ]
@@ -117,14 +133,12 @@ class GithubDeployment:
 
     def _forgotten(self) -> list[str]:
         """Pipelines that go on running though the file that they come from, this pipeline's, has no such name left."""
-        source = self._source()
-        try:
-            text = Path(self._options.repository, source).read_text(encoding="utf-8")
-        except (OSError, ValueError):
+        text = self._repository.text(self._source) if self._source else None
+        if text is None:
             return []
         kept = (path for path in self._repository.files(_FOLDER, ".json") if path != self._kept)
         records = (read_record(self._repository.text(path)) for path in kept)
-        return [each.pipeline for each in records if each and each.source == source and each.pipeline not in text]
+        return [each.pipeline for each in records if each and each.source == self._source and each.pipeline not in text]
 
     # --- versions
 
@@ -135,9 +149,8 @@ class GithubDeployment:
         found = dict(reversed(found.items()))
         if record is None:
             return list(found.values())
-        when = (
-            found.pop(record.version).when if record.version in found else dt.datetime.now(dt.timezone.utc).isoformat()
-        )
+        now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+        when = found.pop(record.version).when if record.version in found else now
         return [Version(record.version, record.spec, when, current=True), *found.values()]
 
     def roll_back(self, version: str = "") -> Deployed:
@@ -198,10 +211,7 @@ class GithubDeployment:
         return [_record_path(name) for name in self._options.replaces if name != self._pipeline.name]
 
     def _record_of(self, files: Files) -> Record:
-        return record_of(self._pipeline.name, self._source(), files)
-
-    def _source(self) -> str:
-        return self._pipeline.span.file if self._pipeline.span else ""
+        return record_of(self._pipeline.name, self._source, files)
 
 
 def _record_path(pipeline: str) -> str:

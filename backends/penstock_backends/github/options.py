@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from penstock.spec import ResourcesSpec, Task
 from penstock_backends.alerting import AlertOptions
@@ -61,6 +61,14 @@ class Permission(BaseModel):
 
     access: Literal["read", "write"]
     reason: OneLine
+
+    @model_validator(mode="before")
+    @classmethod
+    def _comes_with_a_reason(cls, given: object) -> object:
+        if isinstance(given, str):
+            message = 'a permission comes with its reason: { access = "write", reason = "to ..." }'
+            raise ValueError(message)  # noqa: TRY004  # pydantic shows what a ValueError says
+        return given
 
 
 class Registry(BaseModel):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from penstock.backend import Files
-
-_SPEC = re.compile(r"made by Penstock from .*, spec (?P<spec>[0-9a-f]+)\.$", re.MULTILINE)
+from penstock_backends.rendering import spec_told
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Record:
 
 def record_of(pipeline: str, source: str, files: Files) -> Record:
     """The record of files that are to be deployed."""
-    found = next((match["spec"] for match in map(_SPEC.search, files.values()) if match), "")
+    found = next(filter(None, map(spec_told, files.values())), "")
     return Record(pipeline, source, found, {path: digest(text) for path, text in files.items()})
 
 

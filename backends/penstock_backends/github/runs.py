@@ -101,7 +101,7 @@ def runs_of(repository: Repository, options: GithubDeployOptions) -> Runs:
     host, origin = repository.remote()
     slug = options.github or os.environ.get("GITHUB_REPOSITORY") or origin
     if not slug:
-        raise deploy_errors.nowhere("github", "github", 'github = "OWNER/NAME"')
+        raise deploy_errors.nowhere("github", "github", 'github = "OWNER/NAME"', "which repository starts runs")
     token = os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN") or ""
     own = f"https://{host}/api/v3" if host not in ("", "github.com") else "https://api.github.com"
     address = options.api or os.environ.get("GITHUB_API_URL") or own

@@ -47,7 +47,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from penstock.backend import Backend, Files, Options, Support, emulated, native, unsupported
+from penstock.backend import Backend, Definition, Files, Options, Support, emulated, native, unsupported
 from penstock.deployment import Deployment, DeployOptions
 from penstock.diagnostics import Diagnostic
 from penstock.spec import (
@@ -165,12 +165,12 @@ class KubeflowBackend(Backend):
         return {f"{pipeline.name}.yaml": documents(comments, [spec, *rest])}
 
     def deployment(
-        self, pipeline: PipelineSpec, options: KubeflowOptions, deploy_options: KubeflowDeployOptions
+        self, definition: Definition, options: KubeflowOptions, deploy_options: KubeflowDeployOptions
     ) -> Deployment:
         """The pipeline on a server; see `penstock.deployment.Deployer`."""
         from penstock_backends.kubeflow.deploy import deployment_of  # noqa: PLC0415  # compiling needs none of it
 
-        return deployment_of(pipeline, deploy_options)
+        return deployment_of(definition.spec, deploy_options)
 
     def prepared(self, pipeline: PipelineSpec, options: KubeflowOptions) -> PipelineSpec:
         """The pipeline with the alert that the options ask for."""

@@ -1,4 +1,4 @@
-"""A pipeline's branches, loops and gates as its author wrote them, as comments at the head of the file."""
+"""Comments at the head of the file: when it runs, and its branches, loops and gates as the author wrote them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from penstock.spec import Branch, Gate, Group, Loop, Node, PipelineSpec, Task, w
 
 
 def outline(pipeline: PipelineSpec) -> list[str]:
-    """The lines, without comment marks; none for a pipeline in which everything runs."""
+    """The lines, without comment marks; none for a pipeline without a schedule in which everything runs."""
+    return [*_beginnings(pipeline), *_course(pipeline)]
+
+
+def _beginnings(pipeline: PipelineSpec) -> Iterator[str]:
+    if pipeline.schedule is not None:
+        when = f"{pipeline.schedule.cron} ({pipeline.schedule.timezone})"
+        yield f"Its schedule, {when}, is no part of this file: `penstock deploy`"
+        yield "makes a recurring run of it."
+
+
+def _course(pipeline: PipelineSpec) -> list[str]:
     steered = any(isinstance(node, (Branch, Loop, Gate)) for node in walk(pipeline.body))
     ends = [(task.id, "if the run failed") for task in pipeline.on_failure]
     ends += [(task.id, "at the end of the run") for task in pipeline.on_exit]

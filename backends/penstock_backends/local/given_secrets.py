@@ -95,7 +95,7 @@ def secrets_of(tasks: Iterable[Task], sources: Mapping[str, SecretSource]) -> Se
             try:
                 values[variable, reference] = source.read()
             except ValueError as error:
-                problems[variable, reference] = _problem(task, variable, reference, f"{error}")
+                problems[variable, reference] = _problem(task, variable, reference, f"{error}", sources)
     if problems:
         raise RunError(list(problems.values()))
     return Secrets(values, used)
@@ -116,12 +116,19 @@ def two_in_one(tasks: Iterable[Task], sources: Collection[str] = ()) -> Iterator
                 yield Diagnostic("P550", message, location_of(task.span), fix)
 
 
-def _problem(task: Task, variable: str, reference: str, reason: str) -> Diagnostic:
+def _problem(task: Task, variable: str, reference: str, reason: str, given: Collection[str]) -> Diagnostic:
+    import difflib  # noqa: PLC0415  # only for errors
+
     message = f"there is no value for the secret `{reference}` that `{task.id}` asks for: {reason}"
     fix = (
         f"set {variable} in the environment, or say under [tool.penstock.run.secrets] where it is: "
-        f'"{reference}" = {{ file = "..." }} (or env, or command)'
+        f'"{reference}" = {{ file = "..." }} (or env, or command); tests give it by `secrets=`'
     )
+    near = difflib.get_close_matches(reference, given, n=1)
+    if reference in given:
+        fix = f"see to that, or say under [tool.penstock.run.secrets] another place where `{reference}` is"
+    elif near:
+        fix = f"call it `{reference}` where it is given as `{near[0]}`; or {fix}"
     return Diagnostic("P614", message, location_of(task.span), fix)
 
 

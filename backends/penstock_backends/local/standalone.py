@@ -86,6 +86,10 @@ def _docstring(program: Program, file: str) -> str:
     if pipeline.description:
         parts.append(pipeline.description.strip())
     parts.append(_needs(program))
+    secrets = _secrets(program)
+    if secrets:
+        listed = "\n".join(f"    {variable}: {reference}" for variable, reference in secrets.items())
+        parts.append(f"It takes secrets from its environment, and starts nothing without them:\n\n{listed}")
     if pipeline.schedule is not None:
         zone = pipeline.schedule.timezone
         parts.append(
@@ -111,7 +115,7 @@ def _needs(program: Program) -> str:
         for requirement in requirements_of(unit.step, unit.task.settings)
     }
     if not found:
-        return "It needs Python 3.9 or later, and nothing else."
+        return "It needs Python 3.9 or later" + ("." if _secrets(program) else ", and nothing else.")
     return "It needs Python 3.9 or later, and:\n\n" + "\n".join(f"    {each}" for each in sorted(found))
 
 

@@ -145,6 +145,7 @@ def test_a_secret_without_a_value_is_refused_before_anything_runs(source, reason
     with pytest.raises(RunError, match="P614") as caught:
         connected.run(store=tmp_path / "store", secrets={} if source is None else {"warehouse/key": source})
     assert reason in str(caught.value)
+    assert ("set KEY in the environment" if source is None else "see to that") in str(caught.value)
     assert "found = connect(where)" in str(caught.value)
     assert not (tmp_path / "store").exists()
 
@@ -164,8 +165,13 @@ def test_a_value_in_the_projects_file_is_refused_and_not_shown(line, said, tmp_p
     (tmp_path / "pyproject.toml").write_text(f"[tool.penstock.run.secrets]\n{line}\n")
     with pytest.raises(ConfigurationError, match=said) as caught:
         compiler.history(tmp_path)
-    assert "pyproject.toml:1" in str(caught.value)
+    assert "pyproject.toml:2" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_secret_that_is_given_under_a_like_name_is_told(tmp_path):
+    with pytest.raises(RunError, match="call it `warehouse/key` where it is given as `warehouse/kee`"):
+        connected.run(store=tmp_path / "store", secrets={"warehouse/kee": SECRET})
 
 
 def test_in_a_test_secrets_are_given_or_their_step_is_faked(penstock_run):
@@ -212,6 +218,7 @@ def test_the_emitted_file_takes_secrets_from_its_environment_and_hides_them(made
     refused = ran()
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "no value was given for the secret in KEY (warehouse/key)" in refused.stderr
+    assert "It takes secrets from its environment, and starts nothing without them:\n\n    KEY: warehouse/key\n" in text
     done = ran(KEY=SECRET)
     said = json.loads(done.stdout)
     assert SECRET not in done.stdout + done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,10 @@ class Local:
         if self.inline and pipeline.name in NOT_INLINE:
             pytest.skip(NOT_INLINE[pipeline.name])
         place = folder / f"store-{self.name}"
-        with StringIO() as printed, redirect_stdout(printed), in_environment(pipeline):
+        heard = BytesIO()
+        with TextIOWrapper(heard, write_through=True) as printed, redirect_stdout(printed), in_environment(pipeline):
             finished = pipeline.run(parameters, store=place, inline=self.inline)
-            said = printed.getvalue()
+            said = heard.getvalue().decode(errors="replace")
         assert finished.folder is not None
         store = Store(place)
         events = [json.loads(line) for line in (finished.folder / "events.jsonl").read_text().splitlines()]

@@ -1681,7 +1681,15 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
             if relay:
                 relay.enter()
             _child(attempt, answer, mask)
-        with forwarded_signals(child, relay):
+
+        def leave() -> None:
+            import shutil  # noqa: PLC0415  # as in `_copy_path`
+
+            if relay:
+                relay.finish()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        with forwarded_signals(child, leave):
             if relay:
                 relay.start()
             status = _wait(child, timeout)
@@ -1754,14 +1762,23 @@ def end_processes(child: int, grace: float = 0.5) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(OSError):
             os.killpg(child, number)
-        if not _remains(child):
-            return  # as after most attempts, and looking through /proc takes milliseconds
+        if _is_gone(child, 0.005):
+            return  # as most are, and looking through /proc takes longer
         for pid in descendants((os.getpid(),)):
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + grace
-        while _remains(child) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        _is_gone(child, grace)
+
+
+def _is_gone(child: int, seconds: float) -> bool:
+    """Whether nothing of what `_remains` sees is left within so many seconds."""
+    deadline, pause = time.monotonic() + seconds, 0.0005
+    while _remains(child):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.005)
+    return True
 
 
 def _remains(child: int) -> bool:
@@ -1793,13 +1810,12 @@ def descendants(roots: typing.Iterable[int]) -> set[int]:
 
 
 @contextlib.contextmanager
-def forwarded_signals(child: int, relay: Relay | None = None) -> Iterator[None]:
-    """A request to stop that reaches this process ends the attempt, too."""
+def forwarded_signals(child: int, leave: Callable[[], None]) -> Iterator[None]:
+    """A request to stop that reaches this process ends the attempt, too, and is answered after ``leave``."""
 
     def stop(number: int, _: object) -> typing.NoReturn:
         end_processes(child)
-        if relay:
-            relay.finish()
+        leave()
         os._exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}

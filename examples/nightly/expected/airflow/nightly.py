@@ -803,8 +803,34 @@ def alert(status: RunStatus) -> None:
 # What the process of an attempt does: read the request, supervise the attempt, write the result.
 ATTEMPT = r'''
 
-def main() -> None:
-    """Runs the attempt that ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
+class Asked(typing.NamedTuple):
+    """What is asked of an attempt: what is run with what, where, and the folder that artifacts are written to."""
+
+    request: Json
+    job: Json
+    parameters: dict[str, Json]
+    outputs: dict[str, dict[str, Json]]
+    place: Place
+    folder: Path
+
+
+def attempted(asked: Asked) -> Json:
+    """The result of the attempt; of a mere look, that nothing stands against it."""
+    request, job = asked.request, asked.job
+    if "only_look" in request:
+        return {"obstacle": "", "outputs": {}, "metrics": {}}
+
+    def attempt(_: int) -> Json:
+        check_files(asked.outputs)
+        modules, number = request["modules"], request["attempt"]
+        return run_job(job, modules, asked.parameters, asked.outputs, asked.folder, number, asked.place)
+
+    deadline, secrets = request.get("deadline"), [*job.get("secrets", ())]
+    return supervise(attempt, None, job.get("timeout"), deadline, request.get("checkpoints"), secrets)
+
+
+def main(answer: Callable[[Asked], Json] = attempted) -> None:
+    """Answers what ``request.json`` beside this program asks for, and leaves ``result.json`` there."""
     work = Path(sys.argv[0]).resolve().parent
     request = json.loads((work / "request.json").read_text(encoding="utf-8"))
     if "parent" in request:
@@ -816,24 +842,11 @@ def main() -> None:
     parameters, outputs = gathered(job, request, place)
     inputs = Inputs(parameters, job["parameters"], outputs, job=job, place=place)
     obstacle = inputs.obstacle(job) if "place" in request else ""
-    if obstacle or request.get("only_look"):
+    if obstacle:
         write_result(work, {"obstacle": obstacle, "outputs": {}, "metrics": {}})
         return
     has_artifacts = any(output.get("artifact") or "each" in output for output in job["outputs"])
-
-    def attempt(_: int) -> Json:
-        check_files(outputs)
-        written = folder if has_artifacts else work / "nothing"
-        return run_job(job, request["modules"], parameters, outputs, written, request["attempt"], place)
-
-    result = supervise(
-        attempt,
-        None,
-        job.get("timeout"),
-        request.get("deadline"),
-        request.get("checkpoints"),
-        [*job.get("secrets", ())],
-    )
+    result = answer(Asked(request, job, parameters, outputs, place, folder if has_artifacts else work / "nothing"))
     result["count"] = len(result.get("outputs", {}).get("items") or ())
     for name, wire in result.get("outputs", {}).items():
         result["outputs"][name] = within(request["largest"], located(wire, folder), folder / f"{name}.json")
@@ -2373,7 +2386,15 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
             if relay:
                 relay.enter()
             _child(attempt, answer, mask)
-        with forwarded_signals(child, relay):
+
+        def leave() -> None:
+            import shutil  # noqa: PLC0415  # as in `_copy_path`
+
+            if relay:
+                relay.finish()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        with forwarded_signals(child, leave):
             if relay:
                 relay.start()
             status = _wait(child, timeout)
@@ -2446,14 +2467,23 @@ def end_processes(child: int, grace: float = 0.5) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(OSError):
             os.killpg(child, number)
-        if not _remains(child):
-            return  # as after most attempts, and looking through /proc takes milliseconds
+        if _is_gone(child, 0.005):
+            return  # as most are, and looking through /proc takes longer
         for pid in descendants((os.getpid(),)):
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + grace
-        while _remains(child) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        _is_gone(child, grace)
+
+
+def _is_gone(child: int, seconds: float) -> bool:
+    """Whether nothing of what `_remains` sees is left within so many seconds."""
+    deadline, pause = time.monotonic() + seconds, 0.0005
+    while _remains(child):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.005)
+    return True
 
 
 def _remains(child: int) -> bool:
@@ -2485,13 +2515,12 @@ def descendants(roots: typing.Iterable[int]) -> set[int]:
 
 
 @contextlib.contextmanager
-def forwarded_signals(child: int, relay: Relay | None = None) -> Iterator[None]:
-    """A request to stop that reaches this process ends the attempt, too."""
+def forwarded_signals(child: int, leave: Callable[[], None]) -> Iterator[None]:
+    """A request to stop that reaches this process ends the attempt, too, and is answered after ``leave``."""
 
     def stop(number: int, _: object) -> typing.NoReturn:
         end_processes(child)
-        if relay:
-            relay.finish()
+        leave()
         os._exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}

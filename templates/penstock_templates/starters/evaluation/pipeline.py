@@ -7,7 +7,7 @@ and `grade` judge as you would.
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock import Report, Retry, log_metric, pipeline, step
+from penstock import Markdown, Retry, log_metric, pipeline, step
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def mean(grades: list[Grade]) -> float:
 
 
 @step
-def report(model: str, grades: list[Grade], score: float) -> Report[Path]:
+def report(model: str, grades: list[Grade], score: float) -> Markdown[Path]:
     """A page with every answer, the worst first."""
     rows = [f"| {each.score:.2f} | {each.question} | {each.answer} |" for each in sorted(grades, key=by_score)]
     page = Path("report.md")
@@ -78,7 +78,7 @@ def by_score(given: Grade) -> float:
 
 
 @pipeline(tags=["evaluation"])
-def evaluation(model: str = "calculator", baseline: float = 0.7) -> Report[Path]:
+def evaluation(model: str = "calculator", baseline: float = 0.7) -> Markdown[Path]:
     """Grades every answer, reports them, and fails where the model is worse than the baseline."""
     grades = [grade(case, answer(case, model)) for case in cases()]
     score = mean(grades)

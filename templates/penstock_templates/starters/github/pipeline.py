@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
 
-from penstock import Report, Retry, RunStatus, Schedule, log_metric, pipeline, step
+from penstock import Markdown, Retry, RunStatus, Schedule, log_metric, pipeline, step
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def most(found: list[Measurement]) -> float:
 
 
 @step
-def report(found: list[Measurement]) -> Report[Path]:
+def report(found: list[Measurement]) -> Markdown[Path]:
     """A table of all measurements."""
     rows = [f"| {each.size} | {each.comparisons:.1f} |" for each in found]
     page = Path("report.md")
@@ -60,7 +60,7 @@ def tell(status: RunStatus) -> None:
 
 
 @pipeline(schedule=Schedule("17 3 * * *", timezone="UTC"), on_failure=tell, tags=["nightly"])
-def nightly(sizes: tuple[int, ...] = (100, 1000, 10000), seed: int = 7, bound: float = 13.0) -> Report[Path]:
+def nightly(sizes: tuple[int, ...] = (100, 1000, 10000), seed: int = 7, bound: float = 13.0) -> Markdown[Path]:
     """Measures each size; fails where an item takes more comparisons than the bound."""
     found = [measure(size, seed) for size in sizes]
     page = report(found)
