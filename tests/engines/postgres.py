@@ -96,7 +96,8 @@ class Postgres:
     def _status(self) -> str:
         """The last line of the server's own file: ``ready`` once it takes connections."""
         with contextlib.suppress(OSError):
-            return (self._data / "postmaster.pid").read_text().splitlines()[-1]
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            return lines[-1] if lines else ""  # it is about to be written
         return ""
 
     def _tool(self, name: str) -> Path:
