@@ -113,7 +113,7 @@ def _refuse_all_but_pipelines(thing: object) -> None:
 def _unasked(pipeline: PipelineSpec, more: Mapping[str, Any]) -> dict[str, object]:
     """What a test must not do to others by what the project is configured to do."""
     asked = more.keys() - {each.name for each in pipeline.parameters}
-    configured = {"alerts": (), "telemetry": False, "secrets": {}}
+    configured: dict[str, object] = {"alerts": (), "telemetry": False, "secrets": {}}
     return {name: off for name, off in configured.items() if name not in asked}
 
 
