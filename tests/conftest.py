@@ -10,10 +10,13 @@ pytest.register_assert_rewrite("tests.conformance.meaning")
 def pytest_configure(config: pytest.Config) -> None:
     """Has the matrix of case by engine listen where the results of all workers come together.
 
-    What a shell starts in the background ignores Ctrl-C, which tests press, and their processes would inherit that.
+    What a shell starts in the background ignores Ctrl-C, and what `nohup` starts a terminal that is closed: tests send
+    both, and their processes would inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         from tests.conformance.matrix import Matrix
 
