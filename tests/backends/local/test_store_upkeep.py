@@ -184,10 +184,20 @@ def test_a_result_that_is_used_while_gc_is_about_to_remove_it_stays(store, monke
     assert states(one.run(number=1, inline=True)) == {"cached"}
 
 
+@step
+def is_whole(found: object, number: int) -> None:
+    assert found == bytes([number]) * 10_000
+
+
+@pipeline
+def checked(number: int) -> None:
+    is_whole(large(number), number)
+
+
 def _run_often(times):
     for number in range(times):
-        run = one.run(number=number % 3, inline=True)
-        assert run.outputs == bytes([number % 3]) * 10_000, run["large"].error
+        run = checked.run(number=number % 3, inline=True)  # once it has ended, its results may go at any time
+        assert run.state.is_good, [each.error for each in run.nodes.values()]
 
 
 @pytest.mark.slow
