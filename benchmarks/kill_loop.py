@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.cli import app
+from penstock.harness import descendants
 from penstock.history import PastNode
 from penstock_backends.local.history import StoredHistory
 from penstock_backends.local.store import Store
@@ -187,7 +188,7 @@ class Trial:
         """All that a runner has started, stopped first, so that nothing is started while they are killed."""
         _send([runner], signal.SIGSTOP)
         stopped: set[int] = set()
-        while new := set(self._processes()) - stopped:
+        while new := {*self._processes(), *descendants((runner,))} - stopped:  # what is about to be another has no name
             _send(new, signal.SIGSTOP)
             stopped |= new
         return stopped

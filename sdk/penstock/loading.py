@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from penstock import compiler
 from penstock.authoring import Pipeline
@@ -84,13 +85,20 @@ def import_file(path: Path, shown: str = "") -> ModuleType:
     with _authors_errors(f"{shown or path} cannot be imported"):
         if "." in name:
             return importlib.import_module(name)
-        spec = importlib.util.spec_from_file_location(name, path)
+        spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
+
+
+class _AsItIs(SourceFileLoader):
+    """Compiles a file each time: Python's cache takes an edit in the same second, to the same length, for none."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 @contextmanager

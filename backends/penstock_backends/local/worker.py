@@ -247,12 +247,15 @@ def _bury(slots: set[int]) -> None:
 
 
 def _leave(slots: set[int]) -> None:
-    """Waits for the slots, each of which has seen the runner go and ends its attempt."""
-    while slots:
-        try:
+    """Waits for the slots, each of which has seen the runner go and ends its attempt; ends what a dead one left."""
+    with contextlib.suppress(ChildProcessError):
+        while slots:
             slots.discard(os.wait()[0])
-        except ChildProcessError:
-            return
+        while not _is_childless():
+            for pid in harness.descendants((os.getpid(),)):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            os.wait()
 
 
 def _end_with(parent: int, number: int) -> None:
