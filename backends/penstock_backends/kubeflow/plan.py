@@ -119,12 +119,14 @@ def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
     harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered, has_secrets))
     if options.harness == "auto" and _is_too_much_text(tasks, harness):
         harness = Shared(packed_harness(is_steered, has_secrets))
-    labels: dict[str, str] = {}
+    first: dict[str, Planned] = {}
     for each in tasks:
-        sameness = compact_json([each.container, each.platform, each.component])
-        each.executor = labels.setdefault(sameness, f"exec-{each.name}")
-        each.component = {"executorLabel": each.executor, **each.component}
-        each.container = {**each.container, "command": ["python3", "-c", harness]}
+        same = first.setdefault(compact_json([each.container, each.platform, each.component]), each)
+        if same is each:
+            each.executor = f"exec-{each.name}"
+            each.component = {"executorLabel": each.executor, **each.component}
+            each.container = {**each.container, "command": ["python3", "-c", harness]}
+        each.executor, each.component, each.container = same.executor, same.component, same.container
     return Plan(program, tuple(tasks), tuple(planner.wiring.loops.values()), planner.outputs)
 
 

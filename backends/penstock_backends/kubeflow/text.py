@@ -1,8 +1,9 @@
-"""YAML in which a text that stands in many places is written once."""
+"""YAML in which a text, or a component, that stands in many places is written once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -31,13 +32,26 @@ _Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(Shared, _represent_text)
 
 
-def documents(comments: Iterable[str], values: Iterable[Any]) -> str:
+def documents(comments: Iterable[str], values: Iterable[Mapping[str, Any]]) -> str:
     """YAML documents below comment lines; keys keep their order."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comments)
     return head + "---\n".join(map(_document, values))
 
 
-def _document(value: Any) -> str:
+def _document(value: Mapping[str, Any]) -> str:
+    return "".join(_components(each) if key == "components" else _dumped({key: each}) for key, each in value.items())
+
+
+def _components(components: Mapping[str, Any]) -> str:
+    """The components by name; of one that stands there several times, all but the first are references to it."""
+    names: dict[int, str] = {}
+    said = {key: each if (name := names.setdefault(id(each), key)) == key else name for key, each in components.items()}
+    text = re.sub(r"(?m)^(  \S+:) (\S+)$", r"\1 *\2", _dumped({"components": said}))
+    referred_to = {each for each in said.values() if isinstance(each, str)}
+    return re.sub(r"(?m)^  (\S+):$", lambda found: found[0] + f" &{found[1]}" * (found[1] in referred_to), text)
+
+
+def _dumped(value: Mapping[str, Any]) -> str:
     text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
     is_elsewhere = text.count(_ANCHOR) != _times_shared(value)
     return text if is_elsewhere else text.replace(_ANCHOR, "harness")
