@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from penstock.diagnostics import ConfigurationError, DeployError, Diagnostic
 
-TURNED_AWAY = "P812"
+
+class PassingError(DeployError):
+    """What may be over soon: the engine does not answer, or is not able to now."""
 
 
 def nowhere(
@@ -16,22 +18,17 @@ def nowhere(
     return ConfigurationError(Diagnostic("P803", message, fix=fix))
 
 
-def unreachable(place: str, reason: object) -> DeployError:
+def unreachable(place: str, reason: object) -> PassingError:
     """The engine does not answer."""
-    return DeployError(
+    return PassingError(
         Diagnostic("P811", f"{place} cannot be reached: {reason}", fix="see that it runs, and its address")
     )
-
-
-def is_unreachable(error: DeployError) -> bool:
-    """Whether it is that the engine does not answer."""
-    return any(each.code == "P811" for each in error.diagnostics)
 
 
 def turned_away(place: str, reason: object, variables: str) -> DeployError:
     """The engine does not accept who asks; ``variables`` are what credentials are read from."""
     fix = f"give credentials that it knows in the environment: {variables}"
-    return DeployError(Diagnostic(TURNED_AWAY, f"{place} turns this user away: {reason}", fix=fix))
+    return DeployError(Diagnostic("P812", f"{place} turns this user away: {reason}", fix=fix))
 
 
 def changed_by_hand(place: str) -> DeployError:
@@ -40,9 +37,10 @@ def changed_by_hand(place: str) -> DeployError:
     return DeployError(Diagnostic("P813", message, fix="bring the change into the pipeline, then deploy with --force"))
 
 
-def refused(place: str, reason: object, fix: str = "") -> DeployError:
-    """The engine, or the file system, does not take it."""
-    return DeployError(Diagnostic("P814", f"{place} does not take it: {reason}", fix=fix))
+def refused(place: str, reason: object, fix: str = "", *, may_pass: bool = False) -> DeployError:
+    """The engine, or the file system, does not take it; ``may_pass`` is whether it may soon."""
+    kind = PassingError if may_pass else DeployError
+    return kind(Diagnostic("P814", f"{place} does not take it: {reason}", fix=fix))
 
 
 def no_version(name: str, version: str, known: str) -> DeployError:

@@ -23,9 +23,10 @@ from penstock import ConfigurationError, DeployError, pipeline, step
 from penstock.cli import app
 from penstock.deployment import StartedRun
 from penstock.parameters import encode_parameters
+from penstock_backends import following
 from penstock_backends.github.deploy import GithubDeployment, deployment_of
 from penstock_backends.github.deploy_options import GithubDeployOptions
-from penstock_backends.github.runs import PATIENCE, typed_inputs
+from penstock_backends.github.runs import typed_inputs
 
 TOKEN = "a token of the tests"  # of nobody
 SLUG = "owner/name"
@@ -313,11 +314,17 @@ def test_all_pages_of_jobs_are_read(hub: Hub, deployed: GithubDeployment) -> Non
     assert len(set(said)) == 250
 
 
-def test_some_answers_may_fail_to_come_but_not_all(hub: Hub, deployed: GithubDeployment) -> None:
+def test_some_answers_may_fail_to_come_but_not_all(
+    hub: Hub, deployed: GithubDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.polls = [("success", [])]
-    hub.refusals = [(502, "Bad gateway")] * PATIENCE
+    hub.refusals = [(502, "Bad gateway"), (404, "Not Found"), (500, "Oops")]
     assert deployed.follow(StartedRun("41"), print)
-    hub.refusals = [(502, "Bad gateway")] * (PATIENCE + 1)
+    hub.refusals = [(401, "Bad credentials")]
+    with pytest.raises(DeployError, match="401 Bad credentials"):
+        deployed.follow(StartedRun("41"), print)
+    monkeypatch.setattr(following, "AWAY_SECONDS", 0)
+    hub.refusals = [(502, "Bad gateway")]
     with pytest.raises(DeployError, match="502 Bad gateway"):
         deployed.follow(StartedRun("41"), print)
 

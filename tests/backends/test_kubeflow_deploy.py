@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from penstock import CompileError, Concurrency, ConfigurationError, DeployError, Schedule, pipeline, step
 from penstock.cli import app
 from penstock.deploying import deployable
+from penstock_backends import following
 from penstock_backends.kubeflow.deploy_schedule import six_fields
 from tests.backends.kubeflow_server import Server, serve
 from tests.engines.kfp import kfp
@@ -359,7 +360,7 @@ def test_a_run_is_followed_to_its_end(server, deployed):
     assert deployment.follow(deployment.start({}), said.append) is True
 
 
-def test_a_network_that_fails_for_a_while_ends_no_following(server, deployed):
+def test_a_network_that_fails_for_a_while_ends_no_following(server, deployed, monkeypatch):
     put(deployed, authored())
     deployment, _ = deployed(authored())
     started = deployment.start({})
@@ -369,6 +370,7 @@ def test_a_network_that_fails_for_a_while_ends_no_following(server, deployed):
     server.mended = lambda: next(looks, None) is None
     assert deployment.follow(started, lambda _: None) is True
     server.mended = lambda: False
+    monkeypatch.setattr(following, "AWAY_SECONDS", 0)
     server.broken = {("GET", f"/runs/{started.id}"): (503, "nobody home")}
     with pytest.raises(DeployError, match="503 nobody home"):
         deployment.follow(started, lambda _: None)

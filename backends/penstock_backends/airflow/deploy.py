@@ -14,7 +14,7 @@ from penstock.deployment import Deployed, StartedRun, Version
 from penstock.diagnostics import DeployError
 from penstock.spec import PipelineSpec
 from penstock.values import Json
-from penstock_backends import deploy_errors
+from penstock_backends import deploy_errors, following
 from penstock_backends.airflow.dag_file import dag_id
 from penstock_backends.airflow.deploy_api import Api
 from penstock_backends.airflow.deploy_folder import DagFolder, Kept
@@ -25,7 +25,7 @@ from penstock_backends.json_schema import plain
 from penstock_backends.lowering import program_of
 from penstock_backends.rendering import spec_told
 
-_FINISHED = ("success", "failed")
+_FINISHED = {"success": True, "failed": False}
 _WORDS = {
     "running": "running",
     "success": "succeeded",
@@ -34,8 +34,6 @@ _WORDS = {
     "skipped": "skipped",
     "upstream_failed": "upstream_failed",
 }
-# How long a server may be away while a run is followed: it is being restarted, say.
-_AWAY_SECONDS = 300
 
 
 def deployment_of(
@@ -185,19 +183,13 @@ class AirflowDeployment:
         """Waits until a run has ended, also where the server is away for a while."""
         api, told = self._server(), dict[tuple[str, int], str]()
         path = f"/dags/{self._dag_id}/dagRuns/{quote(run.id, safe='')}"
-        answered = time.monotonic()
-        while True:
-            try:
-                state = api.ask("GET", path)["state"]
-                self._tell(api, path, told, say)
-                answered = time.monotonic()
-            except DeployError as error:
-                if not deploy_errors.is_unreachable(error) or time.monotonic() - answered > _AWAY_SECONDS:
-                    raise
-                state = ""
-            if state in _FINISHED:
-                return bool(state == "success")
-            time.sleep(self._options.poll_seconds)
+
+        def look() -> bool | None:
+            state = api.ask("GET", path)["state"]
+            self._tell(api, path, told, say)
+            return _FINISHED.get(state)
+
+        return following.follow(look, self._options.poll_seconds)
 
     def _tell(self, api: Api, run: str, told: dict[tuple[str, int], str], say: Callable[[str], None]) -> None:
         """Says which nodes are in another state than was told last."""

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from http import HTTPStatus
 from typing import Literal
+from urllib.parse import urlencode
 
 from penstock.values import Json
 from penstock_backends import deploy_errors
+from penstock_backends.exchange import Answer, exchange
 
 VARIABLES = "AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD"
-SECONDS = 30
 
 _PREFIX = {3: "/api/v2", 2: "/api/v1"}
-_TURNED_AWAY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class Api:
@@ -54,20 +50,20 @@ class Api:
                 return found
 
     def _answer(self, method: str, path: str, body: Json, query: dict[str, str | int]) -> Json:
-        url = f"{self.server}{_PREFIX[self.major]}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        url = f"{self.server}{_PREFIX[self.major]}{path}" + (f"?{urlencode(query)}" if query else "")
         if self._authorization is None:
             self._authorization = self._credentials()
-        status, text = self._exchange(method, url, body, self._authorization)
-        if status == HTTPStatus.UNAUTHORIZED and self._authorization:  # a token that was given for a password ends
+        answer = self._exchange(method, url, body, self._authorization)
+        if answer.status == HTTPStatus.UNAUTHORIZED and self._authorization:  # a token given for a password ends
             self._authorization = self._credentials()
-            status, text = self._exchange(method, url, body, self._authorization)
-        if status in _TURNED_AWAY:
-            raise deploy_errors.turned_away(self.server, f"{status} {HTTPStatus(status).phrase}", VARIABLES)
-        if status == HTTPStatus.NOT_FOUND:
+            answer = self._exchange(method, url, body, self._authorization)
+        if answer.turns_away:
+            raise deploy_errors.turned_away(self.server, f"{answer.status} {answer.reason}", VARIABLES)
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        if status >= HTTPStatus.BAD_REQUEST:
-            raise deploy_errors.refused(self.server, f"{status} {_detail(text)}")
-        return self._parsed(text)
+        if not answer.is_good:
+            raise deploy_errors.refused(self.server, _told(answer), may_pass=answer.may_pass)
+        return self._parsed(answer)
 
     def _credentials(self) -> str:
         """The header's value. Airflow 3 gives a token for a password; where it lets in everybody, for none."""
@@ -78,43 +74,34 @@ class Api:
         if self.major == 2:
             return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         body = {"username": user, "password": password} if user else None
-        status, text = self._exchange("POST" if user else "GET", f"{self.server}/auth/token", body, "")
-        if status < HTTPStatus.BAD_REQUEST:
-            return f"Bearer {self._parsed(text)['access_token']}"
+        answer = self._exchange("POST" if user else "GET", f"{self.server}/auth/token", body, "")
+        if answer.is_good:
+            return f"Bearer {self._parsed(answer)['access_token']}"
+        if answer.may_pass:
+            raise deploy_errors.refused(self.server, _told(answer), may_pass=True)
         if user:
-            raise deploy_errors.turned_away(self.server, f"{status} {_detail(text)}", VARIABLES)
+            raise deploy_errors.turned_away(self.server, _told(answer), VARIABLES)
         return ""
 
-    def _exchange(self, method: str, url: str, body: Json, authorization: str) -> tuple[int, bytes]:
-        request = urllib.request.Request(url, method=method)  # noqa: S310  # the option takes http and https alone
-        request.add_header("Accept", "application/json")
-        if authorization:
-            request.add_header("Authorization", authorization)
-        if body is not None:
-            request.add_header("Content-Type", "application/json")
-            request.data = json.dumps(body).encode()
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-                return int(answer.status), answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            raise deploy_errors.unreachable(self.server, reason) from None
+    def _exchange(self, method: str, url: str, body: Json, authorization: str) -> Answer:
+        headers = {"Accept": "application/json", **({"Authorization": authorization} if authorization else {})}
+        if body is None:
+            return exchange(self.server, method, url, headers)
+        headers["Content-Type"] = "application/json"
+        return exchange(self.server, method, url, headers, json.dumps(body).encode())
 
-    def _parsed(self, text: bytes) -> Json:
+    def _parsed(self, answer: Answer) -> Json:
         try:
-            return json.loads(text or b"{}")
+            return json.loads(answer.body or b"{}")
         except ValueError:
             fix = "see that it is the address of Airflow's web server"
             raise deploy_errors.refused(self.server, "it answers with something other than JSON", fix) from None
 
 
-def _detail(text: bytes) -> str:
+def _told(refusal: Answer) -> str:
     """What a refusal says of itself."""
     try:
-        said = json.loads(text)["detail"]
+        said = json.loads(refusal.body)["detail"]
     except (ValueError, KeyError, TypeError):
-        said = text.decode(errors="replace")
-    return (said if isinstance(said, str) else json.dumps(said))[:500]
+        said = refusal.body.decode(errors="replace") or refusal.reason
+    return f"{refusal.status} {said if isinstance(said, str) else json.dumps(said):.500}"

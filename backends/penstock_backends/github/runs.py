@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from penstock.deployment import StartedRun
-from penstock.diagnostics import DeployError
 from penstock.spec import ParameterSpec, PipelineSpec, TypeKind
 from penstock.values import Json
-from penstock_backends import deploy_errors
+from penstock_backends import deploy_errors, following
 from penstock_backends.github.deploy_options import GithubDeployOptions
 from penstock_backends.github.inputs import LONGEST_INPUTS, input_of
 from penstock_backends.github.names import input_ids, job_id
@@ -22,7 +20,6 @@ from penstock_backends.github.record import Record, digest
 from penstock_backends.github.repository import Repository
 from penstock_backends.github.rest import Api
 
-PATIENCE = 6  # how often in a row an answer may fail to come while a run is followed
 _PAGE = 100
 _NOT_YET = ("queued", "pending", "requested")
 
@@ -34,7 +31,6 @@ class Runs:
     api: Api
     slug: str
     options: GithubDeployOptions
-    sleep: Callable[[float], None] = field(default=time.sleep)
 
     def start(self, pipeline: PipelineSpec, record: Record, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts a run of a version with parameters, encoded."""
@@ -61,24 +57,17 @@ class Runs:
     def follow(self, run: StartedRun, say: Callable[[str], None]) -> bool:
         """Waits until a run has ended, telling of each job as it starts and ends; whether all went well."""
         seen: dict[int, str] = {}
-        failed = 0
-        while True:
-            try:
-                about = self.api.json(f"/repos/{self.slug}/actions/runs/{run.id}")
-                for job in self._jobs(run):
-                    state = job["conclusion"] or job["status"]
-                    if state not in (*_NOT_YET, seen.get(job["id"])):
-                        seen[job["id"]] = state
-                        say(f"{job['name']}: {state.replace('_', ' ')}")
-                failed = 0
-            except DeployError as error:
-                failed += 1
-                if failed > PATIENCE or error.diagnostics[0].code == deploy_errors.TURNED_AWAY:
-                    raise
-                about = {}
-            if about.get("status") == "completed":
-                return bool(about["conclusion"] == "success")
-            self.sleep(self.options.poll_seconds)
+
+        def look() -> bool | None:
+            about = self.api.json(f"/repos/{self.slug}/actions/runs/{run.id}")
+            for job in self._jobs(run):
+                state = job["conclusion"] or job["status"]
+                if state not in (*_NOT_YET, seen.get(job["id"])):
+                    seen[job["id"]] = state
+                    say(f"{job['name']}: {state.replace('_', ' ')}")
+            return bool(about["conclusion"] == "success") if about["status"] == "completed" else None
+
+        return following.follow(look, self.options.poll_seconds)
 
     def _jobs(self, run: StartedRun) -> Iterator[Any]:
         page = 1

@@ -9,27 +9,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.backend import Files
 from penstock.deployment import Deployed, StartedRun, Version
-from penstock.diagnostics import DeployError
 from penstock.spec import PipelineSpec
 from penstock.values import Json
-from penstock_backends import deploy_errors
+from penstock_backends import deploy_errors, following
 from penstock_backends.kubeflow.channels import arguments_for, task_name
-from penstock_backends.kubeflow.deploy_api import Api, is_passing
+from penstock_backends.kubeflow.deploy_api import Api
 from penstock_backends.kubeflow.deploy_options import KubeflowDeployOptions
 from penstock_backends.kubeflow.deploy_place import Place, or_else
 from penstock_backends.kubeflow.deploy_record import Kept, kept, new_version
 from penstock_backends.kubeflow.deploy_recurring import ENDED, RecurringRuns
 from penstock_backends.kubeflow.deploy_schedule import kept_schedule
 from penstock_backends.lowering import program_of
-
-PATIENCE = 20  # looks at a run in which a network or a proxy may be away: a minute, as a rule
 
 
 @dataclass(frozen=True)
@@ -96,8 +92,9 @@ class KubeflowDeployment:
         """Looks at the run until it has ended."""
         names = {task_name(id_): id_ for id_ in program_of(self.pipeline).by_id}
         said: dict[str, str] = {}
-        while True:
-            found = self._seen(run)
+
+        def look() -> bool | None:
+            found = self.place.api.get(f"/runs/{run.id}")
             for task in found.get("run_details", {}).get("task_details", ()):
                 name, state = names.get(task.get("display_name", ""), ""), task.get("state", "").lower()
                 if name and state and said.get(task["task_id"]) != state:
@@ -105,19 +102,9 @@ class KubeflowDeployment:
                     say(f"{name}: {state}{_reason(task)}")
             if found.get("state") in ENDED:
                 say(f"the run {found['state'].lower()}{_reason(found)}")
-                return ENDED[found["state"]]
-            time.sleep(self.place.options.seconds_between_looks)
+            return ENDED.get(found.get("state"))
 
-    def _seen(self, run: StartedRun) -> Any:
-        """A run as it is; that nobody answers for a while does not end the following."""
-        for _ in range(PATIENCE):
-            try:
-                return self.place.api.get(f"/runs/{run.id}")
-            except DeployError as error:
-                if not is_passing(error):
-                    raise
-            time.sleep(self.place.options.seconds_between_looks)
-        return self.place.api.get(f"/runs/{run.id}")
+        return following.follow(look, self.place.options.seconds_between_looks)
 
     # --- what is there ------------------------------------------------------------------------------------------------
 

@@ -9,34 +9,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from penstock.diagnostics import DeployError
 from penstock_backends import deploy_errors
+from penstock_backends.exchange import exchange
 
 SECONDS = 60
 VARIABLES = "KUBEFLOW_TOKEN (a bearer token), or KUBEFLOW_COOKIE (of a browser's session)"
 _TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  # where Kubeflow puts it in a pod
 _ROOT = "/apis/v2beta1"
 _PAGE = 100
-_PASSING = (502, 503, 504)  # of a proxy, while what is behind it is away
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Has an answer that leads elsewhere be an error: it leads to a page to log in at."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 @dataclass(frozen=True)
@@ -85,29 +72,18 @@ class Api:
                 return
 
     def _ask(self, method: str, path: str, query: Mapping[str, str], data: bytes | None = None, kind: str = "") -> Any:
-        asked = urllib.parse.urlencode({name: value for name, value in query.items() if value})
+        asked = urlencode({name: value for name, value in query.items() if value})
         place = f"{self.host}{_ROOT}{path}"
-        request = urllib.request.Request(f"{place}?{asked}" if asked else place, data, method=method)  # noqa: S310  # of http
-        for name, value in ({"Content-Type": kind} if kind else {}).items() | _credentials().items():
-            request.add_header(name, value)
-        try:
-            with _OPENER.open(request, timeout=SECONDS) as answer:
-                return _read(place, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                reason = f"{error.code} {_message(error.read()) or error.reason}"
-            if error.code in (401, 403) or error.code < 400:
-                raise deploy_errors.turned_away(place, reason, VARIABLES) from None
-            raise deploy_errors.refused(place, reason) from None
-        except (OSError, HTTPException) as error:
-            cause = getattr(error, "reason", error)
-            raise deploy_errors.unreachable(self.host, cause or type(error).__name__) from None
-
-
-def is_passing(error: DeployError) -> bool:
-    """Whether what went wrong may be over soon: nobody answered, or a proxy did that reaches nobody."""
-    said = str(error)
-    return deploy_errors.is_unreachable(error) or any(f"does not take it: {code} " in said for code in _PASSING)
+        url = f"{place}?{asked}" if asked else place
+        headers = {**({"Content-Type": kind} if kind else {}), **_credentials()}
+        answer = exchange(self.host, method, url, headers, data, seconds=SECONDS, follows=False)
+        if answer.is_good:
+            return _read(place, answer.body)
+        reason = f"{answer.status} {_message(answer.body) or answer.reason}"
+        # An answer that leads elsewhere leads to a page to log in at.
+        if answer.turns_away or answer.status < HTTPStatus.BAD_REQUEST:
+            raise deploy_errors.turned_away(place, reason, VARIABLES)
+        raise deploy_errors.refused(place, reason, may_pass=answer.may_pass)
 
 
 def where(value: str, key: str = "display_name") -> dict[str, str]:
