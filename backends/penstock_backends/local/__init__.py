@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,10 +22,8 @@ from penstock_backends.local.inline import run_inline
 from penstock_backends.local.layout import log_of
 from penstock_backends.local.observers import observed
 from penstock_backends.local.options import RunOptions
-from penstock_backends.local.report import report_of
 from penstock_backends.local.resuming import ANEW, Resumption, resumption_of
 from penstock_backends.local.scheduler import run_in_workers
-from penstock_backends.local.sharing import mirrored
 from penstock_backends.local.standalone import standalone_files
 from penstock_backends.local.store import Store
 from penstock_backends.local.telemetry import telemetry_lacks
@@ -91,6 +90,7 @@ FEATURES: Mapping[Feature, Support] = {
     ),
     Feature.CACHE: native("by code and content; the emitted file computes everything anew"),
     Feature.METRICS: native(),
+    Feature.METADATA: native(),
     Feature.SCHEDULE: emulated("the emitted file says, in crontab lines, when it is to be started"),
 }
 
@@ -153,7 +153,7 @@ class LocalBackend(Backend):
             resumption = _resumption(definition, store, options.resumes)
             execution = Execution(definition, parameters, store, on_event, resumption, secrets)
             try:
-                with mirrored(store.sharing, execution.folder), observed(execution, options):
+                with _mirrored(store, execution.folder), observed(execution, options):
                     if options.inline:
                         run_inline(execution, turn)
                     else:
@@ -177,6 +177,8 @@ class LocalBackend(Backend):
 
     def report(self, history: History, run: PastRun) -> str:
         """One of these runs as a page of HTML, which one file holds."""
+        from penstock_backends.local.report import report_of  # noqa: PLC0415  # makes templates ready, which runs lack
+
         return report_of(history, run)
 
     def upkeep(self, options: RunOptions) -> Upkeep:
@@ -187,6 +189,10 @@ class LocalBackend(Backend):
         from penstock_backends.local.shared_upkeep import SharedUpkeep  # noqa: PLC0415  # imports fsspec
 
         return SharedUpkeep(store.sharing.remote, LocalUpkeep(store))
+
+
+def _mirrored(store: Store, folder: Path) -> AbstractContextManager[None]:
+    return nullcontext() if store.sharing is None else store.sharing.mirrored(folder)
 
 
 def _store(options: RunOptions, *, makes: bool = True) -> Store:

@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from penstock_backends.local.execution import Execution
 from penstock_backends.local.objects import Json
 from penstock_backends.local.options import RunOptions
 from penstock_backends.local.telemetry import Telemetry
 from penstock_backends.local.trace_context import context_here
-from penstock_backends.local.watching import Watch
+
+if TYPE_CHECKING:
+    from penstock_backends.local.watching import Watch
 
 PATIENCE = 10.0  # seconds after the end of a run for all that is still to be sent
 
@@ -59,6 +62,8 @@ def _watch_of(execution: Execution, options: RunOptions) -> list[Watch]:
     rules = [rule for rule in options.alerts if fnmatchcase(name, rule.pipeline)]
     if not rules:
         return []
+    from penstock_backends.local.watching import Watch  # noqa: PLC0415  # it loads what speaks HTTP
+
     note, weighs = execution.books.notice, not options.inline
     return [Watch(rules, name, execution.store, execution.folder, note, weighs=weighs)]
 

@@ -81,6 +81,30 @@ class Sharing:
         except CorruptedError as error:
             raise RemoteError(str(error)) from None
 
+    @contextmanager
+    def mirrored(self, folder: Path) -> Iterator[None]:
+        """Has what is written down of a run on the shared side, too.
+
+        Raises `RunError` where it is not, save of a run that ended badly: of that its own failures are to be told.
+        """
+        mirror = Mirror(self.remote, folder)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                mirror.end()
+            raise
+        try:
+            mirror.end()
+        except OSError as error:
+            if json.loads((folder / SUMMARY).read_bytes())["state"] != "succeeded":
+                return
+            message = f"the run {folder.name} has ended, but what is written down of it cannot be shared: {error}"
+            fix = f"it is kept in {folder}; what its steps gave is in the store"
+            raise RunError(Diagnostic("P612", message, fix=fix)) from None
+        finally:
+            self.remote.close()
+
     def _share_if_whole(self, key: str) -> None:
         """Puts a result there that an earlier run could not; one that is damaged by now will be computed anew."""
         with suppress(CorruptedError):
@@ -150,34 +174,6 @@ class Sharing:
             draft.replace(file)
         finally:
             draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def mirrored(sharing: Sharing | None, folder: Path) -> Iterator[None]:
-    """Has what is written down of a run on the shared side, too, if there is one.
-
-    Raises `RunError` where it is not, save of a run that ended badly: of that its own failures are to be told.
-    """
-    if sharing is None:
-        yield
-        return
-    mirror = Mirror(sharing.remote, folder)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            mirror.end()
-        raise
-    try:
-        mirror.end()
-    except OSError as error:
-        if json.loads((folder / SUMMARY).read_bytes())["state"] != "succeeded":
-            return
-        message = f"the run {folder.name} has ended, but what is written down of it cannot be shared: {error}"
-        fix = f"it is kept in {folder}; what its steps gave is in the store"
-        raise RunError(Diagnostic("P612", message, fix=fix)) from None
-    finally:
-        sharing.remote.close()
 
 
 class Mirror:
