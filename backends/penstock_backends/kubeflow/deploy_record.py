@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.deployment import Version
+from penstock_backends.rendering import spec_told
 
 _MARK = "Made by Penstock. "
 
@@ -64,8 +65,7 @@ def kept(version: Mapping[str, Any]) -> Kept:
 
 def new_version(number: int, text: str, schedule: Mapping[str, Any] | None) -> Kept:
     """The version that a file is to become."""
-    found = re.search(r"\bspec ([0-9a-f]{16})\b", text.partition("\n")[0])
-    spec = found[1] if found else ""
+    spec = spec_told(text)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Kept("", f"{number}-{spec or digest}", "", number, number, spec, digest, schedule)
 
