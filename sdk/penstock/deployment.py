@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from penstock.backend import Definition, Files
 from penstock.values import Json
+
+
+def _of_http(address: str) -> str:
+    if not re.fullmatch(r"(https?://\S+)?", address):
+        raise ValueError("an address begins with http:// or https://, and has no spaces")
+    return address.rstrip("/")
+
+
+Address: TypeAlias = Annotated[str, AfterValidator(_of_http)]
+"""Where a server is, without a slash at its end; empty for a default."""
+Names: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+]
+"""Names, of which a single one may stand by itself."""
 
 
 class DeployOptions(BaseModel):

@@ -169,7 +169,7 @@ def deployed(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Githu
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run(["git", "remote", "add", "origin", f"git@github.com:{SLUG}.git"], cwd=tmp_path, check=True)
-    options = GithubDeployOptions(repository=str(tmp_path), api=hub.address, poll_seconds=0.001)
+    options = GithubDeployOptions(repository=str(tmp_path), server=hub.address, poll_seconds=0.001)
     found = deployment_of(hourly.spec, options)
     found.put(FILES)
     return found
@@ -251,7 +251,7 @@ def test_a_refusal_is_told_in_githubs_words(
 
 
 def test_who_does_not_answer_is_named(hub: Hub, deployed: GithubDeployment, tmp_path: Path) -> None:
-    options = GithubDeployOptions(repository=str(tmp_path), api="http://127.0.0.1:9")
+    options = GithubDeployOptions(repository=str(tmp_path), server="http://127.0.0.1:9")
     assert refused(deployment_of(hourly.spec, options)).startswith("P811: http://127.0.0.1:9 cannot be reached")
 
 
@@ -341,7 +341,7 @@ def test_the_command_deploys_starts_and_follows(
         "@step\ndef number(value: int) -> int:\n    return value\n\n"
         "@pipeline\ndef hourly(start: int = 1) -> int:\n    return number(start)\n"
     )
-    words = ["deploy", "flow.py", "--to", "github", "--run", "-p", "start=3", "--option", f"api={hub.address}"]
+    words = ["deploy", "flow.py", "--to", "github", "--run", "-p", "start=3", "--option", f"server={hub.address}"]
     words += ["--option", "poll_seconds=0.001"]
     first = CliRunner().invoke(app, [*words, "--force"])  # another pipeline has the name so far
     assert (first.exit_code, "commit what is deployed, and push it" in first.output) == (1, True), first.output

@@ -48,7 +48,7 @@ def deployed(server):
     """A pipeline's deployment, and what it is compiled to."""
 
     def of(authored_pipeline, **options):
-        given = {"host": server.address, "seconds_between_looks": 0.01, **options}
+        given = {"server": server.address, "poll_seconds": 0.01, **options}
         found = deployable(authored_pipeline.define(), "kubeflow", given)
         return found.deployment, found.files()
 
@@ -428,11 +428,11 @@ def test_credentials_come_from_the_environment(server, deployed, monkeypatch, tm
 
 def test_nobody_there_and_nowhere_to_go(server, deployed, monkeypatch):
     with pytest.raises(DeployError, match="P811"):
-        put(deployed, authored(), host="http://127.0.0.1:9")
+        put(deployed, authored(), server="http://127.0.0.1:9")
     with pytest.raises(ConfigurationError, match="P803"):
-        put(deployed, authored(), host="")
+        put(deployed, authored(), server="")
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.address)
-    assert put(deployed, authored(), host="").changed
+    assert put(deployed, authored(), server="").changed
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ def doubled(row: int = 1) -> int:
 
 def test_the_command_deploys_runs_compares_and_returns(server, tmp_path, monkeypatch):
     (tmp_path / "flow.py").write_text(PIPELINE)
-    configured = f'[tool.penstock.deploy.kubeflow]\nhost = "{server.address}/"\nseconds_between_looks = 0.01\n'
+    configured = f'[tool.penstock.deploy.kubeflow]\nserver = "{server.address}/"\npoll_seconds = 0.01\n'
     (tmp_path / "pyproject.toml").write_text(configured)
     monkeypatch.chdir(tmp_path)
 

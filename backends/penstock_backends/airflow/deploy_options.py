@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from penstock.deployment import DeployOptions
+from penstock.deployment import Address, DeployOptions
 
 
 class AirflowDeployOptions(DeployOptions):
@@ -23,7 +23,7 @@ class AirflowDeployOptions(DeployOptions):
     """
 
     dags: str = ""
-    server: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    server: Address = ""
     patience: float = Field(default=600, gt=0)
     poll_seconds: float = Field(default=2, gt=0)
     unpause: bool = False

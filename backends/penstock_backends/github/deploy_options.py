@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from penstock.deployment import DeployOptions
+from penstock.deployment import Address, DeployOptions, Names
 
 
 class GithubDeployOptions(DeployOptions):
@@ -15,19 +15,14 @@ class GithubDeployOptions(DeployOptions):
             directory is in.
         replaces: the pipelines whose files are taken away, such as this one under an earlier name.
         github: the repository on GitHub, ``OWNER/NAME``; by default ``$GITHUB_REPOSITORY``, else where ``origin`` is.
-        api: the address of GitHub's API; by default ``$GITHUB_API_URL``, else that of where ``origin`` is.
+        server: the address of GitHub's API; by default ``$GITHUB_API_URL``, else that of where ``origin`` is.
         ref: the branch or tag whose workflow is started; by default GitHub's default branch.
         poll_seconds: how long to wait before asking again how a run goes.
     """
 
     repository: str = "."
-    replaces: tuple[str, ...] = ()
+    replaces: Names = ()
     github: str = Field(default="", pattern=r"^$|^[\w.-]+/[\w.-]+$")
-    api: str = Field(default="", pattern=r"^$|^https?://\S+$")
+    server: Address = ""
     ref: str = ""
     poll_seconds: float = Field(default=10, gt=0)
-
-    @field_validator("replaces", mode="before")
-    @classmethod
-    def _one_or_several(cls, given: object) -> object:
-        return (given,) if isinstance(given, str) else given

@@ -18,7 +18,7 @@ _VERSION = "2022-11-28"  # which Enterprise Servers know, too
 class Api:
     """The API at an address; what it refuses is raised as a `DeployError`."""
 
-    address: str
+    server: str
     token: str = field(repr=False)
 
     def json(self, path: str, body: object = None) -> Any:
@@ -46,10 +46,10 @@ class Api:
             "X-GitHub-Api-Version": _VERSION,
         }
         data = None if body is None else json.dumps(body).encode()
-        return exchange(self.address, "GET" if body is None else "POST", f"{self.address}{path}", headers, data)
+        return exchange(self.server, "GET" if body is None else "POST", f"{self.server}{path}", headers, data)
 
     def _refusal(self, path: str, answer: Answer) -> DeployError:
-        place = f"{self.address}{path.partition('?')[0]}"
+        place = f"{self.server}{path.partition('?')[0]}"
         reason = f"{answer.status} {_message(answer.body) or answer.reason}"
         is_bound_reached = answer.headers.get("X-RateLimit-Remaining") == "0"
         if answer.turns_away and not is_bound_reached:

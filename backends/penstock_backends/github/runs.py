@@ -93,10 +93,10 @@ def runs_of(repository: Repository, options: GithubDeployOptions) -> Runs:
         raise deploy_errors.nowhere("github", "github", 'github = "OWNER/NAME"', "which repository starts runs")
     token = os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN") or ""
     own = f"https://{host}/api/v3" if host not in ("", "github.com") else "https://api.github.com"
-    address = options.api or os.environ.get("GITHUB_API_URL") or own
+    server = options.server or os.environ.get("GITHUB_API_URL") or own
     if not token:
-        raise deploy_errors.turned_away(address, "no token is given", "GITHUB_TOKEN or GH_TOKEN")
-    return Runs(Api(address.rstrip("/"), token), slug, options)
+        raise deploy_errors.turned_away(server, "no token is given", "GITHUB_TOKEN or GH_TOKEN")
+    return Runs(Api(server.rstrip("/"), token), slug, options)
 
 
 def typed_inputs(pipeline: PipelineSpec, parameters: Mapping[str, Json]) -> dict[str, str]:

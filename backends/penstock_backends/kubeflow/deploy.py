@@ -86,7 +86,7 @@ class KubeflowDeployment:
             **self.place.account,
         }
         run = self.place.api.post("/runs", body)["run_id"]
-        return StartedRun(run, f"{self.place.api.host}/#/runs/details/{run}")
+        return StartedRun(run, f"{self.place.api.server}/#/runs/details/{run}")
 
     def follow(self, run: StartedRun, say: Callable[[str], None]) -> bool:
         """Looks at the run until it has ended."""
@@ -104,7 +104,7 @@ class KubeflowDeployment:
                 say(f"the run {found['state'].lower()}{_reason(found)}")
             return ENDED.get(found.get("state"))
 
-        return following.follow(look, self.place.options.seconds_between_looks)
+        return following.follow(look, self.place.options.poll_seconds)
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -160,18 +160,18 @@ class KubeflowDeployment:
     def _scheduled(self, id_: str, current: Kept, before: Kept | None, *, changed: bool) -> Deployed:
         """Has the recurring run be that of a version."""
         recurring = RecurringRuns(self.place, id_).become(current, before)
-        host = self.place.api.host
-        shown = (f"{host}/#/recurringrun/details/{each}" for each in recurring.ids)
-        places = (f"{host}/#/pipelines/details/{id_}/version/{current.id}", *shown)
+        server = self.place.api.server
+        shown = (f"{server}/#/recurringrun/details/{each}" for each in recurring.ids)
+        places = (f"{server}/#/pipelines/details/{id_}/version/{current.id}", *shown)
         return Deployed(current.name, places, changed, recurring.notes)
 
 
 def deployment_of(pipeline: PipelineSpec, options: KubeflowDeployOptions) -> KubeflowDeployment:
     """The deployment of a pipeline. Raises `ConfigurationError` where nothing says to which Kubeflow."""
-    host = options.host or os.environ.get("KF_PIPELINES_ENDPOINT", "")
-    if not host.startswith(("http://", "https://")):
-        raise deploy_errors.nowhere("kubeflow", "host", 'host = "https://kubeflow.example.org/pipeline"')
-    return KubeflowDeployment(pipeline, Place(pipeline.name, options, Api(host.rstrip("/"))))
+    server = options.server or os.environ.get("KF_PIPELINES_ENDPOINT", "")
+    if not server.startswith(("http://", "https://")):
+        raise deploy_errors.nowhere("kubeflow", "server", 'server = "https://kubeflow.example.org/pipeline"')
+    return KubeflowDeployment(pipeline, Place(pipeline.name, options, Api(server.rstrip("/"))))
 
 
 def _last_of_ours(found: Sequence[Kept]) -> Kept | None:

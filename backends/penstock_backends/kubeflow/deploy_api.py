@@ -30,7 +30,7 @@ _PAGE = 100
 class Api:
     """The API at an address; what it refuses is raised as a `DeployError`."""
 
-    host: str
+    server: str
 
     def get(self, path: str, /, **query: str) -> Any:
         """What is there."""
@@ -73,10 +73,10 @@ class Api:
 
     def _ask(self, method: str, path: str, query: Mapping[str, str], data: bytes | None = None, kind: str = "") -> Any:
         asked = urlencode({name: value for name, value in query.items() if value})
-        place = f"{self.host}{_ROOT}{path}"
+        place = f"{self.server}{_ROOT}{path}"
         url = f"{place}?{asked}" if asked else place
         headers = {**({"Content-Type": kind} if kind else {}), **_credentials()}
-        answer = exchange(self.host, method, url, headers, data, seconds=SECONDS, follows=False)
+        answer = exchange(self.server, method, url, headers, data, seconds=SECONDS, follows=False)
         if answer.is_good:
             return _read(place, answer.body)
         reason = f"{answer.status} {_message(answer.body) or answer.reason}"

@@ -20,7 +20,7 @@ class Place:
     api: Api
 
     def __str__(self) -> str:
-        return f"pipeline `{self.name}` at {self.api.host}"
+        return f"pipeline `{self.name}` at {self.api.server}"
 
     @property
     def namespace(self) -> dict[str, str]:
