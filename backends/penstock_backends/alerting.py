@@ -5,26 +5,23 @@ The URL of a webhook is a secret, for who knows it may post to it. So the option
 
 from __future__ import annotations
 
-import ast
 import inspect
-from collections.abc import Iterator
 
 from pydantic import Field, field_validator
 
 from penstock import harness
 from penstock.backend import Options
+from penstock.provided import module_source, reached
 from penstock.settings import settings_of
 from penstock.spec import (
     FieldSpec,
     LiteralBinding,
-    ModuleSource,
     ParameterSpec,
     PipelineSpec,
     Reach,
     RetrySpec,
     Returns,
     Settings,
-    Statement,
     StatusBinding,
     StepSpec,
     Task,
@@ -74,10 +71,11 @@ def with_alert(pipeline: PipelineSpec, secret: str, engine: str) -> PipelineSpec
     )
     inputs = (("status", StatusBinding()), ("engine", LiteralBinding(value=engine)))
     task = Task(id=_free_name(pipeline), step=STEP, inputs=inputs, settings=settings, span=pipeline.span)
+    reach = reached(alert_webhook, MODULE, alert_webhook.tell_of_failure.__name__)
     return pipeline.model_copy(
         update={
-            "steps": (*pipeline.steps, _step()),
-            "modules": (*pipeline.modules, _module()),
+            "steps": (*pipeline.steps, _step(reach)),
+            "modules": (*pipeline.modules, module_source(alert_webhook, MODULE, reach.names)),
             "on_failure": (*pipeline.on_failure, task),
         }
     )
@@ -90,14 +88,14 @@ def _free_name(pipeline: PipelineSpec) -> str:
     return next(name for name in ("alert", *(f"alert_{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
-def _step() -> StepSpec:
+def _step(reach: Reach) -> StepSpec:
     function = alert_webhook.tell_of_failure
     return StepSpec(
         id=STEP,
         description=inspect.getdoc(function) or "",
         inputs=(ParameterSpec(name="status", type=_status()), ParameterSpec(name="engine", type=_TEXT)),
         returns=Returns(kind="none"),
-        reach=(Reach(module=MODULE, names=tuple(sorted(_names()))),),
+        reach=(reach,),
     )
 
 
@@ -113,20 +111,3 @@ def _status() -> TypeSpec:
     )
     name = harness.type_name(harness.RunStatus)
     return TypeSpec(kind=TypeKind.DATACLASS, name=name, fields=fields, text="RunStatus")
-
-
-def _module() -> ModuleSource:
-    """The step's program, statement by statement, as the author's modules are kept."""
-    return ModuleSource(name=MODULE, file=f"{MODULE}.py", statements=tuple(_statements()))
-
-
-def _statements() -> Iterator[Statement]:
-    source = inspect.getsource(alert_webhook)
-    lines = source.splitlines()
-    for each in ast.parse(source).body[1:]:
-        yield Statement(line=each.lineno, source="\n".join(lines[each.lineno - 1 : each.end_lineno]))
-
-
-def _names() -> set[str]:
-    tree = ast.parse(inspect.getsource(alert_webhook))
-    return {name for each in tree.body[1:] for name in harness.bound_names(each)} - {"annotations"}
