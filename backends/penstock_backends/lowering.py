@@ -40,7 +40,7 @@ from penstock.spec import (
     structures,
     within,
 )
-from penstock_backends.keeping import last_kept
+from penstock.keeping import last_kept
 
 Role = Literal["main", "rollback", "on_failure", "on_exit"]
 
@@ -78,7 +78,7 @@ class Unit:
             return (OutputSpec(name="items", type=listed),)
         return self.step.outputs
 
-    @property
+    @functools.cached_property
     def bindings(self) -> tuple[Binding, ...]:
         """Everything that it takes."""
         return tuple(binding for _, binding in bindings_of(self.task))
@@ -104,11 +104,30 @@ class Program:
         """Every unit, whatever its role, by its id."""
         return {unit.id: unit for unit in (*self.units, *self.rollbacks, *self.on_failure, *self.on_exit)}
 
+    @functools.cached_property
+    def parts(self) -> Mapping[str, dict[str, Any]]:
+        """The part of a job that is the same for every call of a step, by the step's id."""
+        return {step.id: step_part(step) for step in self.pipeline.steps}
+
+    @functools.cached_property
+    def kinds(self) -> Mapping[str, dict[str, Any]]:
+        """The pipeline's parameters by name, each as the harness's ``coerce`` reads its type."""
+        return {parameter.name: kind_of(parameter.type) for parameter in self.pipeline.parameters}
+
     def data(self, unit: Unit) -> tuple[str, ...]:
         """The units whose outputs a unit may read, each once: those whose end decides whether it runs, `after` apart.
 
         They are those it refers to, the branches and loops around it, and all that is in a loop it collects from.
         """
+        if unit.id not in self._data:
+            self._data[unit.id] = self._data_of(unit)
+        return self._data[unit.id]
+
+    @functools.cached_property
+    def _data(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def _data_of(self, unit: Unit) -> tuple[str, ...]:
         found = dict.fromkeys((*unit.loops, *(arm.branch for arm in unit.arms)))
         for binding in unit.bindings:
             found |= dict.fromkeys(self.of_binding(binding))
@@ -285,14 +304,13 @@ def job_of(program: Program, unit: Unit) -> dict[str, Any]:
     What most units have none of is there only where there is any: ``secrets`` (for ``supervise``), ``checks``,
     ``when``, ``after``, ``depths``, ``members``.
     """
-    kinds = {parameter.name: parameter.type for parameter in program.pipeline.parameters}
-    fixed = step_part(unit.step)
+    fixed = program.parts[unit.step.id]
     return {
         "function": fixed["function"],
         "reach": fixed["reach"],
         "arguments": arguments_of(unit.task),
-        "parameters": {name: kind_of(kinds[name]) for name in parameters_used(unit.task)},
-        "outputs": outputs_of(unit),
+        "parameters": {name: program.kinds[name] for name in parameters_used(unit.task)},
+        "outputs": outputs_of(unit) if isinstance(unit.node, Loop) else fixed["outputs"],
         "returns": fixed["returns"],
         "env": dict(unit.task.settings.env),
         **secrets_part(unit.task.settings),

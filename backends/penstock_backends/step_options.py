@@ -34,7 +34,7 @@ def options_of(task: Task, given: Mapping[str, T], nothing: T) -> T:
         found = given.get(name)
         if found is not None:
             chosen |= {each: getattr(found, each) for each in found.model_fields_set}
-    return nothing.model_copy(update=chosen)
+    return nothing.model_copy(update=chosen) if chosen else nothing
 
 
 def step_name(task: Task) -> str:

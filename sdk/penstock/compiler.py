@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import gc
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
-from penstock.configuration import configuration, place_of, refuse_unknown_tables
+from penstock.configuration import PlaceOf, Project, project_of
 from penstock.degrading import DEGRADABLE, without
 from penstock.diagnostics import (
     CompileError,
@@ -26,6 +24,7 @@ from penstock.diagnostics import (
     plain_reason,
 )
 from penstock.features import Use, features_of
+from penstock.keeping import without_collections
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec
 from penstock.verify import verify
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 GROUP = "penstock.backends"
 T = TypeVar("T", bound=BaseModel)
-PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
-"""Where an option stands, given as its keys and indices."""
 RUNNING_TARGET = "local"
 _LONGEST_REASON = 200  # characters of a list of choices that help to find the right one
 RUN, DEPLOY = "run", "deploy"
@@ -105,15 +102,11 @@ def history(folder: Path | None, store: str | Path | None = None) -> History:
     return runner().history(_options_with(folder, {"store": store}))
 
 
-def project(folder: Path | None, *table: str) -> dict[str, Any]:
-    """As `configuration`, of a project in which every table is one that something reads."""
-    refuse_unknown_tables(folder, [RUN, DEPLOY, *targets()])
-    return configuration(folder, *table)
-
-
-def run_configuration(folder: Path | None) -> dict[str, Any]:
-    """``[tool.penstock.run]`` of the nearest pyproject.toml at or above a folder, by default the current one."""
-    return project(folder or Path.cwd(), RUN)
+def project(folder: Path | None) -> Project:
+    """As `project_of`; raises `ConfigurationError`, too, for a table that nothing reads."""
+    found = project_of(folder)
+    found.refuse_unknown_tables([RUN, DEPLOY, *targets()])
+    return found
 
 
 def upkeep(store: str | Path | None = None) -> Upkeep:
@@ -124,11 +117,10 @@ def upkeep(store: str | Path | None = None) -> Upkeep:
 def _options_with(folder: Path | None, given: Mapping[str, Any]) -> BaseModel:
     """The run options that are given, and for those that are None what pyproject.toml says; a problem has its line."""
     chosen = {name: value for name, value in given.items() if value is not None}
-    configured = run_configuration(folder)
+    found = project(folder or Path.cwd())
+    configured = found.options(RUN)
     return checked_run_options(
-        {**configured, **chosen},
-        lambda path: None if path[0] in chosen else place_of(folder or Path.cwd(), (RUN,), path),
-        written=configured.keys() - chosen.keys(),
+        {**configured, **chosen}, found.places((RUN,), chosen), written=configured.keys() - chosen.keys()
     )
 
 
@@ -190,16 +182,13 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(part)
 
 
-def compile_definition(definition: Definition, target: str, options: Mapping[str, Any]) -> Files:
-    """The files for a pipeline; options not given come from the nearest pyproject.toml at or above its source."""
-    configured = project(definition.folder, target)
-    return compile_spec(
-        definition.spec,
-        target,
-        {**configured, **options},
-        definition.folder,
-        lambda path: None if path[0] in options else place_of(definition.folder, (target,), path),
-    )
+def compile_definition(
+    definition: Definition, target: str, options: Mapping[str, Any], read: Project | None = None
+) -> Files:
+    """The files for a pipeline; options not given come from its `project`, which may have been ``read`` already."""
+    found = read or project(definition.folder)
+    configured = {**found.options(target), **options}
+    return compile_spec(definition.spec, target, configured, definition.folder, found.places((target,), options))
 
 
 def compile_spec(
@@ -226,7 +215,7 @@ def compile_spec(
     chosen = backend(target)
     parsed = parse_options(chosen, options or {}, place).of_pipeline(pipeline.name)
     definition = Definition(pipeline, folder=folder)
-    with _without_collections():
+    with without_collections():
         verify_spec(definition)
         lacking = _not_kept(pipeline, chosen)
         refused = list(_refused(lacking, chosen, parsed.allow_degraded))
@@ -239,21 +228,6 @@ def compile_spec(
         limits = () if lacking else chosen.limits(pipeline, parsed)
         _raise(CompileError, iter([*refused, *limits]), definition)
         return dict(chosen.emit(pipeline, parsed))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Has nobody look for cycles among what is made meanwhile, nearly all of which is needed to the end.
-
-    To look takes a quarter of the time that a thousand nodes take to compile.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def verify_spec(definition: Definition) -> None:

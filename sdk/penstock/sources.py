@@ -8,12 +8,15 @@ import itertools
 import linecache
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import TypeAlias
 
 from penstock import cells
 from penstock.diagnostics import Location
+from penstock.keeping import last_kept
 
 _OWN_FOLDER = str(Path(os.path.abspath(__file__)).parent) + os.sep
 
@@ -45,12 +48,9 @@ def call_site(callee: str = "") -> CallSite:
     """The innermost call in the author's code that is under way; ``callee`` is the name called, where known."""
     frame = author_frame()
     path = frame.f_code.co_filename
-    calls = _calls(_text(path))
+    syntax = _syntax(path)
     exact = _position(frame.f_code, frame.f_lasti)
-    if exact is not None:
-        found = next((call for call in calls if _extent(call) == exact), None)
-    else:
-        found = _nearest(calls, frame.f_lineno, callee)
+    found = syntax.calls.get(exact) if exact is not None else _nearest(syntax.calls.values(), frame.f_lineno, callee)
     return CallSite(path, found.lineno if found else frame.f_lineno, found)
 
 
@@ -58,7 +58,7 @@ def operation_site() -> tuple[Location, ast.expr | None]:
     """The place in the author's code that is being run, and its innermost expression where Python tells (from 3.11)."""
     frame = author_frame()
     path, exact = frame.f_code.co_filename, _position(frame.f_code, frame.f_lasti)
-    found = next((each for each in _expressions(_text(path)) if _extent(each) == exact), None)
+    found = _syntax(path).expressions.get(exact) if exact is not None else None
     return location_of(path, found, frame.f_lineno), found
 
 
@@ -87,40 +87,64 @@ def author_frame() -> FrameType:
     return frame
 
 
+@functools.lru_cache(maxsize=256)
 def _is_own(path: str) -> bool:
     return os.path.abspath(path).startswith(_OWN_FOLDER) or path.startswith("<frozen")
 
 
-def _text(path: str) -> str:
-    return "".join(linecache.getlines(path))
+Extent: TypeAlias = "tuple[int | None, int | None, int | None, int | None]"
+"""The lines and columns at which a piece of syntax begins and ends."""
 
 
-@functools.lru_cache(maxsize=64)
-def _expressions(text: str) -> list[ast.expr]:
+@dataclass(frozen=True)
+class _Syntax:
+    """The expressions of a file, of several with one extent the outermost; and the calls among them."""
+
+    lines: list[str]
+    expressions: Mapping[Extent, ast.expr]
+    calls: Mapping[Extent, ast.Call]
+
+
+_SYNTAX: dict[str, _Syntax] = {}
+
+
+def _syntax(path: str) -> _Syntax:
+    lines = linecache.getlines(path)
+    known = _SYNTAX.get(path)
+    if known is None or known.lines is not lines:
+        known = _SYNTAX[path] = _parsed(lines)
+    return known
+
+
+def _parsed(lines: list[str]) -> _Syntax:
     try:
-        tree = ast.parse(text)
+        tree = ast.parse("".join(lines))
     except SyntaxError:  # a notebook's magic, or a file that changed since it was imported
-        return []
-    return [node for node in ast.walk(tree) if isinstance(node, ast.expr)]
+        return _Syntax(lines, {}, {})
+    expressions: dict[Extent, ast.expr] = {}
+    calls: dict[Extent, ast.Call] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr):
+            extent = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+            expressions.setdefault(extent, node)
+            if isinstance(node, ast.Call):
+                calls.setdefault(extent, node)
+    return _Syntax(lines, expressions, calls)
 
 
-@functools.lru_cache(maxsize=64)
-def _calls(text: str) -> list[ast.Call]:
-    return [node for node in _expressions(text) if isinstance(node, ast.Call)]
-
-
-def _extent(node: ast.expr) -> tuple[int | None, ...]:
-    return (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
-
-
-def _position(code: CodeType, instruction: int) -> tuple[int | None, ...] | None:
+def _position(code: CodeType, instruction: int) -> Extent | None:
     """The extent of the expression being run, which Python knows from 3.11 on."""
-    if not hasattr(code, "co_positions"):
-        return None
-    return next(itertools.islice(code.co_positions(), instruction // 2, None), None)
+    positions = _positions(code)
+    return positions[instruction // 2] if positions else None
 
 
-def _nearest(calls: list[ast.Call], line: int, callee: str) -> ast.Call | None:
+@last_kept
+def _positions(code: CodeType) -> list[Extent]:
+    found: Callable[[], Iterator[Extent]] = getattr(code, "co_positions", lambda: iter(()))  # from 3.11 on
+    return list(found())
+
+
+def _nearest(calls: Iterable[ast.Call], line: int, callee: str) -> ast.Call | None:
     around = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
     named = [call for call in around if _called_name(call.func) == callee] or around
     return min(named, key=lambda call: ((call.end_lineno or 0) - call.lineno, -call.lineno), default=None)

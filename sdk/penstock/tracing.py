@@ -24,6 +24,7 @@ from penstock.declarations import ANY, Declaration, Names, declaration_of, defin
 from penstock.diagnostics import DefinitionError, Diagnostic, Location, did_you_mean, with_article
 from penstock.functions import definition_of, plain_function
 from penstock.giving import computed_parts, with_references
+from penstock.keeping import without_collections
 from penstock.lists import BuiltList, Missing, Scope, Turn
 from penstock.metrics import other_names
 from penstock.modules import canonical_module
@@ -112,6 +113,11 @@ def define(pipeline: Authored, heading: Heading) -> Definition:
     Raises:
         DefinitionError: with everything that is wrong with it.
     """
+    with without_collections():
+        return _traced(pipeline, heading)
+
+
+def _traced(pipeline: Authored, heading: Heading) -> Definition:
     trace = Trace()
     programs = trace.programs
     declaration = declaration_of(pipeline.function, trace.names, pipeline.namespace)
@@ -243,7 +249,7 @@ class Trace:
             self.problems.append(Diagnostic("P208", message, location, fix))
             return None
         last = _last_return(pipeline.function)
-        self._refuse_escape(value.binding, "the result", last)
+        self._refuse_escape(value.binding, "the result", lambda: last)
         return self._given(value, declaration, last)
 
     def _given(self, value: Bound, declaration: Declaration, location: Location) -> Binding:
@@ -510,13 +516,13 @@ class Trace:
     def _evaluated(self, step: str, value: object) -> Bound:
         """A value that a step of the harness's own takes."""
         made = self.operand(value)
-        self._refuse_escape(made.binding, made.said, operation_site()[0])
+        self._refuse_escape(made.binding, made.said, lambda: operation_site()[0])
         taken = Bound(made.binding, made.type, made.said)
         self.programs.take(self.programs.own(step), taken)
         return taken
 
     def _refuse_escape(
-        self, binding: Binding, said: str, location: Location, turns: frozenset[str] = frozenset()
+        self, binding: Binding, said: str, location: Callable[[], Location], turns: frozenset[str] = frozenset()
     ) -> None:
         """Refuses a value of a loop's body outside of that body."""
         turns |= {each.loop for each in self.scope if isinstance(each, Turn)}
@@ -528,7 +534,7 @@ class Trace:
         if loops - turns:
             message = f"{said} is of one item of a loop, and is taken outside of the loop's body"
             fix = "collect the values of all items: `xs.append(x)` on a list made before the loop, or a comprehension"
-            raise DefinitionError(Diagnostic("P314", message, location, fix))
+            raise DefinitionError(Diagnostic("P314", message, location(), fix))
         inner = turns | {binding.loop} if isinstance(binding, CollectBinding) else turns
         for part in parts(binding):
             self._refuse_escape(part, said, location, inner)
@@ -649,18 +655,21 @@ class Trace:
         self, callee: Authored, declaration: Declaration, parameter: ParameterSpec, value: object, site: CallSite
     ) -> Bound:
         position = declaration.parameters.index(parameter)
-        location = site.location(site.argument(parameter.name, position))
+
+        def location() -> Location:
+            return site.location(site.argument(parameter.name, position))
+
         what = f"`{parameter.name}` of `{callee.name}`"
         try:
             made, reason = bound(value, parameter.type, self.names, self.scope, self._known)
         except Unbindable as error:
             message = f"{what} is given what cannot be written into a pipeline: {error}"
-            self.problems.append(Diagnostic("P203", message, location, error.fix))
+            self.problems.append(Diagnostic("P203", message, location(), error.fix))
             return Bound(LiteralBinding(value=None), ANY, repr(value))
         self._refuse_escape(made.binding, made.said, location)
         if reason:
             message = f"{what} takes {parameter.type.text}, but {_contrast(made, value, reason)}"
-            self.problems.append(Diagnostic("P204", message, location, _edge_fix(callee, parameter, made)))
+            self.problems.append(Diagnostic("P204", message, location(), _edge_fix(callee, parameter, made)))
         return made
 
     def _span(self, site: CallSite) -> Span:

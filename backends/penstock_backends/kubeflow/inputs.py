@@ -50,7 +50,7 @@ class Inputs:
     bound: dict[str, dict[str, Any]] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     kinds: dict[str, Any] = field(default_factory=dict)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _seen: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, program: Program, unit: Unit, outputs: Channels) -> Inputs:
@@ -84,7 +84,8 @@ class Inputs:
 
     def _reference(self, name: str, binding: ParameterBinding | OutputBinding) -> Json:
         """A reference as a reference to an input, which is added unless what it carries has one."""
-        name = self._seen.setdefault(binding.model_copy(update={"path": ()}).model_dump_json(), name)
+        whole = (binding.node, binding.output) if isinstance(binding, OutputBinding) else (binding.name,)
+        name = self._seen.setdefault(whole, name)
         if isinstance(binding, OutputBinding):
             channel = self.outputs[binding.node, binding.output]
             self._add(channel.named(name), channel.of_task(task_name(binding.node)))

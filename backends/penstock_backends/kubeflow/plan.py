@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,10 +22,11 @@ from penstock.spec import (
     PipelineSpec,
     Settings,
     StepSpec,
+    Task,
     within,
 )
 from penstock.spec import Loop as LoopNode
-from penstock_backends.keeping import last_kept
+from penstock.keeping import last_kept
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import (
     ARTIFACT,
@@ -42,9 +41,9 @@ from penstock_backends.kubeflow.channels import (
 )
 from penstock_backends.kubeflow.form import read_as
 from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
-from penstock_backends.kubeflow.options import KubeflowOptions
+from penstock_backends.kubeflow.options import NOTHING, KubeflowOptions
 from penstock_backends.kubeflow.pod import inward_of, platform_of, resources_of
-from penstock_backends.kubeflow.program import Slice, harness_text, job_text, joined, joiner_for, packed_harness, sliced
+from penstock_backends.kubeflow.program import Carried, carried, harness_text, job_text, packed_harness, sliced
 from penstock_backends.kubeflow.softness import soft_units
 from penstock_backends.kubeflow.text import Shared
 from penstock_backends.kubeflow.wiring import OUTCOME, Loop, Scope, Step, Wiring
@@ -109,19 +108,20 @@ class Plan:
 
 @last_kept
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
-    """All tasks, in the author's order; those whose containers and components are equal share an executor."""
+    """All tasks, in the author's order; those whose containers and components are equal share these."""
     program = program_of(pipeline)
     planner = _Planner(program)
     steps = planner.steps()
-    tasks = [_planned(step, planner.units.get(step.name), options) for step in steps]
+    containers = _Containers(options)
+    tasks = [_planned(step, planner.units.get(step.name), containers) for step in steps]
     is_steered = any("does" in step.job for step in steps)
     has_secrets = any(step.settings.secrets for step in steps)
     harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered, has_secrets))
     if options.harness == "auto" and _is_too_much_text(tasks, harness):
         harness = Shared(packed_harness(is_steered, has_secrets))
-    first: dict[str, Planned] = {}
+    first: dict[tuple[int, str], Planned] = {}
     for each in tasks:
-        same = first.setdefault(compact_json([each.container, each.platform, each.component]), each)
+        same = first.setdefault((id(each.container), compact_json(each.component)), each)
         if same is each:
             each.executor = f"exec-{each.name}"
             each.component = {"executorLabel": each.executor, **each.component}
@@ -132,9 +132,11 @@ def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
 
 def _is_too_much_text(tasks: list[Planned], program: str) -> bool:
     """Whether the harness as text makes a container, or the state of a run, larger than a cluster takes."""
-    containers = Counter(compact_json(each.container) for each in tasks)
-    state = sum(3 * times * len(zlib.compress((program + text).encode())) for text, times in containers.items())
-    return state > LARGEST_TEXT_STATE or max(map(len, containers)) + len(compact_json(program)) > LARGEST_CONTAINER
+    times = Counter(id(each.container) for each in tasks)
+    texts = {id_: compact_json(each) for id_, each in {id(task.container): task.container for task in tasks}.items()}
+    state = sum(3 * times[id_] * len(zlib.compress((program + text).encode())) for id_, text in texts.items())
+    longest = max(map(len, texts.values()))
+    return state > LARGEST_TEXT_STATE or longest + len(compact_json(program)) > LARGEST_CONTAINER
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ class _Planner:
         self.soft = soft_units(self.program)
         self.wiring = Wiring(self.program.pipeline)
         self.modules = {module.name: module for module in self.program.pipeline.modules}
-        self._sliced: dict[str, list[Slice]] = {}
+        self._carried: dict[str, Carried] = {}
 
     def steps(self) -> list[Step]:
         """Every task with a container."""
@@ -243,17 +245,17 @@ class _Planner:
             self.wiring.loops[unit.id] = loop
 
     def _step(self, unit: Unit, scope: Scope) -> Step:
-        step = Step(task_name(unit.id), _label(unit), scope, unit.task.settings, slices=self._slices(unit.step))
+        step = Step(task_name(unit.id), _label(unit), scope, unit.task.settings, source=self._source(unit.step))
         names = (OUTCOME, *(output.name for output in unit.outputs))
         step.channels = {name: self.outputs[unit.id, name] for name in names}
         self.wiring.steps[unit.id] = step
         self.units[step.name] = unit
         return step
 
-    def _slices(self, step: StepSpec) -> list[Slice]:
-        if step.id not in self._sliced:
-            self._sliced[step.id] = [sliced(self.modules[reach.module], reach.names) for reach in step.reach]
-        return self._sliced[step.id]
+    def _source(self, step: StepSpec) -> Carried:
+        if step.id not in self._carried:
+            self._carried[step.id] = carried([sliced(self.modules[reach.module], reach.names) for reach in step.reach])
+        return self._carried[step.id]
 
     def _is_ordinary(self, unit: Unit) -> bool:
         """Whether a unit runs exactly once, on values that are there whenever it is started."""
@@ -300,7 +302,7 @@ class _Planner:
         """The outputs of a unit's task."""
         step.leaving += [self.outputs[unit.id, output.name] for output in unit.outputs]
         has_gates = unit.step.id == CHECK or bool(unit.task.checks)
-        if has_gates or any(_logs_metrics(part.text) for part in step.slices):
+        if has_gates or step.source.logs_metrics:
             taken = {channel.key for channel in step.leaving}
             metrics = Channel(next(key for key in ("metrics", "logged_metrics") if key not in taken), METRICS)
             step.job["metrics"] = metrics.key
@@ -411,26 +413,33 @@ def _label(unit: Unit) -> str:
     return f"{unit.id}: {text}".replace("{{", "{ {").replace("}}", "} }") if text else unit.id
 
 
-@functools.lru_cache
-def _logs_metrics(source: str) -> bool:
-    mentioned = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(source)))
-    return "log_metric" in mentioned
-
-
 # --- the engine's words -----------------------------------------------------------------------------------------------
 
 
-def _planned(step: Step, unit: Unit | None, options: KubeflowOptions) -> Planned:
-    pod = options.pod_of(None if unit is None or unit.step.id in OWN else unit.task)
-    return Planned(
-        unit,
-        step.name,
-        step.scope,
-        _task_spec(step),
-        _component(step.arriving.values(), step.leaving),
-        _container(step.settings, {**step.job, **inward_of(step.settings, pod)}, step.slices, options),
-        platform_of(step.settings, pod, options),
-    )
+class _Containers:
+    """The containers of steps, without a command, and what their pods are asked for; equal ones are the same object."""
+
+    def __init__(self, options: KubeflowOptions) -> None:
+        self._options = options
+        self._of_jobs: dict[tuple[Settings, Carried, str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._equal: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def of(self, step: Step, task: Task | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The container, and its pod's entry in the document for Kubernetes, of what calls a step, if anything does."""
+        pod = self._options.pod_of(task)
+        key = step.settings, step.source, "" if pod is NOTHING else pod.model_dump_json(), compact_json(step.job)
+        if key not in self._of_jobs:
+            job = {**step.job, **inward_of(step.settings, pod)}
+            container = _container(step.settings, job, step.source, self._options)
+            made = container, platform_of(step.settings, pod, self._options)
+            self._of_jobs[key] = self._equal.setdefault(compact_json(made), made)
+        return self._of_jobs[key]
+
+
+def _planned(step: Step, unit: Unit | None, containers: _Containers) -> Planned:
+    container, platform = containers.of(step, None if unit is None or unit.step.id in OWN else unit.task)
+    component = _component(step.arriving.values(), step.leaving)
+    return Planned(unit, step.name, step.scope, _task_spec(step), component, container, platform)
 
 
 def _task_spec(step: Step) -> dict[str, Any]:
@@ -485,19 +494,13 @@ def _loop_component(loop: Loop, tasks: dict[str, Any]) -> dict[str, Any]:
     return {**_component([loop.listed, loop.index, *loop.inputs.values()], leaving), "dag": dag}
 
 
-def _container(
-    settings: Settings, job: Mapping[str, Any], slices: list[Slice], options: KubeflowOptions
-) -> dict[str, Any]:
+def _container(settings: Settings, job: Mapping[str, Any], source: Carried, options: KubeflowOptions) -> dict[str, Any]:
     """A container without its command."""
-    joiner = joiner_for(part.text for part in slices)
-    safe = [joined(part.text, joiner) for part in slices]
-    modules = {part.module: {"file": part.file, "lines": part.lines} for part in slices}
-    marked = {"joiner": joiner} if safe != [part.text for part in slices] else {}
     env = [{"name": name, "value": value} for name, value in settings.env if not entry.has_mark(value)]
     resources = resources_of(settings.resources)
     return {
         "image": settings.image or options.base_image,
         **({"env": env} if env else {}),
         **({"resources": resources} if resources else {}),
-        "args": ["{{$}}", job_text({**job, "modules": modules, **marked}), *safe],
+        "args": ["{{$}}", job_text({**job, **source.told}), *source.texts],
     }

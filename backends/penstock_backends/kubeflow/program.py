@@ -94,6 +94,33 @@ def joined(text: str, joiner: str) -> str:
     return text
 
 
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What a step reaches of the author's modules as it travels: ``texts``, and what its job says of these."""
+
+    texts: tuple[str, ...]
+    told: Mapping[str, Any]
+    logs_metrics: bool = False
+
+
+NOTHING_CARRIED = Carried((), {"modules": {}})
+
+
+def carried(slices: list[Slice]) -> Carried:
+    """A step's slices as they travel."""
+    texts = [part.text for part in slices]
+    joiner = joiner_for(texts)
+    safe = tuple(joined(text, joiner) for text in texts)
+    modules = {part.module: {"file": part.file, "lines": part.lines} for part in slices}
+    marked = {"joiner": joiner} if list(safe) != texts else {}
+    return Carried(safe, {"modules": modules, **marked}, any(map(_logs_metrics, texts)))
+
+
+def _logs_metrics(source: str) -> bool:
+    mentioned = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(source)))
+    return "log_metric" in mentioned
+
+
 def job_text(job: Mapping[str, Any]) -> str:
     """A job as JSON that can be read: one line a key, and without marks."""
     lines = (f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in job.items())

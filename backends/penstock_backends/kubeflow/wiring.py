@@ -14,7 +14,7 @@ from typing import Any
 
 from penstock.spec import PipelineSpec, Settings
 from penstock_backends.kubeflow.channels import ARTIFACT, LIST, STRING, Channel, identifier, parameter_type, task_name
-from penstock_backends.kubeflow.program import Slice
+from penstock_backends.kubeflow.program import NOTHING_CARRIED, Carried
 
 OUTCOME = ""  # the name, among a unit's outputs, of how it ended
 
@@ -35,7 +35,7 @@ class Step:
     scope: Scope
     settings: Settings = field(default_factory=Settings)
     job: dict[str, Any] = field(default_factory=dict)
-    slices: list[Slice] = field(default_factory=list)
+    source: Carried = NOTHING_CARRIED
     arriving: dict[str, Channel] = field(default_factory=dict)
     bound: dict[str, dict[str, Any]] = field(default_factory=dict)
     leaving: list[Channel] = field(default_factory=list)

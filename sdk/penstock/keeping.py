@@ -1,9 +1,11 @@
-"""Work that is done once where it is asked for twice."""
+"""Work that is done once where it is asked for twice, and work that is not done at all."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -31,3 +33,18 @@ def last_kept(function: Callable[P, R]) -> Callable[P, R]:
         return found[1]
 
     return kept
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Has nobody look for cycles among what is made meanwhile, nearly all of which is needed to the end.
+
+    To look takes a fifth of the time that a thousand nodes take from their source to a file.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
