@@ -203,9 +203,10 @@ def _compiled(
     """What each target emits, or why it refuses."""
     emitted: dict[str, Files] = {}
     refused: dict[str, tuple[Diagnostic, ...]] = {}
+    project = compiler.project(definition.folder)
     for target, given in options.items():
         try:
-            emitted[target] = compiler.compile_definition(definition, target, given)
+            emitted[target] = compiler.compile_definition(definition, target, given, project)
         except CompileError as error:
             refused[target] = error.diagnostics
     return emitted, refused

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from penstock.diagnostics import ConfigurationError, Diagnostic, Location, did_you_mean, shown_path
 
@@ -25,72 +26,98 @@ _ENVIRONMENTS = "environments"
 _TABLE = f"tool.penstock.{_ENVIRONMENTS}"
 
 
-def configuration(folder: Path | None, *table: str) -> dict[str, Any]:
-    """A table below ``[tool.penstock]`` of the nearest pyproject.toml at or above a folder; empty if there is none.
+PlaceOf: TypeAlias = Callable[[tuple[str | int, ...]], Location | None]
+"""Where an option stands, given as its keys and indices from its table on."""
 
-    Raises:
-        ConfigurationError: the file is not TOML, or does not have the environment that was asked for.
+
+@dataclass(frozen=True)
+class Project:
+    """What a project's pyproject.toml says of Penstock, as it was when it was read; nothing where there is none.
+
+    ``tables`` are those below ``[tool.penstock]``, ``lines`` the whole file.
     """
-    file = _file_of(folder)
-    own = _own(file) if file else {}
-    chosen = _below(own, table)
-    name = os.environ.get(ENVIRONMENT)
-    if not name:
-        return dict(chosen)
-    environments = own.get(_ENVIRONMENTS, {})
-    if name not in environments:
-        said = f"{shown_path(str(file))} has no" if file else "nothing says what"
-        said += f" environment `{name}`" + ("" if file else " is")
-        fix = did_you_mean(name, sorted(environments), otherwise=f"write [{_TABLE}.{name}.TARGET]; there are: {{}}")
-        raise ConfigurationError(Diagnostic("P706", said, fix=fix))
-    return _merged(chosen, _below(environments[name], table))
 
+    file: Path | None = None
+    lines: Sequence[str] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    environment: str = ""
 
-def refuse_unknown_tables(folder: Path | None, known: Iterable[str]) -> None:
-    """Refuses what nothing reads of a project's tables: a target misspelt would lose all of its options.
+    def options(self, *table: str) -> dict[str, Any]:
+        """What a table says; empty where it isn't there.
 
-    Raises:
-        ConfigurationError: with all of them.
-    """
-    file = _file_of(folder)
-    own = _own(file) if file else {}
-    tables = [("tool.penstock", own)]
-    tables += [(f"{_TABLE}.{name}", each) for name, each in own.get(_ENVIRONMENTS, {}).items()]
-    problems = [
-        Diagnostic("P708", f"[{table}] takes no `{name}`", _heading_of(file, table, name), did_you_mean(name, known))
-        for table, written in tables
-        for name in written
-        if file and name not in known and (table, name) != ("tool.penstock", _ENVIRONMENTS)
-    ]
-    if problems:
-        raise ConfigurationError(problems)
+        Raises:
+            ConfigurationError: the file does not have the environment that was asked for.
+        """
+        chosen = _below(self.tables, table)
+        if not self.environment:
+            return dict(chosen)
+        environments = self.tables.get(_ENVIRONMENTS, {})
+        if self.environment not in environments:
+            raise self._no_environment(sorted(environments))
+        return _merged(chosen, _below(environments[self.environment], table))
 
+    def _no_environment(self, known: Sequence[str]) -> ConfigurationError:
+        name = self.environment
+        said = f"{shown_path(str(self.file))} has no" if self.file else "nothing says what"
+        said += f" environment `{name}`" + ("" if self.file else " is")
+        fix = did_you_mean(name, known, otherwise=f"write [{_TABLE}.{name}.TARGET]; there are: {{}}")
+        return ConfigurationError(Diagnostic("P706", said, fix=fix))
 
-def _heading_of(file: Path, table: str, name: str) -> Location:
-    """Where a table begins; the file alone where it is written in another form."""
-    heading = re.compile(rf"\s*\[+\s*{re.escape(table)}\.\"?{re.escape(name)}\"?\s*[.\]]")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    found = next((number for number, line in enumerate(lines) if heading.match(line)), None)
-    shown = shown_path(str(file))
-    return Location(shown, 1) if found is None else Location(shown, found + 1, lines[found])
+    def refuse_unknown_tables(self, known: Collection[str]) -> None:
+        """Refuses what nothing reads: a target misspelt would lose all of its options.
 
+        Raises:
+            ConfigurationError: with all of them.
+        """
+        tables = [("tool.penstock", self.tables)]
+        tables += [(f"{_TABLE}.{name}", each) for name, each in self.tables.get(_ENVIRONMENTS, {}).items()]
+        problems = [
+            Diagnostic("P708", f"[{table}] takes no `{name}`", self._heading_of(table, name), did_you_mean(name, known))
+            for table, written in tables
+            for name in written
+            if name not in known and (table, name) != ("tool.penstock", _ENVIRONMENTS)
+        ]
+        if problems:
+            raise ConfigurationError(problems)
 
-def place_of(folder: Path | None, table: Sequence[str], path: Sequence[str | int]) -> Location | None:
-    """The line in which an option stands there, given as its keys and indices from its table on.
+    def _heading_of(self, table: str, name: str) -> Location:
+        """Where a table begins; the file alone where it is written in another form."""
+        heading = re.compile(rf"\s*\[+\s*{re.escape(table)}\.\"?{re.escape(name)}\"?\s*[.\]]")
+        found = next((number for number, line in enumerate(self.lines) if heading.match(line)), None)
+        return self._at(found) if found is not None else Location(shown_path(str(self.file)), 1)
 
-    None where it stands in a form that is not looked for, such as inside another table's braces.
-    """
-    file = _file_of(folder)
-    if file is None or not path:
+    def places(self, table: Sequence[str], given: Collection[str] = ()) -> PlaceOf:
+        """Where the options of a table stand; nowhere those that are ``given`` in another way."""
+        return lambda path: None if not path or path[0] in given else self._place_of(table, path)
+
+    def _place_of(self, table: Sequence[str], path: Sequence[str | int]) -> Location | None:
+        """The line of an option; None where it stands in a form that isn't looked for, as in another table's braces."""
+        for tables in ([_ENVIRONMENTS, self.environment, *table] if self.environment else [], table):
+            for depth in reversed(range(_depth_of_tables(path) if tables else 0)):
+                number = _line_of(self.lines, [*tables, *map(str, path[:depth])], path[depth:])
+                if number is not None:
+                    return self._at(number)
         return None
-    lines = file.read_text(encoding="utf-8").splitlines()
-    name = os.environ.get(ENVIRONMENT)
-    for tables in ([_ENVIRONMENTS, name, *table] if name else [], table):
-        for depth in reversed(range(_depth_of_tables(path) if tables else 0)):
-            number = _line_of(lines, [*tables, *map(str, path[:depth])], path[depth:])
-            if number is not None:
-                return Location(shown_path(str(file)), number + 1, lines[number])
-    return None
+
+    def _at(self, number: int) -> Location:
+        return Location(shown_path(str(self.file)), number + 1, self.lines[number])
+
+
+def project_of(folder: Path | None) -> Project:
+    """The project that a folder is in, from the nearest pyproject.toml at or above it.
+
+    Raises:
+        ConfigurationError: the file is not TOML.
+    """
+    file, environment = _file_of(folder), os.environ.get(ENVIRONMENT, "")
+    if file is None:
+        return Project(environment=environment)
+    text = file.read_text(encoding="utf-8")
+    try:
+        tables = tomllib.loads(text).get("tool", {}).get("penstock", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(Diagnostic("P704", f"{file} is not TOML: {error}")) from None
+    return Project(file, text.splitlines(), tables, environment)
 
 
 def _depth_of_tables(path: Sequence[str | int]) -> int:
@@ -115,15 +142,6 @@ def _within(lines: Sequence[str], first: int, wanted: re.Pattern[str], own: re.P
             is_own = own.match(lines[number]) is not None
         if is_own and wanted.match(lines[number]):
             yield number
-
-
-def _own(file: Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(Diagnostic("P704", f"{file} is not TOML: {error}")) from None
-    own: dict[str, Any] = found.get("tool", {}).get("penstock", {})
-    return own
 
 
 def _below(tables: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from penstock import compiler
 from penstock.backend import Definition, Files
-from penstock.configuration import place_of
+from penstock.configuration import Project
 from penstock.deployment import Deployed, Deployer, Deployment
 from penstock.diagnostics import ConfigurationError, Diagnostic
 
@@ -20,11 +20,12 @@ class Deployable:
     definition: Definition
     target: str
     options: Mapping[str, Any]
+    project: Project
     deployment: Deployment
 
     def files(self) -> Files:
         """What is deployed. Raises as `compiler.compile_definition` does."""
-        return compiler.compile_definition(self.definition, self.target, self.options)
+        return compiler.compile_definition(self.definition, self.target, self.options, self.project)
 
 
 def deployable(definition: Definition, target: str, given: Mapping[str, Any]) -> Deployable:
@@ -44,27 +45,27 @@ def deployable(definition: Definition, target: str, given: Mapping[str, Any]) ->
         message = f"target `{target}` is not deployed: what it is compiled to runs where it lies"
         raise ConfigurationError(Diagnostic("P801", message, fix=f"compile it: `penstock compile --to {target}`"))
     deployer = cast("Deployer", chosen)
-    configured = compiler.project(definition.folder, compiler.DEPLOY, target)
+    project = compiler.project(definition.folder)
     names = deployer.deploy_options.model_fields
     compiling = {name: value for name, value in given.items() if name not in names}
     own = {name: value for name, value in given.items() if name in names}
     known = [*names, *chosen.options.model_fields]
     deploy_options = compiler.checked_options(
         deployer.deploy_options,
-        {**configured, **own},
+        {**project.options(compiler.DEPLOY, target), **own},
         f"deploying to `{target}`",
         known,
-        lambda path: None if path[0] in own else place_of(definition.folder, (compiler.DEPLOY, target), path),
+        project.places((compiler.DEPLOY, target), own),
     )
     options = compiler.checked_options(
         chosen.options,
-        {**compiler.project(definition.folder, target), **compiling},
+        {**project.options(target), **compiling},
         f"target `{target}`",
         known,
-        lambda path: None if path[0] in compiling else place_of(definition.folder, (target,), path),
+        project.places((target,), compiling),
     )
     there = deployer.deployment(definition, options.of_pipeline(definition.spec.name), deploy_options)
-    return Deployable(definition, target, compiling, there)
+    return Deployable(definition, target, compiling, project, there)
 
 
 def deploy(definition: Definition, target: str, given: Mapping[str, Any], *, force: bool = False) -> Deployed:

@@ -61,7 +61,7 @@ def _reasons(definition: Definition, finished: Run, store: str | Path | None) ->
 
 def _unless_usual(store: str | None) -> str | None:
     """The store, where commands that are given none would use another."""
-    return None if store == str(compiler.history(None).place) else store
+    return None if store is None or store == str(compiler.history(None).place) else store
 
 
 def _result(finished: Run) -> Iterator[str]:

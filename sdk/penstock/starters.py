@@ -8,10 +8,7 @@ from enum import Enum
 from importlib.resources import files
 from pathlib import Path
 
-import jinja2
-
 from penstock import __version__, compiler
-from penstock.configuration import configuration
 from penstock.revisions import specs_of
 
 _SOURCES = ("pipeline.py", "test_pipeline.py")
@@ -47,15 +44,18 @@ def _emitted(starter: Starter, project: Mapping[str, str]) -> dict[str, str]:
         for name in ("pipeline.py", "pyproject.toml"):
             (folder / name).write_text(project[name], encoding="utf-8")
         (spec,) = specs_of(str(folder / "pipeline.py"))
+        project_there = compiler.project(folder)
         to = (starter.value,) if starter is Starter.GITHUB else compiler.targets()
         return {
             path if len(to) == 1 else f"deploy/{target}/{path}": text
             for target in to
-            for path, text in compiler.compile_spec(spec, target, configuration(folder, target)).items()
+            for path, text in compiler.compile_spec(spec, target, project_there.options(target)).items()
         }
 
 
 def _rendered(template: str, given: Mapping[str, object]) -> str:
+    import jinja2  # noqa: PLC0415  # every command would wait for it, and only `init` needs it
+
     environment = jinja2.Environment(  # noqa: S701  # what it makes is no HTML, and holds nothing that a user gave
         keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )

@@ -84,10 +84,11 @@ def portability(definition: Definition, targets: Sequence[str]) -> Portability:
     Raises `SpecError` where it is not sound.
     """
     compiler.verify_spec(definition)
+    project = compiler.project(definition.folder)
     refused: dict[str, tuple[Diagnostic, ...]] = {}
     for target in targets:
         try:
-            compiler.compile_definition(definition, target, {})
+            compiler.compile_definition(definition, target, {}, project)
         except CompileError as error:
             refused[target] = error.diagnostics
     return Portability(definition, tuple(targets), support_rows(targets, features_of(definition.spec)), refused)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from penstock import ConfigurationError, compiler
+from penstock import ConfigurationError, compiler, configuration
 from penstock.cli import app
-from penstock.configuration import configuration, place_of
+from penstock.configuration import project_of
 from penstock.loading import load_pipeline
 from tests.warm_python import penstock
 
@@ -94,17 +94,17 @@ def environments(tmp_path, monkeypatch):
 
 def test_an_environment_goes_before_what_holds_for_all_of_them(environments, monkeypatch):
     everywhere = {"airflow": 3, "pool": "small", "steps": {"train": {"pool": "large"}}}
-    assert configuration(environments, "airflow") == everywhere
+    assert project_of(environments).options("airflow") == everywhere
     monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "staging")
-    assert configuration(environments, "airflow") == everywhere
+    assert project_of(environments).options("airflow") == everywhere
     monkeypatch.setenv("PENSTOCK_ENVIRONMENT", "prod")
-    assert configuration(environments, "airflow") == {
+    assert project_of(environments).options("airflow") == {
         "airflow": 3,
         "pool": "prod",
         "steps": {"train": {"pool": "large"}, "score": {"pool": "fast"}},
     }
-    assert configuration(environments, "airflow", "steps", "score") == {"pool": "fast"}
-    assert configuration(environments, "deploy", "airflow") == {}
+    assert project_of(environments).options("airflow", "steps", "score") == {"pool": "fast"}
+    assert project_of(environments).options("deploy", "airflow") == {}
 
 
 FLOW = "from penstock import pipeline, step\n\n@step\ndef one() -> int:\n    return 1\n\n"
@@ -132,7 +132,7 @@ def test_the_command_line_says_the_environment_before_or_behind_a_command(given,
 )
 def test_an_option_in_a_table_of_its_own_has_its_line(written, line, tmp_path):
     (tmp_path / "pyproject.toml").write_text(written)
-    found = place_of(tmp_path, ("github",), ("steps", "a", "runs_on"))
+    found = project_of(tmp_path).places(("github",))(("steps", "a", "runs_on"))
     assert found is not None
     assert found.line == line
 
@@ -159,7 +159,7 @@ def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
         "[[tool.penstock.environments.prod.githb.runners]]\ncpu = 2\n\n[tool.penstock.environments.prod.run]\ncpu = 2\n"
     )
     with pytest.raises(ConfigurationError) as refused:
-        compiler.project(tmp_path, "airflow")
+        compiler.project(tmp_path)
     found = [(each.message, each.location.line, each.fix) for each in refused.value.diagnostics if each.location]
     assert found == [
         ("[tool.penstock] takes no `store`", 1, "there are: `run`, `deploy`, `airflow`, `github`, `kubeflow`, `local`"),
@@ -185,10 +185,23 @@ def test_a_problem_in_an_environment_has_the_line_there(environments, monkeypatc
 def test_an_environment_that_nobody_describes_is_refused(environments, monkeypatch, name, said):
     monkeypatch.setenv("PENSTOCK_ENVIRONMENT", name)
     with pytest.raises(ConfigurationError, match=f"P706: .*pyproject.toml has no environment `{name}`") as refused:
-        configuration(environments, "airflow")
+        project_of(environments).options("airflow")
     assert said in refused.value.diagnostics[0].fix
     with pytest.raises(ConfigurationError, match=f"nothing says what environment `{name}` is"):
-        configuration(None, "airflow")
+        project_of(None).options("airflow")
+
+
+@pytest.mark.parametrize("command", [("compile", "--to", "all", "-o", "out"), ("deploy", "--to", "airflow"), ("run",)])
+def test_a_command_reads_the_configuration_once(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "pyproject.toml").write_text('[tool.penstock.deploy.airflow]\ndags = "dags"\n')
+    reads = []
+    loads = configuration.tomllib.loads
+    monkeypatch.setattr(configuration.tomllib, "loads", lambda text: reads.append(text) or loads(text))
+    done = CliRunner().invoke(app, [command[0], "flow.py", *command[1:]])
+    assert (done.exit_code, len(reads)) == (0, 1), done.output
 
 
 def test_an_option_of_a_target_that_is_wrong_has_its_line(tmp_path):

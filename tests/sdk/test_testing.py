@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from penstock import ConfigurationError, Gate, Model, ParameterError, Resources, Retry, RunStatus, pipeline, step
+from penstock.configuration import Project
 from penstock.testing import PipelineRunner, attempts, fake, raises, returns
 
 pytest_plugins = ["pytester"]
@@ -146,7 +147,7 @@ def test_parameters_may_be_called_as_the_options_are(penstock_run):
 
 def test_a_test_alerts_nobody_of_whom_the_configuration_speaks(penstock_run, tmp_path, monkeypatch):
     configured = {"alerts": [{"on": "cancelled", "to": ["true"]}, {"on": "failure", "to": ["touch", "told"]}]}
-    monkeypatch.setattr("penstock.compiler.run_configuration", lambda folder: configured)
+    monkeypatch.setattr("penstock.compiler.project", lambda folder: Project(tables={"run": configured}))
     monkeypatch.chdir(tmp_path)
     assert not penstock_run(where, fakes={"process": OSError()}).ok
     assert not (tmp_path / "told").exists()

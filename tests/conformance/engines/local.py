@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from penstock import Pipeline
-from penstock.compiler import run_configuration
+from penstock import Pipeline, compiler
 from penstock.spec import TypeKind
 from penstock.values import Json
 from penstock_backends.local.objects import located
@@ -95,7 +94,7 @@ def typed(pipeline: Pipeline[..., Any], parameters: dict[str, Any]) -> dict[str,
 
 def budget(pipeline: Pipeline[..., Any]) -> list[str]:
     """What the project of a pipeline says that its steps may ask for together."""
-    options = RunOptions(**run_configuration(pipeline.define().folder))
+    options = RunOptions(**compiler.project(pipeline.define().folder).options(compiler.RUN))
     memory = None if options.memory is None else options.memory / 2**30
     given = {"--cpu": options.cpu, "--memory": memory, "--gpu": options.gpu}
     return [each for flag, amount in given.items() if amount is not None for each in (flag, str(amount))]
