@@ -39,6 +39,7 @@ from penstock.harness import (
     Serializer,
     checkpoint_dir,
     current_attempt,
+    log_metadata,
     log_metric,
 )
 from penstock.results import NodeRun, Run, State
@@ -83,6 +84,7 @@ __all__ = [
     "Step",
     "checkpoint_dir",
     "current_attempt",
+    "log_metadata",
     "log_metric",
     "pipeline",
     "step",

@@ -13,7 +13,7 @@ from penstock.delta import Difference
 from penstock.diagnostics import shown_path
 from penstock.differences import ADDED, CHANGED, REMOVED, CodeChange
 from penstock.durations import duration_text
-from penstock.harness import encode, verdict_text
+from penstock.harness import encode, metadata_text, verdict_text
 from penstock.history import PastAttempt, PastNode, PastRun
 from penstock.settings import size_text
 from penstock.terminal import MARKS, failure
@@ -64,6 +64,7 @@ def run(found: PastRun, parameters: Mapping[str, Json], nodes: Mapping[str, Past
     for node in nodes.values():
         yield f"  {_mark(node.state)} {escape(node.id):<{width}}  {'  '.join(_facts(node))}".rstrip()
         yield from (f"      {escape(verdict_text(each))}" for each in node.gates)
+        yield from (f"      {escape(metadata_text(*each))}" for each in node.metadata.items())
     for node in nodes.values():
         yield from _failure(node)
 
@@ -170,6 +171,8 @@ def comparison(left: Side, right: Side, changes: Sequence[CodeChange], calls: Se
         old, new = left.nodes.get(name, _NOT_RUN), right.nodes.get(name, _NOT_RUN)
         metrics = "  ".join(_compared(old.metrics, new.metrics))
         yield f"  {escape(name):<{width}}  {_side(old)}  {_side(new)}  {metrics}".rstrip()
+        for output in _pairs(old.metadata, new.metadata):
+            yield from _metadata_compared(output, old.metadata.get(output, {}), new.metadata.get(output, {}))
 
 
 _ABSENT = object()
@@ -190,6 +193,15 @@ def _compared(left: Mapping[str, float], right: Mapping[str, float]) -> Iterator
     for name, (old, new) in _pairs(left, right).items():
         before, after = ("-" if each is _ABSENT else f"{each:g}" for each in (old, new))
         yield f"{escape(name)}={after}" if before == after else f"{escape(name)}={before} [dim]→[/] {after}"
+
+
+def _metadata_compared(output: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
+    """What differs of the metadata of an output."""
+    of = "" if output == "output" else f"{output}: "
+    for name, (old, new) in _pairs(left, right).items():
+        before, after = ("-" if each is _ABSENT else _short(encode(each)) for each in (old, new))
+        if before != after:
+            yield f"      {escape(of)}{escape(name)} = {escape(before)} [dim]→[/] {escape(after)}"
 
 
 def _mark(state: str) -> str:
@@ -233,6 +245,7 @@ def node_as_json(node: PastNode) -> Json:
         "seconds": round(node.seconds, 6),
         "attempts": [_attempt_as_json(each) for each in node.attempts],
         "metrics": {name: encode(value) for name, value in node.metrics.items()},
+        "metadata": {name: encode(dict(found)) for name, found in node.metadata.items()},
         "gates": [dict(each) for each in node.gates],
         "error": node.error,
         "traceback": node.traceback,

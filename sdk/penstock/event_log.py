@@ -119,6 +119,8 @@ class NodeEnded(_Event):
     """How many attempts there were."""
     metrics: dict[str, Any] = {}
     """What it logged as metrics; ``nan`` and the infinities encoded as in parameters."""
+    metadata: dict[str, dict[str, Any]] = {}
+    """What it recorded of its outputs, by their names (``output`` where it has none); encoded as in parameters."""
     gates: list[Gate] = []
     """The verdicts of its gates."""
     error: str = ""

@@ -122,6 +122,8 @@ def _of_task(task: Task, step: StepSpec) -> Iterator[Use]:
             yield Use(Feature.ARTIFACTS, f"output `{output.name}` of `{task.id}`", where)
     if any("log_metric" in reach.names for reach in step.reach):
         yield Use(Feature.METRICS, f"the metrics of `{task.id}`", where)
+    if any("log_metadata" in reach.names for reach in step.reach):
+        yield Use(Feature.METADATA, f"the metadata of `{task.id}`", where)
     for feature, said in _of_settings(task.settings):
         yield Use(feature, f"{said} of `{task.id}`", where)
 

@@ -58,6 +58,7 @@ class PastNode:
     error: str = ""
     traceback: str = ""
     result: str = ""
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Made:
 
     ``step`` is its function, ``place`` where that stands, ``code`` a digest of all code that it reaches; what is no
     task has none, but a ``text``: the condition, or the loop's items. ``gave`` holds what came out by the output's
-    name: a value, or the format and the digest of an artifact.
+    name: a value, or the format and the digest of an artifact; ``metadata`` what was recorded of it, as JSON (encoded).
     """
 
     id: str
@@ -41,6 +42,7 @@ class Made:
     code: str = ""
     taken: tuple[Taken, ...] = ()
     gave: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from penstock.harness import decode, metadata_text
 from penstock.lineage import Lineage, Made
 
 Json = Any
@@ -37,6 +38,8 @@ def _in_full(made: Made) -> Iterator[str]:
         yield f"  took  {escape(each.argument)}: {escape(each.text)}"
     for name, text in made.gave.items():
         yield f"  gave  {escape(name)}: {escape(text)}"
+        if name in made.metadata:
+            yield f"        {escape(metadata_text(name, decode(made.metadata[name])))}"
 
 
 def _tree(lineage: Lineage, id_: str, way: str, seen: set[str], depth: int) -> Iterator[str]:

@@ -36,9 +36,10 @@ class NodeRun:
     process's own output, as an inline run does, or did not run). ``cpu_seconds`` is the CPU time of all attempts, and
     ``peak_memory`` the largest memory of one process in any of them, in bytes, child processes included; either is None
     where no attempt ran, or it could not be told. ``gates`` holds the verdicts of its gates, each with
-    ``gate`` (what was asked), ``passed``, ``values`` (those in it, as JSON) and ``message``. ``kind`` is ``task``, or
-    what else in the pipeline it comes from: ``branch``, ``loop`` or ``gate``; ``text`` is that as its author wrote it,
-    ``size`` the number of a loop's items.
+    ``gate`` (what was asked), ``passed``, ``values`` (those in it, as JSON) and ``message``. ``metadata`` is what was
+    recorded of its outputs, by their names (``output`` where it has none). ``kind`` is ``task``, or what else in the
+    pipeline it comes from: ``branch``, ``loop`` or ``gate``; ``text`` is that as its author wrote it, ``size`` the
+    number of a loop's items.
     """
 
     id: str
@@ -56,6 +57,7 @@ class NodeRun:
     _load: Callable[[], Any] | None = field(default=None, repr=False)
     cpu_seconds: float | None = None
     peak_memory: int | None = None
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def outputs(self) -> Any:

@@ -61,6 +61,7 @@ class Feature(str, Enum):
     IMAGE = "image"
     CACHE = "cache"
     METRICS = "metrics"
+    METADATA = "metadata"
     SCHEDULE = "schedule"
     SCHEDULE_START = "schedule_start"
     CATCH_UP = "catch_up"

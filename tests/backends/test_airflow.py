@@ -338,7 +338,7 @@ def test_secrets_reach_the_step_alone(major: int, tmp_path: Path) -> None:
     failed = airflow(major).dag_test(text, {"said": "raise"}, environ=held)
     lacking = airflow(major).dag_test(text, {}, environ={**held, "AIRFLOW_CONN_WAREHOUSE": "{}"})
     assert [each.state for each in (told, failed, lacking)] == ["failed"] * 3
-    assert "output `output` holds the value of a secret" in told.log
+    assert "what the step returns holds the value of a secret" in told.log
     assert "ValueError: not with ***" in failed.log
     assert "Airflow holds no connection `warehouse` with `password`" in lacking.log
     for seen in (well, told, failed, lacking):

@@ -117,7 +117,7 @@ def test_an_output_that_holds_a_secret_fails_the_attempt_for_good(monkeypatch):
         secrets=["KEY"],
     )
     assert result["attempts"] == 1
-    assert "output `output` holds the value of a secret" in result["error"]
+    assert "what the step returns holds the value of a secret" in result["error"]
 
 
 def test_metrics_and_verdicts_show_no_secret(monkeypatch):

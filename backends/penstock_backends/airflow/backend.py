@@ -77,6 +77,7 @@ class AirflowBackend(Backend):
             "with the option `cache`, below the artifact root by code and inputs; else nothing is reused"
         ),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
+        Feature.METADATA: emulated("the task's log, and the XCom `step_metadata`"),
         Feature.SCHEDULE: native("a cron timetable in its time zone"),
     }
 

@@ -359,6 +359,7 @@ def needs_of(layout: Layout) -> frozenset[str]:
         "ends": bool(layout.endings),
         "rollbacks": bool(program.rollbacks),
         "checkpoints": any("checkpoint_dir" in module.text for module in program.pipeline.modules),
+        "metadata": any("log_metadata" in module.text for module in program.pipeline.modules),
         "final": gated or "all_done" in rules or bool(layout.summaries) or timed,
     }
     return frozenset(name for name, is_needed in found.items() if is_needed)

@@ -94,7 +94,7 @@ def has_names(step: StepSpec) -> bool:
 
 
 # XComs that Airflow, or the emitted code, has a meaning for.
-_OWN_KEYS = re.compile(r"(return_value|gates|step_metrics|step_error|step_state)_*")
+_OWN_KEYS = re.compile(r"(return_value|gates|step_metrics|step_metadata|step_error|step_state)_*")
 
 
 def xcom_key(output: str) -> str:

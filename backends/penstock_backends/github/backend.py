@@ -97,6 +97,7 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),
     Feature.CACHE: emulated("with the option `cache`, by `actions/cache` by code and inputs; else nothing is reused"),
     Feature.METRICS: native("a table in the job's summary, and in its result"),
+    Feature.METADATA: native("a table in the job's summary, and in its result"),
     Feature.SCHEDULE: native("`schedule`, with its time zone"),
 })  # fmt: skip
 
@@ -302,6 +303,7 @@ def _program(program: Program, options: GithubOptions) -> str:
         graph=_graph(pipeline) if options.graph else "",
         marks={job_id(node): mark for node, mark in marks_of(pipeline).items() if node in program.by_id},
         pipeline=pipeline.name,
+        has_metadata=any("log_metadata" in module.text for module in pipeline.modules),
         returns=next((unit.id for unit in program.units if unit.step.id == GIVE), ""),
         timeout=pipeline.timeout,
         harness=embedded_harness(),

@@ -145,6 +145,7 @@ class KubeflowBackend(Backend):
         Feature.IMAGE: native(),
         Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
         Feature.METRICS: native("metadata of a system.Metrics artifact"),
+        Feature.METADATA: native("metadata of the output's artifact, or of one beside it where it is a parameter"),
         Feature.SCHEDULE: emulated("a recurring run, which is no part of the file: `penstock deploy` makes it"),
     }
 

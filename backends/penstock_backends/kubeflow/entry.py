@@ -49,6 +49,7 @@ LARGEST_PARAMETER = 100_000  # bytes; all of a task's parameters reach it on one
 ROOM_TO_SHOW, ROOM_IN_LOOPS = 10_000, 240  # bytes, of the same line: what an artifact may say of itself for the page
 POINTS = 60  # of a curve, on the page
 OUR_METADATA = ("format", "preview", "instance", "state", "collected")
+ITS_METADATA = ("display_name", "store_session_info", "_kfp_workspace")  # to Kubeflow, these mean something of its own
 
 WRAPPED = '{"$json":'  # begins a text that is JSON, given so that no engine changes it
 
@@ -190,7 +191,12 @@ class Artifact:
             return
         self.room -= size
         wire = guarded(wire) if isinstance(wire, str) else wire
-        self.metadata[guarded(name) + "_" * (name in OUR_METADATA)] = wire
+        self.metadata[guarded(name) + "_" * (name in (*OUR_METADATA, *ITS_METADATA))] = wire
+
+    def show_known(self, values: typing.Mapping[str, object], prefix: str = "") -> None:
+        """Shows what the step recorded of an output, in the place of what we say by the same name."""
+        for name, value in values.items():
+            self.show(prefix + name, _for_page(value))
 
     def show_extent(self, file: Path, format_: str) -> None:
         """Shows how many rows and columns a table has, or the shape of an array, if the libraries are there."""
@@ -237,6 +243,17 @@ class Artifact:
         """The artifact as the engine wants to be told of it."""
         told = {"name": self.slot.get("name", self.key), "uri": self.slot["uri"], "metadata": self.metadata}
         return {"artifacts": [told]}
+
+
+def _for_page(value: object) -> Json:
+    """Plain data as metadata takes it, which knows no nulls and only finite doubles; without marks."""
+    if isinstance(value, dict):
+        return {guarded(key): _for_page(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_for_page(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if isinstance(value, int) and abs(value) <= EXACT_INTEGERS else guarded(str(value))
 
 
 def size_of(path: Path) -> int:
@@ -351,9 +368,16 @@ def publish(
     slots = {key: slot["artifacts"][0] for key, slot in outputs.get("artifacts", {}).items()}
     room = ROOM_IN_LOOPS if at else ROOM_TO_SHOW
     artifacts = {key: Artifact(key, slot, room) for key, slot in slots.items()}
+    if job.get("metadata"):
+        artifacts[job["metadata"]].room = ROOM_TO_SHOW  # no task takes it
+        artifacts[job["metadata"]].write_value(result.get("metadata", {}))
+        del artifacts[job["metadata"]].metadata["preview"]
     for output in job["outputs"]:
         wire, is_marked = result.get("outputs", {}).get(output["name"]), (at or state) and "text" in output
+        known = decode(result.get("metadata", {}).get(output["name"], {}))
         if output["key"] in outputs.get("parameters", {}):
+            if job.get("metadata"):
+                artifacts[job["metadata"]].show_known(known, "" if output["name"] == "output" else f"{output['name']}.")
             marked = {"$instance": [list(at), state, wire]} if is_marked else wire
             _write_parameter(output, marked, Path(outputs["parameters"][output["key"]]["outputFile"]))
             continue
@@ -376,6 +400,7 @@ def publish(
         if is_marked:
             artifact.metadata.pop("preview", None)  # in a list of hundreds there is no room for it
             artifact.metadata.update(instance=dumps(list(at)), state=state or "succeeded")
+        artifact.show_known(known)
     if job.get("metrics"):
         artifacts[job["metrics"]].room = ROOM_TO_SHOW  # no task takes it
         artifacts[job["metrics"]].write_value(result.get("metrics", {}))

@@ -302,11 +302,14 @@ class _Planner:
         """The outputs of a unit's task."""
         step.leaving += [self.outputs[unit.id, output.name] for output in unit.outputs]
         has_gates = unit.step.id == CHECK or bool(unit.task.checks)
-        if has_gates or step.source.logs_metrics:
+        shown = {"metrics": METRICS} if has_gates or "log_metric" in step.source.logs else {}
+        if "log_metadata" in step.source.logs and not all(channel.is_artifact for channel in step.leaving):
+            shown["metadata"] = ARTIFACT  # of outputs that are parameters, which have none themselves
+        for name, type_ in shown.items():
             taken = {channel.key for channel in step.leaving}
-            metrics = Channel(next(key for key in ("metrics", "logged_metrics") if key not in taken), METRICS)
-            step.job["metrics"] = metrics.key
-            step.leaving.append(metrics)
+            channel = Channel(next(key for key in (name, f"logged_{name}") if key not in taken), type_)
+            step.job[name] = channel.key
+            step.leaving.append(channel)
         if "outcome" in step.job:
             step.leaving.append(self.outputs[unit.id, OUTCOME])
         if isinstance(unit.node, LoopNode):

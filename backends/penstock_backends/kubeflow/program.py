@@ -96,13 +96,17 @@ def joined(text: str, joiner: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What a step reaches of the author's modules as it travels: ``texts``, and what its job says of these."""
+    """What a step reaches of the author's modules as it travels: ``texts``, and what its job says of these.
+
+    ``logs`` names what it may call of `RECORDING`.
+    """
 
     texts: tuple[str, ...]
     told: Mapping[str, Any]
-    logs_metrics: bool = False
+    logs: frozenset[str] = frozenset()
 
 
+RECORDING = frozenset({"log_metric", "log_metadata"})
 NOTHING_CARRIED = Carried((), {"modules": {}})
 
 
@@ -113,12 +117,12 @@ def carried(slices: list[Slice]) -> Carried:
     safe = tuple(joined(text, joiner) for text in texts)
     modules = {part.module: {"file": part.file, "lines": part.lines} for part in slices}
     marked = {"joiner": joiner} if list(safe) != texts else {}
-    return Carried(safe, {"modules": modules, **marked}, any(map(_logs_metrics, texts)))
+    return Carried(safe, {"modules": modules, **marked}, RECORDING & _mentioned(texts))
 
 
-def _logs_metrics(source: str) -> bool:
-    mentioned = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(source)))
-    return "log_metric" in mentioned
+def _mentioned(texts: Iterable[str]) -> frozenset[str]:
+    nodes = (node for text in texts for node in ast.walk(ast.parse(text)))
+    return frozenset(getattr(node, "id", getattr(node, "attr", "")) for node in nodes)
 
 
 def job_text(job: Mapping[str, Any]) -> str:

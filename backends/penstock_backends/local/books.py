@@ -144,6 +144,7 @@ class Books:
             len(outputs["items"]) if outputs and isinstance(node.unit.node, Loop) else None,
             None if outputs is None else lambda: self._outputs.returned(node, outputs),
             **self._used.get(node.id, {}),
+            metadata={name: decode(wire) for name, wire in given.get("metadata", {}).items()},
         )
         self.ended[node.id] = (node, ended)
         if node.role == "main":
@@ -153,6 +154,7 @@ class Books:
             "text": ended.text,
             "attempts": attempts,
             "metrics": _wires(ended.metrics),
+            "metadata": _wires(ended.metadata),
             "gates": list(ended.gates),
             "error": error,
             "traceback": traceback,
@@ -217,8 +219,8 @@ def _whole(states: Iterable[State]) -> State:
     return next((each for each in (State.CANCELLED, State.FAILED) if each in found), State.SUCCEEDED)
 
 
-def _wires(metrics: Mapping[str, float]) -> Json:
-    return {name: encode(value) for name, value in metrics.items()}
+def _wires(values: Mapping[str, object]) -> Json:
+    return {name: encode(value) for name, value in values.items()}
 
 
 def _summary(run: Run) -> Json:
@@ -236,6 +238,7 @@ def _summary(run: Run) -> Json:
                 "cpu_seconds": node.cpu_seconds,
                 "peak_memory": node.peak_memory,
                 "metrics": _wires(node.metrics),
+                "metadata": _wires(node.metadata),
                 "error": node.error,
                 "gates": list(node.gates),
             }

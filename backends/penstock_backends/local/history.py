@@ -309,6 +309,7 @@ def _past_node(run: PastRun, id_: str, node: _Node) -> PastNode:
         end.get("error", ""),
         end.get("traceback", ""),
         end.get("result", ""),
+        {name: decode(wire) for name, wire in end.get("metadata", {}).items()},
     )
 
 

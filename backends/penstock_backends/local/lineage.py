@@ -129,11 +129,14 @@ class _Records:
     def _read(self, id_: str) -> Made:
         run, node = self._nodes[id_]
         books = self._books[run.id]
-        gave = {name: _shown(wire) for name, wire in self._record(node).get("outputs", {}).items()}
+        record = self._record(node)
+        gave = {name: _shown(wire) for name, wire in record.get("outputs", {}).items()}
+        known = record.get("metadata", {})
         try:
             planned = books.planned(node.id)
         except (ConfigurationError, KeyError):  # its spec is no longer there, or not whole
-            return Made(id_, run.id, node.id, run.pipeline, node.state, run.began, node.kind, node.text, gave=gave)
+            made = Made(id_, run.id, node.id, run.pipeline, node.state, run.began, node.kind, node.text)
+            return replace(made, gave=gave, metadata=known)
         made = Made(
             id_,
             run.id,
@@ -145,6 +148,7 @@ class _Records:
             node.text,
             taken=tuple(self._taken(books, planned)),
             gave=gave,
+            metadata=known,
         )
         if not isinstance(planned.unit.node, Task):
             return made

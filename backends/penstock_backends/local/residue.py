@@ -51,7 +51,8 @@ HARMLESS = _names_by_module("""
     math fmod frexp fsum gamma gcd hypot inf isclose isfinite isinf isnan isqrt lcm ldexp lgamma log log10 log1p log2
     math modf nan perm pi pow prod radians remainder sin sinh sqrt tan tanh tau trunc
     operator add and_ contains eq floordiv ge getitem gt itemgetter le lt mod mul ne neg not_ or_ pow sub truediv xor
-    penstock Classification Dataset Markdown Metrics Model Report RunStatus Serializer current_attempt log_metric
+    penstock Classification Dataset Markdown Metrics Model Report RunStatus Serializer current_attempt log_metadata
+    penstock log_metric
     re A ASCII DOTALL I IGNORECASE M MULTILINE Match Pattern S VERBOSE X compile error escape findall finditer
     re fullmatch match search split sub subn
     statistics correlation covariance fmean geometric_mean harmonic_mean linear_regression mean median median_high

@@ -60,6 +60,7 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         secrets=_secrets(program),
         concurrency=pipeline.concurrency,
         schedule=pipeline.schedule if _from_its_start(pipeline) else None,
+        has_metadata=any("log_metadata" in module.text for module in pipeline.modules),
         has_gates=any(node["step"] == CHECK or "checks" in node for node in everything),
         store=f"{name}-runs",
     )

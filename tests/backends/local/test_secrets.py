@@ -95,7 +95,7 @@ def test_a_failure_is_told_without_the_secret(inline, tmp_path):
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_result_that_holds_a_secret_is_not_kept(inline, tmp_path):
     run = leaking.run(store=tmp_path, inline=inline, secrets=KEY)
-    assert "output `output` holds the value of a secret" in run["leak"].error
+    assert "what the step returns holds the value of a secret" in run["leak"].error
     assert SECRET.encode() not in everything_below(tmp_path)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.diagnostics import ConfigurationError
 from penstock.durations import duration_text
-from penstock.harness import decode, parts_of
+from penstock.harness import decode, encode, parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.logs import headline, own_lines, tells_nothing_more
 from penstock.settings import size_text
@@ -69,7 +69,8 @@ class Notice:
 class Step:
     """What became of one node, in words; ``share`` pictures its duration beside the longest one's.
 
-    ``text`` is a condition's, or a loop's items, as their author wrote them.
+    ``text`` is a condition's, or a loop's items, as their author wrote them; ``metadata`` what is known of its outputs:
+    the output's name, if it has one, what is known, the value.
     """
 
     anchor: str
@@ -84,6 +85,7 @@ class Step:
     memory: str
     tries: int
     metrics: tuple[tuple[str, str], ...]
+    metadata: tuple[tuple[str, str, str], ...]
     verdicts: tuple[Verdict, ...]
     error: str
     traceback: str
@@ -281,6 +283,7 @@ class _Steps:
             size_text(max(memory)) if memory else "",
             len(node.attempts),
             tuple((name, f"{value:.6g}") for name, value in itertools.islice(node.metrics.items(), _MOST_METRICS)),
+            tuple(itertools.islice(_metadata(node), _MOST_METRICS)),
             tuple(_verdict(node.id, anchor, each) for each in node.gates),
             readable(node.error),
             readable(node.traceback),
@@ -307,6 +310,12 @@ class _Steps:
         log = self._logs.read(attempt.log) if attempt.log else None
         began = f"began after {duration_text(max(after, 0.0))}"
         return Attempt(attempt.number, attempt.state, began, tuple(filter(None, facts)), readable(attempt.error), log)
+
+
+def _metadata(node: PastNode) -> Iterator[tuple[str, str, str]]:
+    """What was recorded of a node's outputs, in words."""
+    for output, values in node.metadata.items():
+        yield from (("" if output == "output" else output, name, shown(encode(each))) for name, each in values.items())
 
 
 def _verdict(step: str, anchor: str, given: Mapping[str, Any]) -> Verdict:
