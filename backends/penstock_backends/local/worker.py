@@ -160,7 +160,6 @@ def nursery(control: socket.socket, setup: Json) -> None:
     programs = Programs(setup)
     programs.prepare(setup["first"])
     new_slot = functools.partial(Slot, setup=setup, programs=programs, rehearsal=rehearsal)
-    gc.collect()
     gc.freeze()
     gc.enable()
     bell = Bell()
