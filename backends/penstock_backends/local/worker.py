@@ -159,7 +159,7 @@ def nursery(control: socket.socket, setup: Json) -> None:
     rehearsal.repeat()
     programs = Programs(setup)
     programs.prepare(setup["first"])
-    new_slot = functools.partial(Slot, setup=setup, programs=programs, rehearsal=rehearsal)
+    new_slot = functools.partial(Slot, setup=setup, programs=programs, rehearsal=rehearsal, kills=_kills_for_memory())
     gc.freeze()
     gc.enable()
     bell = Bell()
@@ -347,7 +347,9 @@ class Wear:
 class Slot:
     """Runs the attempts that it is asked for, one at a time."""
 
-    def __init__(self, connection: socket.socket, setup: Json, programs: Programs, rehearsal: Rehearsal) -> None:
+    def __init__(
+        self, connection: socket.socket, setup: Json, programs: Programs, rehearsal: Rehearsal, kills: int
+    ) -> None:
         harness.adopt_orphans()
         self.connection = connection
         self.programs = programs
@@ -358,6 +360,7 @@ class Slot:
         self.folder = stored.AttemptFolder(self.objects)
         self.work = self.log = ""
         self.child = 0
+        self.kills = kills
         self.attempt = 0  # the number of the one that waits or runs: what is said of one that has ended comes too late
         gc.disable()  # attempts switch it on; here it would only write to memory that they share
         signal.signal(signal.SIGTERM, self._stop)
@@ -431,7 +434,19 @@ class Slot:
             return {"usage": usage}
         with contextlib.suppress(OSError, ValueError):
             return {"usage": usage, **json.loads(self.folder.answer.read_bytes())}
-        return {"error": harness.how_it_died(status), "usage": usage}
+        return {"error": self._cause(status, usage), "usage": usage}
+
+    def _cause(self, status: int, usage: Json) -> str:
+        """How an attempt died; of one that was killed, whether that was for want of memory."""
+        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        kills, self.kills = self.kills, _kills_for_memory() if is_killed else self.kills
+        if self.kills == kills:
+            return harness.how_it_died(status)
+        return (
+            "the attempt was killed by SIGKILL: out of memory, the kernel says; it held "
+            f"{usage['peak_memory'] / 2**20:.0f} MiB. Have it hold less at a time, or less run beside it by saying "
+            "what it needs: resources=Resources(memory=...)"
+        )
 
     def _published(self, answer: Json) -> Json:
         """An answer with its artifacts moved into the store, when nothing is left that could still write to them."""
@@ -594,6 +609,13 @@ def _ended(child: int) -> tuple[int, Json] | None:
     except ChildProcessError:
         return 0, {}
     return (status, _usage(used)) if done else None
+
+
+def _kills_for_memory() -> int:
+    """How many processes the kernel has ended so far because memory ran out, here or in a container (Linux)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/vmstat").read_text().partition("\noom_kill ")[2].split(maxsplit=1)[0])
+    return 0
 
 
 def _is_childless() -> bool:
