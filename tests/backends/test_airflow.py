@@ -37,6 +37,7 @@ from penstock import (
     checkpoint_dir,
     current_attempt,
     flow,
+    log_metadata,
     log_metric,
     pipeline,
     step,
@@ -883,6 +884,7 @@ def test_attempts_are_numbered_and_their_delays_exact(major: int, tmp_path: Path
 @step
 def measured() -> int:
     log_metric("accuracy", 0.75)
+    log_metadata(unit="rows", loss=float("inf"))
     return 1
 
 
@@ -894,10 +896,13 @@ def metered() -> int:
 @pytest.mark.engine
 @pytest.mark.xdist_group("airflow")
 @pytest.mark.parametrize("major", MAJORS)
-def test_metrics_stand_in_the_log_and_in_xcom(major: int, tmp_path: Path) -> None:
+def test_metrics_and_metadata_stand_in_the_log_and_in_xcom(major: int, tmp_path: Path) -> None:
     ran = airflow(major).dag_test(emitted(metered, major), environ=root_at(tmp_path))
     assert json.loads(ran.xcoms["measured", -1, "step_metrics"]) == {"accuracy": 0.75}
     assert "metric accuracy = 0.75" in ran.log
+    known = {"output": {"unit": "rows", "loss": {"$float": "inf"}}}
+    assert json.loads(ran.xcoms["measured", -1, "step_metadata"]) == known
+    assert f"metadata of output: {json.dumps(known['output'])}" in ran.log
 
 
 @pipeline

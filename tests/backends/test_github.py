@@ -31,6 +31,7 @@ from penstock import (
     Schedule,
     current_attempt,
     flow,
+    log_metadata,
     log_metric,
     pipeline,
     step,
@@ -913,6 +914,7 @@ def looked_at(folder: Path, name: str) -> list[str]:
     if current_attempt() < 2:
         raise RuntimeError("not yet")
     log_metric("files | all", 3)
+    log_metadata(**{"a | name": "<i>&\nsecond"}, none=None)
     return [name, *(f"{each.name} {each.is_symlink()} {os.access(each, os.X_OK)}" for each in sorted(folder.iterdir()))]
 
 
@@ -949,6 +951,8 @@ def test_a_run_on_act_keeps_files_and_says_what_happened(event: str, tmp_path: P
     assert (result["attempts"], result["metrics"]) == (2, {"files | all": 3})
     assert "### <code>looked_at</code>: succeeded\n\n2 attempts in " in ran.summary
     assert "| <code>files &#124; all</code> | <code>3</code> |" in ran.summary
+    row = "| <code>output</code> | <code>a &#124; name</code> | <code>&lt;i&gt;&amp; second</code> |"
+    assert row in ran.summary
     assert "&lt;b&gt;" in ran.summary
     assert "::error title=fails::ValueError: <b>" in ran.log
     assert not re.search("❗.*what a step prints", ran.log)

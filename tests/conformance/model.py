@@ -230,7 +230,8 @@ class _Model:
         """The outputs and metrics of the author's function, called in an empty directory of its own."""
         if name in self.gives:
             return self._divided(task, self.gives[name]), {}
-        attempt = harness._Attempt(number)
+        outputs = [output.name for output in self.spec.step(task).outputs]
+        attempt = harness._Attempt(number, metadata={output: {} for output in outputs})
         before = Path.cwd()
         harness._ATTEMPTS.append(attempt)
         folder = Path(tempfile.mkdtemp(dir=before))

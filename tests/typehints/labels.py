@@ -6,6 +6,7 @@ from typing import Annotated
 import pandas as pd
 from typing_extensions import assert_type
 
+from penstock import log_metadata
 from penstock.serializers import Dataset, Metrics, Model, Report, Serializer
 
 
@@ -41,3 +42,7 @@ def serialized(net: SavedNet, maybe: Model[SavedNet] | None) -> SavedNet:
 
 # A serializer of another type than what it is about is a mistake that the checkers find.
 Serializer(save=save_net, load=str, extension=".net")  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+
+# So is metadata that is not plain.
+log_metadata(output="model", rows=3, shape=(2, 3), tags=["a", None], nested={"a": {"b": [True, 0.5]}})
+log_metadata(file=Path("rows.csv"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from penstock import current_attempt, log_metric, pipeline, step
+from penstock import Dataset, Retry, current_attempt, log_metadata, log_metric, pipeline, step
 from tests.conformance.case import Case
 from tests.conformance.cases import kitchen
 from tests.conformance.cases import neighbour as nb
@@ -110,6 +110,33 @@ def metrics() -> int:
     return measured()
 
 
+class Described(NamedTuple):
+    rows: Dataset[list[int]]
+    size: int
+
+
+@step(retry=Retry(1))
+def described(size: int) -> Described:
+    log_metadata(output="rows", attempt=current_attempt(), format="{{$}}", state="failed", **{"$int": [None, 2**70]})
+    log_metadata(output="size", instance="[7]", nan=float("nan"))
+    if current_attempt() == 1:
+        raise ValueError("the metadata of this attempt is lost")
+    return Described(list(range(size)), size)
+
+
+@step
+def added(rows: list[list[int]], sizes: list[int]) -> str:
+    log_metadata(lists=len(rows))
+    return f"{rows} {sizes}"
+
+
+@pipeline
+def metadata(sizes: list[int] = [1, 2]) -> tuple[str, list[int], int]:
+    one = described(3)
+    some = [described(size) for size in sizes]
+    return added([each.rows for each in some], [each.size for each in some]), one.rows, one.size
+
+
 class Predictor:
     """What the consumer's annotation names; the value is of a class that it does not."""
 
@@ -189,6 +216,11 @@ CASES = (
     Case(
         objects_of_subclasses,
         "A value may be of a class that only the step which made it names; whoever takes it must hold that class.",
+    ),
+    Case(
+        metadata,
+        "What a step records of its outputs changes none, though engines keep things of their own beside.",
+        returns=("[[0], [0, 1]] [1, 2]", [0, 1, 2], 3),
     ),
     Case(metrics, "A step may use Penstock's own run-time functions where Penstock is not installed."),
 )
