@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from penstock.backend import Backend, Definition, Files, Level, Options, Runner
 from penstock.configuration import PlaceOf, Project, project_of
-from penstock.degrading import DEGRADABLE, without
+from penstock.degrading import DEGRADABLE, permission, without
 from penstock.diagnostics import (
     CompileError,
     ConfigurationError,
@@ -250,8 +250,7 @@ def _refused(lacking: Iterable[Use], chosen: Backend, allowed: Collection[Featur
         if use.feature in allowed:
             yield Diagnostic("P502", f"{message}; without it the pipeline would not mean the same", use.location, fix)
         elif use.feature in DEGRADABLE:
-            allowing = f'allow_degraded = ["{use.feature.value}"]'
-            yield Diagnostic("P501", message, use.location, f"{fix}; or have it left out: {allowing}")
+            yield Diagnostic("P501", message, use.location, f"{fix}; {permission(use.feature, chosen.name)}")
         else:
             yield Diagnostic("P501", message, use.location, fix)
 

@@ -53,7 +53,10 @@ _SCHEDULE: dict[Feature, dict[str, Any]] = {
     Feature.SCHEDULE_START: {"start": "", "catch_up": False},
     Feature.CATCH_UP: {"catch_up": False},
 }
-_CONCURRENCY: dict[Feature, dict[str, Any]] = {Feature.CANCEL_RUNNING: {"cancel_running": False}}
+_CONCURRENCY: dict[Feature, dict[str, Any]] = {
+    Feature.SEVERAL_RUNS: {"limit": 1},
+    Feature.CANCEL_RUNNING: {"cancel_running": False},
+}
 DEGRADABLE = frozenset(
     {
         *_SETTINGS,
@@ -66,6 +69,11 @@ DEGRADABLE = frozenset(
     }
 )
 """The features without which a pipeline still computes the same."""
+
+
+def permission(feature: Feature, target: str) -> str:
+    """How a project allows a target to leave a feature out, as the end of a fix."""
+    return f'or have it left out: write `allow_degraded = ["{feature.value}"]` in [tool.penstock.{target}]'
 
 
 def without(pipeline: PipelineSpec, features: Collection[Feature]) -> PipelineSpec:

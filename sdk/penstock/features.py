@@ -80,6 +80,8 @@ def _of_starts(pipeline: PipelineSpec) -> Iterator[tuple[Feature, str]]:
     if concurrency is not None:
         runs = "1 run" if concurrency.limit == 1 else f"{concurrency.limit} runs"
         yield Feature.CONCURRENCY, f"the bound of {runs} at a time"
+        if concurrency.limit > 1:
+            yield Feature.SEVERAL_RUNS, f"{runs} at a time"
         if concurrency.cancel_running:
             yield Feature.CANCEL_RUNNING, "that a new run ends the one under way"
 

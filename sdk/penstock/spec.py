@@ -71,6 +71,7 @@ class Feature(str, Enum):
     DATA_CHANGE = "data_change"
     UPDATES = "updates"
     CONCURRENCY = "concurrency"
+    SEVERAL_RUNS = "several_runs"
     CANCEL_RUNNING = "cancel_running"
 
 

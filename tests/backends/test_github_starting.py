@@ -207,10 +207,11 @@ def test_without_a_bound_no_run_waits_for_another() -> None:
     assert workflow_of(with_triggers(Push()))["concurrency"]["group"] == "${{ github.workflow }}-${{ github.run_id }}"
 
 
-def test_github_counts_to_one() -> None:
-    assert refusal(with_triggers(concurrency=2)) == [
-        "P548: `several` may have 2 runs at a time; GitHub bounds them to one only"
-    ]
+def test_github_counts_to_one_to_which_a_greater_bound_may_be_lowered() -> None:
+    several = with_triggers(concurrency=2)
+    assert refusal(several) == ["P501: github cannot keep 2 runs at a time: a concurrency group holds one run"]
+    one = with_triggers(concurrency=1)
+    assert workflow_of(several, allow_degraded="several_runs")["concurrency"] == workflow_of(one)["concurrency"]
 
 
 # --- what it updated --------------------------------------------------------------------------------------------------

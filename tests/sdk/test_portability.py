@@ -24,7 +24,7 @@ from penstock import (
 )
 from penstock.backend import Level
 from penstock.compiler import backend, targets
-from penstock.degrading import DEGRADABLE, without
+from penstock.degrading import DEGRADABLE, permission, without
 from penstock.features import features_of
 from penstock.spec import Feature, Loop, Task, walk
 from penstock.support import portability, support_rows
@@ -61,7 +61,7 @@ def page() -> None: ...
     schedule=Schedule("0 2 * * *", start="2026-01-31", catch_up=True),
     triggers=[Push(branches=["main"]), PullRequest(paths=["models/**"]), AfterPipeline("load"), DataChange("s3://a/b")],
     updates="s3://a/c",
-    concurrency=Concurrency(cancel_running=True),
+    concurrency=Concurrency(2, cancel_running=True),
     on_failure=page,
     on_exit=page,
     timeout=600,
@@ -99,6 +99,7 @@ def test_what_is_left_out_is_gone_and_marked_where_it_was():
         Feature.DATA_CHANGE,
         Feature.UPDATES,
         Feature.CONCURRENCY,
+        Feature.SEVERAL_RUNS,
         Feature.CANCEL_RUNNING,
         Feature.PIPELINE_TIMEOUT,
         Feature.ON_FAILURE,
@@ -115,7 +116,7 @@ def test_leaving_out_one_feature_leaves_the_others(feature: Feature):
     parts = {
         Feature.SCHEDULE: {Feature.SCHEDULE_START, Feature.CATCH_UP},
         Feature.SCHEDULE_START: {Feature.CATCH_UP},
-        Feature.CONCURRENCY: {Feature.CANCEL_RUNNING},
+        Feature.CONCURRENCY: {Feature.SEVERAL_RUNS, Feature.CANCEL_RUNNING},
     }
     assert before - after <= {feature, Feature.PACKAGES, Feature.CACHE, *parts.get(feature, ())}
 
@@ -142,9 +143,7 @@ def test_an_unsupported_feature_is_refused_and_with_permission_left_out_and_said
     with pytest.raises(CompileError) as caught:
         asking.compile(target, allow_degraded=others)
     assert {each.code for each in caught.value.diagnostics} == {"P501"}
-    assert all(
-        each.location and f'allow_degraded = ["{feature.value}"]' in each.fix for each in caught.value.diagnostics
-    )
+    assert all(each.location and permission(feature, target) in each.fix for each in caught.value.diagnostics)
     text = "\n".join(asking.compile(target, allow_degraded=[*others, feature.value]).values())
     said = feature.value.replace("_", " ")
     assert re.search(rf"left out by permission: (.*, )?{said}\b", text)

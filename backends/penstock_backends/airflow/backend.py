@@ -65,6 +65,7 @@ class AirflowBackend(Backend):
         Feature.DATA_CHANGE: native("an Asset (3.x) or Dataset (2.x); beside a schedule, whichever comes first"),
         Feature.UPDATES: emulated("outlets of a last task, `updated`, which only runs that succeeded come to"),
         Feature.CONCURRENCY: native("`max_active_runs`"),
+        Feature.SEVERAL_RUNS: native("`max_active_runs`"),
         Feature.CANCEL_RUNNING: unsupported(
             "Airflow lets a further run wait, and has none end another", "leave `cancel_running` out"
         ),

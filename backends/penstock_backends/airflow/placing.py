@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from penstock.degrading import permission
 from penstock.diagnostics import Diagnostic
 from penstock.spec import Branch, Feature, Group, Loop, Node, PipelineSpec, Task, location_of
 from penstock_backends.airflow.options import NOTHING_SAID, AirflowOptions
@@ -23,9 +24,7 @@ def misplaced(unit: Unit, options: AirflowOptions) -> Iterator[Diagnostic]:
         if feature not in options.allow_degraded:
             message = f"airflow cannot keep the {feature.value} of `{task.id}`: a worker is there already"
             fix = f'run the step in a pod (`isolation = "kubernetes"` under [tool.penstock.airflow.steps.{task.id}])'
-            yield Diagnostic(
-                "P536", message, where, f'{fix}; or have it left out: allow_degraded = ["{feature.value}"]'
-            )
+            yield Diagnostic("P536", message, where, f"{fix}; {permission(feature, 'airflow')}")
     if chosen.is_pod and not (options.artifact_root and options.artifact_claim):
         message = f"`{task.id}` runs in a pod, and nothing says what that shares with the workers"
         fix = "name the folder that they share, and the claim of the volume: `artifact_root` and `artifact_claim`"

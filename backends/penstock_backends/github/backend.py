@@ -90,7 +90,11 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.AFTER_PIPELINE: native("`workflow_run`, and an `if` on how that run ended; not those of pull requests"),
     Feature.DATA_CHANGE: native("`repository_dispatch`, an event called by the URI that is sent to the repository"),
     Feature.UPDATES: emulated("a last job, with a permission of its own, sends the events of `repository_dispatch`"),
-    Feature.CONCURRENCY: native("`concurrency`, where `queue: max` lets 100 runs wait; for one run at a time only"),
+    Feature.CONCURRENCY: native("`concurrency`, where `queue: max` lets 100 runs wait"),
+    Feature.SEVERAL_RUNS: unsupported(
+        "a concurrency group holds one run",
+        "set `concurrency=1`, which is what is left of it with permission, or leave it out",
+    ),
     Feature.CANCEL_RUNNING: native("`cancel-in-progress`"),
     Feature.SECRETS: native("`secrets`, in the environment of the step that runs the author's; logs and errors masked"),
     Feature.PACKAGES: native("installed by pip in the job"),

@@ -90,11 +90,6 @@ def limits_of_triggers(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
         if len(uri) > LONGEST_EVENT or "${{" in uri:
             message = f"`{uri}` cannot be the name of an event: GitHub takes {LONGEST_EVENT} characters, and no `${{{{`"
             yield Diagnostic("P547", f"`{pipeline.name}`: {message}", where, "call the data by a shorter URI")
-    if pipeline.concurrency is not None and pipeline.concurrency.limit > 1:
-        message = (
-            f"`{pipeline.name}` may have {pipeline.concurrency.limit} runs at a time; GitHub bounds them to one only"
-        )
-        yield Diagnostic("P548", message, where, "set `concurrency=1`, or leave it out")
 
 
 def _problems_of(filters: Sequence[Filter], said: str) -> Iterator[tuple[str, str]]:

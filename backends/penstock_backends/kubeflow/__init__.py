@@ -136,9 +136,10 @@ class KubeflowBackend(Backend):
         Feature.DATA_CHANGE: unsupported("no run is told of data that changed", "leave the trigger out"),
         Feature.UPDATES: unsupported("no run tells of data that it changed", "leave `updates` out"),
         Feature.CONCURRENCY: unsupported(
-            "a recurring run bounds its own runs alone, and no others that are started",
-            "leave `concurrency` out, or allow it to degrade: the runs by the schedule are bounded all the same",
+            "a recurring run bounds its own runs, with permission too, and no others that are started",
+            "leave `concurrency` out",
         ),
+        Feature.SEVERAL_RUNS: emulated("of those of a recurring run, where `concurrency` may be left out"),
         Feature.CANCEL_RUNNING: unsupported("runs do not know of each other", "leave `cancel_running` out"),
         Feature.SECRETS: native("keys of Kubernetes Secrets, in the environment of the step's own pod"),
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),

@@ -81,6 +81,7 @@ FEATURES: Mapping[Feature, Support] = {
         "nothing here waits for data", "leave `updates` out, and start what depends on the data after this"
     ),
     Feature.CONCURRENCY: native("of the runs in one store on one machine; a further one waits"),
+    Feature.SEVERAL_RUNS: native(),
     Feature.CANCEL_RUNNING: native("as Ctrl-C twice would end it"),
     Feature.SECRETS: native("from the runner's environment, or from where `[tool.penstock.run.secrets]` says"),
     Feature.PACKAGES: native("a virtual environment, kept per list of requirements"),
