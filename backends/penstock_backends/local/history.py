@@ -24,7 +24,7 @@ from penstock.history import PastAttempt, PastNode, PastRun, Usage
 from penstock.lineage import Lineage
 from penstock.spec import PipelineSpec
 from penstock_backends.local.explaining import explained
-from penstock_backends.local.layout import JOURNAL, PARAMETERS, SPEC, log_of
+from penstock_backends.local.layout import ALIVE, ELSEWHERE, JOURNAL, PARAMETERS, SPEC, log_of
 from penstock_backends.local.lineage import lineage_of
 from penstock_backends.local.objects import Json
 from penstock_backends.local.store import Store
@@ -151,6 +151,8 @@ def lock(journal: int) -> None:
 
 def is_live(folder: Path) -> bool:
     """Whether the process that runs this run still does."""
+    if (folder / ELSEWHERE).exists():
+        return _is_leased(folder)
     try:
         stream = (folder / JOURNAL).open("rb")
     except OSError:
@@ -163,6 +165,13 @@ def is_live(folder: Path) -> bool:
             return _has_process(started)
         except OSError:  # a file system without locks: what runs on this machine can be told all the same
             return _is_here(started) and _has_process(started)
+    return False
+
+
+def _is_leased(folder: Path) -> bool:
+    """Whether another machine has said lately that the run goes on."""
+    with suppress(OSError, ValueError):
+        return time.time() < float((folder / ALIVE).read_bytes())
     return False
 
 
@@ -334,5 +343,5 @@ def _unreadable(run: PastRun, name: str, error: Exception) -> Diagnostic:
 
 def is_under_way(what: str) -> Diagnostic:
     """That something can't be done because a run still goes on."""
-    fix = "wait for its end, or stop it with Ctrl-C where it runs"
+    fix = "wait for its end, or stop it with Ctrl-C where it runs; that another machine has died shows after a minute"
     return Diagnostic("P731", f"{what} is under way", fix=fix)

@@ -11,6 +11,8 @@ PARAMETERS = "parameters.json"
 SUMMARY = "run.json"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
+ELSEWHERE = "elsewhere"  # there where the folder is a copy of what another machine wrote down
+ALIVE = "alive"  # on the shared side: until when the run counts as under way, by the clock of the machine that runs it
 
 
 def log_of(folder: Path, node: str, attempt: int) -> Path:

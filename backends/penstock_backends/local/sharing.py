@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from penstock.diagnostics import Diagnostic, RunError
-from penstock_backends.local.layout import JOURNAL, LOGS, PARAMETERS, SPEC, SUMMARY
+from penstock_backends.local.layout import ALIVE, ELSEWHERE, JOURNAL, LOGS, PARAMETERS, SPEC, SUMMARY
 from penstock_backends.local.objects import (
     CorruptedError,
     Json,
@@ -29,7 +30,7 @@ from penstock_backends.local.remote import Remote, RemoteError
 from penstock_backends.local.signing import UntrustedError
 
 INTERVAL = 10.0  # seconds between two looks at what is new in the folder of a run under way
-ELSEWHERE = "elsewhere"
+LEASE = 6 * INTERVAL  # after it a run elsewhere counts as interrupted of which nothing more was heard
 
 
 class Sharing:
@@ -141,7 +142,7 @@ class Sharing:
             return
         wanted = set()
         if not (folder / SUMMARY).exists():
-            wanted = {SPEC, PARAMETERS, JOURNAL, SUMMARY}
+            wanted = {SPEC, PARAMETERS, JOURNAL, SUMMARY, ALIVE}
         if with_logs:
             logs = {f"{LOGS}/{name}" for name in self.remote.names(f"runs/{run_id}/{LOGS}")}
             wanted |= logs if wanted else {name for name in logs if not (folder / name).exists()}
@@ -192,11 +193,13 @@ class Mirror:
         self._is_over.set()
         self._thread.join()
         self._put_what_is_new()
+        self._remote.remove(self._name(ALIVE))
 
     def _go_on(self) -> None:
         pause = 1.0
         while not self._is_over.wait(pause):
             with suppress(OSError):  # the end of the run tries once more, and tells
+                self._remote.put(self._name(ALIVE), str(time.time() + LEASE).encode("ascii"))
                 self._put_what_is_new()
             pause = INTERVAL
 
@@ -211,4 +214,7 @@ class Mirror:
         self._known = found
 
     def _put(self, name: str) -> None:
-        self._remote.put(f"runs/{self._folder.name}/{name}", (self._folder / name).read_bytes())
+        self._remote.put(self._name(name), (self._folder / name).read_bytes())
+
+    def _name(self, file: str) -> str:
+        return f"runs/{self._folder.name}/{file}"

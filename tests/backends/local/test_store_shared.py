@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import fsspec
@@ -15,6 +16,7 @@ import pytest
 
 from penstock import ConfigurationError, RunError, compiler, pipeline, step
 from penstock.upkeep import Verified
+from penstock_backends.local import history, sharing
 from penstock_backends.local.remote import Remote, RemoteError
 from penstock_backends.local.signing import Signer, UntrustedError
 from penstock_backends.local.store import Store
@@ -152,7 +154,7 @@ def waiting(marker: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["file"], indirect=True)
-def test_a_run_whose_machine_died_goes_on_on_another_one(machine, url, tmp_path):
+def test_a_run_whose_machine_died_goes_on_on_another_one(machine, url, tmp_path, monkeypatch):
     marker = tmp_path / "marker"
     program = f"from tests.backends.local.test_store_shared import waiting\nwaiting.run(marker={str(marker)!r})"
     command = [sys.executable, "-c", program]
@@ -163,8 +165,13 @@ def test_a_run_whose_machine_died_goes_on_on_another_one(machine, url, tmp_path)
             assert time.monotonic() < deadline
             assert runner.poll() is None, runner.stderr.read()
             time.sleep(0.05)
+        machine("second")
+        assert compiler.history(None).find("latest").state == "running"
+        with pytest.raises(ConfigurationError, match="is under way"):
+            waiting.resume()
         runner.kill()
-    machine("second")
+    later = SimpleNamespace(time=lambda: time.time() + sharing.LEASE)
+    monkeypatch.setattr(history, "time", later)
     died = compiler.history(None).find("latest")
     assert (died.state, compiler.history(None).parameters(died)) == ("interrupted", {"marker": str(marker)})
     resumed = waiting.resume(died.id)
