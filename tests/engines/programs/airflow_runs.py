@@ -12,6 +12,8 @@ import forking  # takes standard output away before Airflow prints to it
 
 import airflow
 from airflow import settings
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 MAJOR = int(airflow.__version__.split(".")[0])
 HOME = Path(os.environ["AIRFLOW_HOME"])
@@ -42,6 +44,12 @@ def rehearsal():
 
 rehearsal()
 """
+
+
+@event.listens_for(Engine, "connect")
+def hurry(connection, _):
+    """Have no commit wait for the disk (a tenth of a run): a database ends with its job."""
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 def observe_alone(job):
