@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,10 +186,10 @@ class Trial:
 
     def _stopped(self, runner: int) -> set[int]:
         """All that a runner has started, stopped first, so that nothing is started while they are killed."""
-        _send([runner], signal.SIGSTOP)
+        _stop([runner])
         stopped: set[int] = set()
         while new := {*self._processes(), *descendants((runner,))} - stopped:  # what is about to be another has no name
-            _send(new, signal.SIGSTOP)
+            _stop(new)
             stopped |= new
         return stopped
 
@@ -292,6 +292,20 @@ def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def _stop(pids: Collection[int]) -> None:
+    """Stops processes, and waits until they are: one may be in the middle of a fork, which is not broken off."""
+    _send(pids, signal.SIGSTOP)
+    while not all(map(_is_still, pids)):
+        time.sleep(0.001)
+
+
+def _is_still(pid: int) -> bool:
+    """Whether a process is stopped or gone, or waits for what it has forked to become another program."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "TtZXD"
+    return True
 
 
 def _hold(is_so: bool, otherwise: str) -> None:
