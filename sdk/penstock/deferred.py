@@ -17,7 +17,7 @@ def is_deferred(value: object) -> bool:
 
 def said_of(value: object) -> str:
     """How messages name a deferred value."""
-    return value.__penstock__.said if isinstance(value, Placeholder) else "a list that grows in a branch or loop"
+    return value.__penstock__.said if isinstance(value, Placeholder) else "a list that a loop or branch fills"
 
 
 def refuse_here(code: str, message: str, fix: str) -> NoReturn:

@@ -181,7 +181,7 @@ class BuiltList(list[Any]):
             self._refuse(what)
 
     def _refuse(self, what: str) -> NoReturn:
-        message = f"{what} of a list that grows in a branch or loop which is decided when the pipeline runs"
+        message = f"{what} of a list that a loop or branch fills, which is decided when the pipeline runs"
         fix = "use `append` and `extend` only, pass the list whole to a step, or go through it with `for`"
         raise DefinitionError(Diagnostic("P313", message, operation_site()[0], fix))
 
