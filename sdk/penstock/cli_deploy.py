@@ -53,6 +53,8 @@ def deploy(
         if check:
             raise typer.Exit(_compare(found))
         deployment = found.deployment
+        if run:
+            deployment.require_server()
         deployed = deployment.roll_back(version) if roll_back else deployment.put(found.files(), force=force)
         _print_deployed(definition.spec.name, deployed, "rolled back to" if roll_back else "deployed")
         if run:

@@ -93,6 +93,12 @@ class Deployment(Protocol):
     def roll_back(self, version: str = "") -> Deployed:
         """Returns to an earlier version, by default to the one before the current one."""
 
+    def require_server(self) -> None:
+        """Raises `ConfigurationError` where nothing says which server starts runs, or `DeployError` without credentials.
+
+        No server is asked yet.
+        """
+
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts a run of the current version with these parameters, encoded; those left out have their defaults."""
 

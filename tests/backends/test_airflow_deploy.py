@@ -169,8 +169,9 @@ def test_a_folder_that_is_not_there_or_not_named_is_told(deploying: Deploying, d
         deploying(dags=str(dags / "none")).put({"doubled.py": "# 1\n"})
     with pytest.raises(ConfigurationError, match="P803"):
         deploying(dags="")
-    with pytest.raises(ConfigurationError, match="P803"):
-        deploying().start({})
+    for act in (lambda: deploying().start({}), deploying().require_server):
+        with pytest.raises(ConfigurationError, match="P803"):
+            act()
 
 
 def test_a_server_that_is_not_there_changes_nothing(deploying: Deploying, dags: Path) -> None:

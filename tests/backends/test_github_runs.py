@@ -273,6 +273,8 @@ def test_no_run_is_started_without_a_token_nor_is_one_ever_shown(
     monkeypatch.delenv("GH_TOKEN")
     monkeypatch.delenv("GITHUB_TOKEN")
     assert refused(deployed) == f"P812: {hub.address} turns this user away: no token is given"
+    with pytest.raises(DeployError, match="P812"):
+        deployed.require_server()
     assert hub.started == []
 
 

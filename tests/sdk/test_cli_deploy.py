@@ -48,6 +48,7 @@ class Shelf:
         self.started: list[Mapping[str, Any]] = []
         self.options: list[tuple[Any, Any]] = []
         self.broken = False
+        self.is_deaf = False
 
 
 SHELF = Shelf()
@@ -71,6 +72,10 @@ class ShelfDeployment:
     def roll_back(self, version=""):
         SHELF.kept.append(f"back to {version or 'the one before'}")
         return Deployed(str(len(SHELF.kept)), ("shelf/doubled",), changed=True)
+
+    def require_server(self):
+        if SHELF.is_deaf:
+            raise ConfigurationError(Diagnostic("P803", "nothing says which server starts runs"))
 
     def start(self, parameters):
         SHELF.started.append(parameters)
@@ -145,6 +150,13 @@ def test_a_run_has_parameters_and_its_end_is_the_exit_code(deploy):
     assert "run run-1 did not succeed" in deploy("--run", "-p", "row=13", code=1)
     assert "succeeded" not in deploy("--run", "--no-follow", "-p", "row=13")
     assert "P601" in deploy("--run", "-p", "rwo=1", code=2)
+
+
+def test_nothing_is_deployed_for_a_run_that_no_server_would_start(deploy):
+    SHELF.is_deaf = True
+    assert "P803" in deploy("--run", code=2)
+    assert SHELF.kept == []
+    deploy()
 
 
 def test_options_are_of_deploying_or_of_the_target(deploy):

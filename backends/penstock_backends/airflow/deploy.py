@@ -162,6 +162,10 @@ class AirflowDeployment:
         api.ask("PATCH", f"/dags/{self._dag_id}", {"is_paused": False}, update_mask="is_paused")
         return ("the DAG was paused, and is no more",)
 
+    def require_server(self) -> None:
+        """Raises `ConfigurationError` without the option `server`."""
+        self._server()
+
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts a run of the DAG file that is there, once Airflow has read it."""
         api, text = self._server(), self._folder.text()

@@ -182,6 +182,10 @@ class GithubDeployment:
 
     # --- running
 
+    def require_server(self) -> None:
+        """Raises `ConfigurationError` where no repository on GitHub is known, and `DeployError` without a token."""
+        self._runs()
+
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts the workflow, as GitHub has it, where that is what is deployed here."""
         record = self._record()

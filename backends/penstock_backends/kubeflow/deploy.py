@@ -72,6 +72,9 @@ class KubeflowDeployment:
         again = replace(chosen, number=number, name=f"{number}-{chosen.spec or chosen.file or chosen.name}")
         return self._uploaded(id_, again, _last_of_ours(found), _as_text(whole))
 
+    def require_server(self) -> None:
+        """There is one: without it there is no deployment."""
+
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
         """Starts a run of the current version."""
         id_, found = self._there()
