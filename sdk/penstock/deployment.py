@@ -94,9 +94,9 @@ class Deployment(Protocol):
         """Returns to an earlier version, by default to the one before the current one."""
 
     def require_server(self) -> None:
-        """Raises `ConfigurationError` where nothing says which server starts runs, or `DeployError` without credentials.
+        """Raises `ConfigurationError` where nothing says which server starts runs; none is asked yet.
 
-        No server is asked yet.
+        `DeployError` where the environment has no credentials, which every server of the kind wants.
         """
 
     def start(self, parameters: Mapping[str, Json]) -> StartedRun:
