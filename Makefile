@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PINS := tests/engines/requirements/dev.txt
 EXAMPLE ?= examples/diagnosis/pipeline.py
-JOBS ?= 2
+# One more than two cores, for tests also wait: for schedulers, services and processes that are to end.
+JOBS ?= 3
 
 # Downloads over a bad line: wait longer and try more often than the defaults do.
 export UV_HTTP_TIMEOUT ?= 120
@@ -35,7 +36,7 @@ test: $(VENV)/.dev engines ## run every test, on every engine
 
 .PHONY: quick
 quick: $(VENV)/.dev lint ## lint, and the tests that need no engine: under a minute
-	$(BIN)/pytest -n $(JOBS) -q -m "not engine and not slow" $(PYTEST)
+	$(BIN)/pytest -n 2 -q -m "not engine and not slow" $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## style, layout and the rules between modules

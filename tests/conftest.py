@@ -21,3 +21,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.conformance.matrix import Matrix
 
         config.pluginmanager.register(Matrix(), "penstock-matrix")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has what takes long begin first, so that no process is left with it while the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
