@@ -17,7 +17,7 @@ from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
-from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of, texts_of
+from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of, text_of, texts_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
 from penstock.starting import (
@@ -113,7 +113,7 @@ class Step(Generic[P, R_co]):
             replace(
                 self._call,
                 settings=settings,
-                name=name if name is not None else self._call.name,
+                name=_name_of(self._call.step.function, name, "P211") if name is not None else self._call.name,
                 after=(*self._call.after, *_several(after)),
                 gates=_checked_gates(self._call.step, gates) if gates is not None else self._call.gates,
                 undo=_call_of(rollback) if rollback is not None else self._call.undo,
@@ -203,7 +203,10 @@ class Pipeline(Generic[P, R_co]):
             after: results of steps or pipelines to wait for, though nothing of them is taken.
         """
         return Pipeline(
-            self._authored, self._heading, name if name is not None else self._name, (*self._after, *_several(after))
+            self._authored,
+            self._heading,
+            self._name if name is None else _name_of(self._authored.function, name, "P212"),
+            (*self._after, *_several(after)),
         )
 
     def compile(self, target: str, **options: Any) -> dict[str, str]:
@@ -374,7 +377,9 @@ def step(
 
     def make(function: Callable[P, R], depth: int) -> Step[P, R]:
         _refuse_what_cannot_be_a_step(function)
-        authored = Authored(function, name or function.__name__, local_names(function, depth))
+        authored = Authored(
+            function, _name_of(function, name, "P211") or function.__name__, local_names(function, depth)
+        )
         settings = _checked_settings(
             authored,
             Settings(),
@@ -505,12 +510,14 @@ def pipeline(
     """
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
-        authored = Authored(function, name or function.__name__, local_names(function, depth))
+        authored = Authored(
+            function, _name_of(function, name, "P212") or function.__name__, local_names(function, depth)
+        )
         heading = tracing.Heading(
             _checked(function, schedule_of, schedule),
             _checked(function, functools.partial(texts_of, "tags"), tags),
-            owner,
-            description,
+            _checked(function, functools.partial(text_of, "`owner`"), owner),
+            _checked(function, functools.partial(text_of, "`description`"), description),
             tuple(_call_of(each) for each in _several(on_failure)),
             tuple(_call_of(each) for each in _several(on_exit)),
             _checked(function, seconds_of, timeout),
@@ -532,11 +539,16 @@ def pipeline(
     return make(function, 2)
 
 
-def _checked(function: Callable[..., object], read: Callable[[Any], T], given: object) -> T:
+def _name_of(function: Callable[..., object], name: Any, code: str) -> str:
+    """The name that was given, empty for none."""
+    return "" if name is None else _checked(function, functools.partial(text_of, "`name`"), name, code)
+
+
+def _checked(function: Callable[..., object], read: Callable[[Any], T], given: object, code: str = "P212") -> T:
     try:
         return read(given)
     except ValueError as error:
-        raise DefinitionError(Diagnostic("P212", str(error), definition_location(function))) from None
+        raise DefinitionError(Diagnostic(code, str(error), definition_location(function))) from None
 
 
 def _is_bound_later(function: Callable[..., object], error: NameError) -> bool:

@@ -79,7 +79,7 @@ class Gate:
         message: what to say where it fails.
 
     Raises:
-        ValueError: there is no such operator, or it takes another number of bounds.
+        ValueError: there is no such operator, it takes another number of bounds, or what is to be a text is none.
     """
 
     value: str
@@ -93,6 +93,8 @@ class Gate:
         wanted = _BOUNDS.get(operator, 1)
         if len(bounds) != wanted:
             raise ValueError(f"the gate's operator {operator!r} takes {wanted} bounds, not {len(bounds)}")
+        text_of("what a gate looks at", value)
+        text_of("a gate's message", message)
         for name, given in {"value": value, "operator": operator, "bounds": bounds, "message": message}.items():
             object.__setattr__(self, name, given)
 
@@ -117,12 +119,16 @@ def settings_of(
     """
     changes: dict[str, Any] = {}
     if retry is not None:
-        changes["retry"] = RetrySpec(**_finite(Retry(retry) if isinstance(retry, int) else retry))
+        given = Retry(retry) if isinstance(retry, int) else retry
+        _refuse_all_but(Retry, "`retry` is a number of retries or a `Retry`", given)
+        changes["retry"] = RetrySpec.model_validate(_finite(given), strict=True)
     if timeout is not None:
         changes["timeout"] = seconds_of(timeout)
     if resources is not None:
+        _refuse_all_but(Resources, "`resources` takes a `Resources`, such as Resources(cpu=2)", resources)
         changes |= _asked(resources)
     if env is not None:
+        _refuse_all_but(Mapping, "`env` says for each variable what it holds, such as {'LEVEL': '3'}", env)
         changes["env"] = tuple(sorted({**dict(base.env), **env}.items()))
     if secrets is not None:
         changes["secrets"] = tuple(sorted({**dict(base.secrets), **_references(secrets)}.items()))
@@ -138,6 +144,13 @@ def settings_of(
     if twice:
         raise ValueError(f"{', '.join(f'`{name}`' for name in twice)} is given both in `env` and in `secrets`")
     return made
+
+
+def _refuse_all_but(wanted: type, what: str, given: object) -> None:
+    """Raises `ValueError`, which says what it is, for anything of another class."""
+    if not isinstance(given, wanted):
+        message = f"{what}, not {given!r:.60}"
+        raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
 
 
 def _references(secrets: Any) -> dict[str, str]:
@@ -159,10 +172,13 @@ def _references(secrets: Any) -> dict[str, str]:
 
 def _asked(resources: Resources) -> dict[str, Any]:
     given = _finite(resources)
-    quotas = tuple(sorted(given.pop("quotas").items()))
+    quotas = given.pop("quotas")
+    if not isinstance(quotas, Mapping) or not all(isinstance(name, str) for name in quotas):
+        raise ValueError(f"`quotas` says how many it takes of what, such as {{'licence': 1}}, not {quotas!r:.60}")
     given["memory"] = None if resources.memory is None else bytes_of(resources.memory)
-    asked = ResourcesSpec(**given)
-    return {"resources": None if asked == ResourcesSpec() and quotas else asked, "quotas": quotas}
+    asked = ResourcesSpec.model_validate(given, strict=True)
+    is_all = asked == ResourcesSpec() and bool(quotas)
+    return {"resources": None if is_all else asked, "quotas": tuple(sorted(quotas.items()))}
 
 
 def _finite(options: Retry | Resources) -> dict[str, Any]:
@@ -195,12 +211,31 @@ def seconds_of(time: Any) -> float | None:
     return seconds
 
 
-def texts_of(name: str, values: Sequence[str]) -> tuple[str, ...]:
-    """Several texts. Raises `ValueError`, which names what they are, for one text alone."""
+def texts_of(name: str, values: Any) -> tuple[str, ...]:
+    """Several texts. Raises `ValueError`, which names what they are, for one text alone and for anything else."""
     if isinstance(values, str):
         message = f"`{name}` is a list of texts, not one text: write [{values!r}]"
         raise ValueError(message)  # noqa: TRY004  # as for every other setting that cannot be
-    return tuple(values)
+    if not isinstance(values, Iterable):
+        message = f"`{name}` is a list of texts, not {values!r:.60}"
+        raise ValueError(message)  # noqa: TRY004  # as above
+    return tuple(text_of(f"each of `{name}`", each) for each in values)
+
+
+def text_of(what: str, given: Any) -> str:
+    """One text. Raises `ValueError`, which says what it is, for anything else."""
+    if not issubclass(type(given), str):  # `isinstance` would ask a proxy for the class of what it stands for
+        message = f"{what} is a text, not {given!r:.60}"
+        raise ValueError(message)  # noqa: TRY004  # as above
+    return str(given)
+
+
+def truth_of(what: str, given: Any) -> bool:
+    """True or False. Raises `ValueError`, which says what it is, for anything else."""
+    if not isinstance(given, bool):
+        message = f"{what} is True or False, not {given!r:.60}"
+        raise ValueError(message)  # noqa: TRY004  # as above
+    return given
 
 
 def bytes_of(size: int | str, what: str = "memory") -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from penstock.settings import texts_of
+from penstock.settings import text_of, texts_of, truth_of
 from penstock.spec import (
     ConcurrencySpec,
     DataTrigger,
@@ -115,12 +115,13 @@ def schedule_of(schedule: Any) -> ScheduleSpec | None:
     if len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields)):
         raise ValueError(f"schedule {written.cron!r} is not a cron expression of five fields, such as '0 2 * * 1-5'")
     _refuse_times_that_never_are(fields)
-    if written.timezone != "UTC" and not _is_zone(written.timezone):
+    zone = text_of("a schedule's `timezone`", written.timezone)
+    if zone != "UTC" and not _is_zone(zone):
         raise ValueError(f"time zone {written.timezone!r} is not in the IANA database, such as 'Europe/Berlin'")
-    start = _start_of(written.start)
-    if written.catch_up and not start:
+    start, catch_up = _start_of(written.start), truth_of("a schedule's `catch_up`", written.catch_up)
+    if catch_up and not start:
         raise ValueError("a schedule that catches up needs a `start` to catch up from")
-    return ScheduleSpec(cron=written.cron, timezone=written.timezone, start=start, catch_up=written.catch_up)
+    return ScheduleSpec(cron=written.cron, timezone=zone, start=start, catch_up=catch_up)
 
 
 def _refuse_times_that_never_are(fields: Sequence[str]) -> None:
@@ -209,7 +210,8 @@ def concurrency_of(given: Any) -> ConcurrencySpec | None:
     limit = getattr(given, "limit", given)
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError(f"`concurrency` is a number of runs from 1 on, or a `Concurrency`, not {given!r:.60}")
-    return ConcurrencySpec(limit=limit, cancel_running=getattr(given, "cancel_running", False))
+    ends = truth_of("`cancel_running`", getattr(given, "cancel_running", False))
+    return ConcurrencySpec(limit=limit, cancel_running=ends)
 
 
 def _is_zone(name: str) -> bool:

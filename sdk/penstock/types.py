@@ -101,6 +101,7 @@ _STUCK: Final[Mapping[object, tuple[str, str]]] = {
 }
 # How a text is written that is labelled as something to look at: as it is, for a browser or an engine's page.
 _TEXTS: Final = {"Report": "html", "Markdown": "markdown"}
+_PAGES: Final = (TypeKind.STR, TypeKind.PATH, TypeKind.ANY)
 _NEVER: Final = ("NoReturn", "Never")
 _QUALIFIERS: Final = ("Required", "NotRequired", "ReadOnly", "Final")
 # In a class's bases these say nothing about values, or are there in some Python versions only.
@@ -239,6 +240,12 @@ class _Reader:
                 raise UnsupportedAnnotation(problem, "define `save(value, path)` and `load(path)` at a module's top")
             spec = spec.model_copy(update={"serializer": serializer_name(serializers[-1], self.name_of)})
         if labels:
+            if labels[-1] in _TEXTS and not _is_page(spec):
+                message = f"`{labels[-1]}[{spec.text}]` cannot be shown: a page is a text or a file"
+                fix = (
+                    f"write `{labels[-1]}[str]` or `{labels[-1]}[Path]`, or give the type a `Serializer` that writes it"
+                )
+                raise UnsupportedAnnotation(message, fix)
             spec = spec.model_copy(update={"label": labels[-1], "text": f"{labels[-1]}[{spec.text}]"})
             if spec.kind is TypeKind.STR and not spec.serializer:
                 spec = spec.model_copy(update={"serializer": _TEXTS.get(labels[-1], "")})
@@ -349,6 +356,13 @@ def _union(members: list[TypeSpec]) -> TypeSpec:
     if len(distinct) == 1:
         return distinct[0]
     return TypeSpec(kind=TypeKind.UNION, args=distinct, text=" | ".join(dict.fromkeys(each.text for each in members)))
+
+
+def _is_page(type_: TypeSpec) -> bool:
+    """Whether its values may be something to look at: texts, files, or what the author's own serializer writes."""
+    if type_.kind is TypeKind.UNION:
+        return all(each.kind is TypeKind.NONE or _is_page(each) for each in type_.args)
+    return type_.kind in _PAGES or bool(type_.serializer and "," in type_.serializer)
 
 
 def _refusal(annotation: Any) -> UnsupportedAnnotation:

@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from penstock import DefinitionError, Gate, ParameterError, Resources, Retry, flow, pipeline, step
+from penstock import (
+    Concurrency,
+    DefinitionError,
+    Gate,
+    ParameterError,
+    Push,
+    Resources,
+    Retry,
+    Schedule,
+    flow,
+    pipeline,
+    step,
+)
 from penstock.parameters import parse_parameters
 from tests.sdk.flows import add, note, number, total, upto
 from tests.sdk.test_control_refusals import refused
@@ -94,6 +106,61 @@ def test_a_timeout_is_a_time(timeout):
 
 def plain(n: int) -> int:
     return number(n)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"owner": 3}, "`owner` is a text, not 3"),
+        ({"description": None}, "`description` is a text, not None"),
+        ({"name": 3}, "`name` is a text, not 3"),
+        ({"tags": 3}, "`tags` is a list of texts, not 3"),
+        ({"tags": [3]}, "each of `tags` is a text, not 3"),
+        ({"triggers": Push(branches=[3])}, "each of `branches` is a text, not 3"),
+        ({"schedule": Schedule("0 2 * * *", timezone=3)}, "a schedule's `timezone` is a text, not 3"),
+        (
+            {"schedule": Schedule("0 2 * * *", start="2026-01-31", catch_up="yes")},
+            "a schedule's `catch_up` is True or False, not 'yes'",
+        ),
+        ({"concurrency": Concurrency(2, cancel_running="yes")}, "`cancel_running` is True or False, not 'yes'"),
+    ],
+    ids=str,
+)
+def test_an_option_of_a_pipeline_that_is_of_another_type_is_told_at_its_line(options, said):
+    (problem,) = refused(plain, **options)
+    assert (problem.code, problem.message) == ("P212", said)
+    assert "def plain" in problem.location.text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": 3}, "`name` is a text, not 3"),
+        ({"retry": {"max_retries": 3}}, "`retry` is a number of retries or a `Retry`, not "),
+        ({"retry": Retry("3")}, "`max_retries`: input should be a valid integer (given: '3')"),
+        ({"retry": True}, "`max_retries`: input should be a valid integer (given: True)"),
+        ({"resources": {"cpu": 1}}, "`resources` takes a `Resources`, such as Resources(cpu=2), not "),
+        ({"resources": Resources(cpu="1")}, "`cpu`: input should be a valid number (given: '1')"),
+        ({"resources": Resources(quotas=["licence"])}, "`quotas` says how many it takes of what, "),
+        ({"env": ["A=1"]}, "`env` says for each variable what it holds, "),
+        ({"packages": [3]}, "each of `packages` is a text, not 3"),
+    ],
+    ids=str,
+)
+def test_an_option_of_a_step_that_is_of_another_type_is_told_at_its_line(options, said):
+    for make in (number.with_options, lambda **given: step(**given)(plain)):
+        with pytest.raises(DefinitionError) as caught:
+            make(**options)
+        (problem,) = caught.value.diagnostics
+        assert problem.code == "P211"
+        assert said in problem.message
+        assert "def " in problem.location.text
+
+
+@pytest.mark.parametrize(("value", "message"), [(3, ""), ("output", 3)])
+def test_a_gate_is_written_in_texts(value, message):
+    with pytest.raises(ValueError, match="is a text, not 3"):
+        Gate(value, ">", 1, message=message)
 
 
 @pytest.mark.parametrize(

@@ -365,12 +365,23 @@ def test_type_statements_are_what_they_stand_for():
 
 @pytest.mark.parametrize(
     ("label", "name"),
-    [(Dataset, "Dataset"), (Model, "Model"), (Metrics, "Metrics"), (Report, "Report"), (Markdown, "Markdown")],
+    [(Dataset, "Dataset"), (Model, "Model"), (Metrics, "Metrics")],
 )
 def test_a_label_makes_an_artifact_of_any_type_and_changes_nothing_else(label, name):
     found = spec(label[dict[str, float]])
     assert (found.label, found.kind, found.is_artifact) == (name, TypeKind.DICT, True)
     assert found.args == spec(dict[str, float]).args
+
+
+@pytest.mark.parametrize("label", [Report, Markdown])
+def test_what_no_page_can_show_is_refused_as_a_report(label):
+    shown = Annotated[Net, Serializer(save_net, load_net, ".html")]
+    for page in (str, Path, Any, shown, str | None, Annotated[str, "what it is"]):
+        assert spec(label[page]).label == label.__metadata__[0].name
+    for other in (int, bytes, dict[str, float], Net, pd.DataFrame, int | None):
+        error = refusal(label[other])
+        assert error.message.endswith("cannot be shown: a page is a text or a file")
+        assert f"{label.__metadata__[0].name}[str]" in error.fix
 
 
 def test_a_label_may_be_inside_a_union():
