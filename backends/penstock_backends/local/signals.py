@@ -185,6 +185,7 @@ class Signals:
             "penstock.node.kind": event.get("kind", "task"),
             "penstock.node.attempts": event.get("attempts", 0),
             **{f"penstock.metric.{name}": _value(value) for name, value in metrics.items()},
+            **_metadata(event.get("metadata", {})),
             "penstock.gates.passed": [verdict_text(each) for each in gates if each["passed"]] or None,
             "penstock.gates.failed": [verdict_text(each) for each in gates if not each["passed"]] or None,
         }
@@ -302,6 +303,16 @@ def _type_of(error: str) -> str:
     """The class of an error by its message; ``_OTHER`` where it was no exception, as the conventions want it."""
     name = error.partition(":")[0]
     return name if name.isidentifier() else "_OTHER"
+
+
+def _metadata(wires: Mapping[str, Json]) -> dict[str, str | bool | int | float]:
+    """What was recorded of outputs, each value an attribute."""
+    known = {output: decode(wire) for output, wire in wires.items()}
+    return {
+        f"penstock.metadata.{output}.{name}": _value(value)
+        for output, values in known.items()
+        for name, value in values.items()
+    }
 
 
 def _value(wire: Json) -> str | bool | int | float:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock import Gate, Retry, RunStatus, current_attempt, flow, log_metric, pipeline, step
+from penstock import Gate, Retry, RunStatus, current_attempt, flow, log_metadata, log_metric, pipeline, step
 
 
 @step
@@ -92,6 +92,7 @@ def noted(note: str, word: str) -> None:
 @step
 def score(value: float) -> float:
     log_metric("margin", value / 2)
+    log_metadata(unit="points", of=[1, None])
     return value
 
 

@@ -188,6 +188,8 @@ def test_what_a_run_comes_to_is_told_with_its_errors_gates_and_metrics(receiver,
     assert whole.attributes["cicd.pipeline.result"] == "failure"
     assert (whole.attributes["penstock.parameter.value"], whole.attributes["penstock.parameter.note"]) == (0.5, note)
     assert score.attributes["penstock.metric.margin"] == 0.25
+    assert score.attributes["penstock.metadata.output.unit"] == "points"
+    assert score.attributes["penstock.metadata.output.of"] == "[1, null]"
     assert score.attributes["penstock.gates.failed"] == ["gate output >= 0.8: failed (output = 0.5): too weak"]
     assert score.attributes["penstock.gates.passed"] == ["gate margin < 10: passed (margin = 0.25)"]
     assert deploy.attributes["penstock.node.state"] == "upstream_failed"
