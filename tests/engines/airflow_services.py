@@ -22,7 +22,7 @@ from penstock.harness import descendants
 from tests.engines.airflow_rest import Rest
 from tests.engines.environments import PASSWORD, PERSON, Environment, environment
 from tests.engines.postgres import Postgres
-from tests.engines.processes import bare_environment
+from tests.engines.processes import Guard, bare_environment
 
 # Airflow 2's scheduler has the dag-processor below it.
 SERVICES = {3: ("api-server", "dag-processor", "scheduler"), 2: ("webserver", "scheduler")}
@@ -43,6 +43,7 @@ class Services:
         self._environ: dict[str, str] = {}
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: Postgres | None = None
+        self._guard: Guard | None = None
         atexit.register(self.close)
 
     @property
@@ -131,6 +132,9 @@ class Services:
         self._started = {}
         if self._postgres is not None:
             self._postgres.close()
+        if self._guard is not None:
+            self._guard.close()
+        self._postgres, self._guard = None, None
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _resume(self, end: float) -> None:
@@ -146,6 +150,7 @@ class Services:
     def _start_all(self) -> None:
         self._postgres = Postgres(environment("postgres").packages, self._home.path / "home" / "cluster")
         self._postgres.start()
+        self._guard = Guard(self.folder)
         port = _free_port()
         self.rest = Rest(self.major, port)
         (self.folder / "passwords.json").write_text(json.dumps({PERSON: PASSWORD}))

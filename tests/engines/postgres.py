@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.engines.processes import Guard
+
 USER = "airflow"
 NOBODY = 65534
 START_SECONDS = 30
@@ -46,6 +48,7 @@ class Postgres:
             self._data.chmod(0o700)
             self._give_away(self._data)
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard = Guard(self._folder)
 
     def url(self, driver: str, database: str = "postgres") -> str:
         """A database's address as SQLAlchemy takes it."""
@@ -79,6 +82,7 @@ class Postgres:
     def close(self) -> None:
         """Stop the server, and remove all that it held."""
         self._stop()
+        self._guard.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _stop(self) -> None:

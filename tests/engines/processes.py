@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 START_SECONDS = 120
+PROGRAMS = Path(__file__).resolve().parent / "programs"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,22 @@ def stop_group(leader: int) -> None:
     """Kill what is left of a process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+class Guard:
+    """Kills, once this process is over, all that has a folder of its own in its environment, or works below that.
+
+    However it is over: what is killed stops nothing that it started, nor does what is terminated.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-I", "-S", PROGRAMS / "guard.py", folder]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def close(self) -> None:
+        """Kill what there still is of that."""
+        with self._process:  # closes its standard input, and waits for it
+            pass
 
 
 class Helper:
