@@ -186,6 +186,16 @@ def test_what_was_noticed_while_the_run_went_on_is_told(tmp_path):
     assert "Noticed" in Page(reported(tmp_path)).text
 
 
+def test_a_cached_step_shows_what_was_printed_when_it_was_computed_and_in_which_run(tmp_path):
+    first = churn.run(store=tmp_path, max_workers=1)
+    again = churn.run(store=tmp_path, inline=True)
+    assert again["train[1]"].state.value == "cached"
+    text = Page(reported(tmp_path)).text
+    assert f"Attempt 2 succeeded, in run {first.id}, " in text
+    assert "attempt 2 of depth 2" in text
+    assert "attempt 1 of depth 2" not in text
+
+
 def test_a_report_without_the_spec_tells_the_rest(tmp_path):
     (churn.run(store=tmp_path, inline=True).folder / "spec.json").unlink()
     page = Page(reported(tmp_path))

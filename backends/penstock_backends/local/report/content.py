@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.diagnostics import ConfigurationError
@@ -21,6 +21,7 @@ from penstock_backends.local.layout import JOURNAL
 from penstock_backends.local.report.charts import MOST_BARS, Bar, share_bar, timeline
 from penstock_backends.local.report.drawing import drawing_of
 from penstock_backends.local.report.logs import Log, Logs, readable
+from penstock_backends.local.report.origins import Origin, origins_of
 from penstock_backends.local.report.states import WORDS
 from penstock_backends.local.report.trends import Trend, trends_of
 from penstock_backends.lowering import Program, program_of
@@ -140,7 +141,8 @@ def content_of(history: History, run: PastRun) -> Content:
     spec = _spec_of(history, run)
     chosen = _chosen(nodes)
     anchors = {id_: f"n{number}" for number, id_ in enumerate(chosen)}
-    steps = _Steps(run, spec, anchors, max((each.seconds for each in nodes.values()), default=0.0))
+    longest = max((each.seconds for each in nodes.values()), default=0.0)
+    steps = _Steps(run, spec, anchors, longest, origins_of(history, run, map(nodes.__getitem__, chosen)))
     rows = {id_: steps.row(nodes[id_]) for id_ in sorted(chosen, key=lambda id_: nodes[id_].state != "failed")}
     bars = tuple(_bars(run, nodes, anchors))
     return Content(
@@ -257,8 +259,16 @@ def _bars(run: PastRun, nodes: Mapping[str, PastNode], anchors: Mapping[str, str
 class _Steps:
     """Puts nodes into words; logs are read in the order in which it is asked, as long as there is room for them."""
 
-    def __init__(self, run: PastRun, spec: PipelineSpec | None, anchors: Mapping[str, str], longest: float) -> None:
+    def __init__(
+        self,
+        run: PastRun,
+        spec: PipelineSpec | None,
+        anchors: Mapping[str, str],
+        longest: float,
+        origins: Mapping[str, Origin],
+    ) -> None:
         self._run = run
+        self._origins = origins
         self._program: Program | None = program_of(spec) if spec else None
         self._anchors = anchors
         self._longest = longest
@@ -287,7 +297,7 @@ class _Steps:
             tuple(_verdict(node.id, anchor, each) for each in node.gates),
             readable(node.error),
             readable(node.traceback),
-            tuple(self._attempt(each) for each in node.attempts),
+            tuple(self._attempt(each) for each in node.attempts) or tuple(self._earlier_attempt(node)),
         )
 
     def _about(self, node: PastNode) -> tuple[str, str]:
@@ -298,6 +308,12 @@ class _Steps:
         span = unit.step.span
         place = f", {span.file}:{span.line}" if span else ""
         return f"{unit.step.id.rpartition(':')[2]}(){place}", unit.step.description.strip().partition("\n\n")[0]
+
+    def _earlier_attempt(self, node: PastNode) -> Iterator[Attempt]:
+        """The attempt of an earlier run whose result stood in, if it is known."""
+        if node.result in self._origins:
+            run, attempt = self._origins[node.result]
+            yield replace(self._attempt(attempt), began=f"in run {run.id}")
 
     def _attempt(self, attempt: PastAttempt) -> Attempt:
         usage = attempt.usage
