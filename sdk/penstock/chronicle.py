@@ -29,10 +29,15 @@ def runs(found: Sequence[PastRun], more: bool) -> Iterator[str]:
     width = max(len("run"), *(len(run.id) for run in found))
     yield f"  [dim]  {'run':<{width}}  {'pipeline':<{name}}  {'began':<16}  {'took':>10}  nodes[/]"
     for run in found:
-        when = f"{run.began.astimezone():%Y-%m-%d %H:%M}  {duration_text(run.seconds):>10}"
+        when = f"{run.began.astimezone():%Y-%m-%d %H:%M}  {_took(run):>10}"
         yield f"  {_mark(run.state)} {run.id:<{width}}  {escape(run.pipeline):<{name}}  {when}  {_counted(run)}"
     if more:
         yield "  [dim]older runs are left out: --limit 0 shows all[/]"
+
+
+def _took(run: PastRun) -> str:
+    """How long a run took; of an interrupted one no more is known than when something was last written down of it."""
+    return f"{'> ' if run.state == 'interrupted' else ''}{duration_text(run.seconds)}"
 
 
 def _counted(run: PastRun) -> str:
@@ -46,7 +51,7 @@ def run(found: PastRun, parameters: Mapping[str, Json], nodes: Mapping[str, Past
     """One run: what it was given, and what became of each node."""
     yield f"{_mark(found.state)} [bold]{escape(found.pipeline)}[/] run {found.id}: {found.state}"
     facts = {
-        "began": f"{found.began.astimezone():%Y-%m-%d %H:%M:%S %Z}, took {duration_text(found.seconds)}",
+        "began": f"{found.began.astimezone():%Y-%m-%d %H:%M:%S %Z}, took {_took(found)}",
         "target": escape(found.target),
         "in": escape(shown_path(found.directory)) if found.directory else "",
         "resumes": found.resumes,
@@ -153,8 +158,8 @@ class Side:
 
 def comparison(left: Side, right: Side, changes: Sequence[CodeChange], calls: Sequence[Difference]) -> Iterator[str]:
     """What differs between two runs, then their nodes side by side."""
-    yield f"  {left.run.id}  {left.run.state}, {duration_text(left.run.seconds)}"
-    yield f"  {right.run.id}  {right.run.state}, {duration_text(right.run.seconds)}"
+    yield f"  {left.run.id}  {left.run.state}, {_took(left.run)}"
+    yield f"  {right.run.id}  {right.run.state}, {_took(right.run)}"
     differing = {name: pair for name, pair in _pairs(left.parameters, right.parameters).items() if pair[0] != pair[1]}
     yield "[bold]parameters[/]" + ("" if differing else " are the same")
     for name, pair in differing.items():

@@ -152,8 +152,10 @@ def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
         return _unknown_option(owner, last, _fields_at(model, outer))
     if error["type"] == "extra_forbidden":
         return _unknown_option("`run` has", last, [*model.model_fields, "on_event"])
-    given = f" (given: {error['input']!r})" if _is_shown(error["loc"], model) else ""
-    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])}{given}")
+    is_shown = _is_shown(error["loc"], model)
+    given = f" (given: {error['input']!r})" if is_shown else ""
+    fix = (_nearest_choice(error) if is_shown else "") or _fitting_number(error)
+    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])}{given}", fix=fix)
 
 
 def _shown_place(path: tuple[str | int, ...], model: type[BaseModel], place: PlaceOf) -> Location | None:
@@ -319,6 +321,19 @@ def _nearest_choice(error: Any) -> str:
     if error["type"] not in {"enum", "literal_error"} or not isinstance(error["input"], str):
         return ""
     return did_you_mean(error["input"], re.findall(r"'([^']+)'", error["ctx"]["expected"]), otherwise="")
+
+
+def _fitting_number(error: Any) -> str:
+    """The fix for what is no number, or one out of bounds; empty for anything else."""
+    bounds, kind = error.get("ctx", {}), error["type"].partition("_")[0]
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    if "ge" in bounds or "gt" in bounds:
+        wanted = f"{bounds['ge']:g} or more" if "ge" in bounds else f"more than {bounds['gt']:g}"
+    elif kind in kinds:
+        wanted = kinds[kind]
+    else:
+        return ""
+    return f"give {wanted}, or leave it out for what holds by default"
 
 
 def load_spec(text: str) -> PipelineSpec:

@@ -62,6 +62,22 @@ def test_a_size_below_nothing_is_refused(option):
         compiler.checked_run_options({option: -1})
 
 
+@pytest.mark.parametrize(
+    ("given", "fix"),
+    [
+        ({"max_workers": 0}, "give 1 or more, or leave it out for what holds by default"),
+        ({"cpu": -1}, "give more than 0, or leave it out for what holds by default"),
+        ({"gpu": "all"}, "give a whole number, or leave it out for what holds by default"),
+        ({"inline": "maybe"}, "give true or false, or leave it out for what holds by default"),
+        ({"alerts": [{"on": "failures"}]}, "did you mean `failure`?"),
+    ],
+)
+def test_a_run_option_that_cannot_be_is_told_with_what_can(given, fix):
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.checked_run_options(given)
+    assert [(each.code, each.fix) for each in refused.value.diagnostics] == [("P705", fix)]
+
+
 ENVIRONMENTS = """
 [tool.penstock.airflow]
 airflow = 3
