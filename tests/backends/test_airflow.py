@@ -550,7 +550,7 @@ def test_a_scheduled_pipeline_needs_defaults() -> None:
     def waiting(start: int) -> int:
         return one(start)
 
-    assert refused(scheduled) == refused(waiting) == ["P532"]
+    assert refused(scheduled) == refused(waiting) == ["P507"]
 
 
 @pytest.mark.parametrize("uri", ["airflow://rows", "s3://lake/rows/", "s3://me@lake/rows", f"s3://{'r' * 1500}"])

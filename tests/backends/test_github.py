@@ -429,7 +429,7 @@ def scheduled_without_default(url: str) -> int:
 def test_a_scheduled_pipeline_must_have_all_defaults() -> None:
     (said,) = refusal(scheduled_without_default)
     assert said == (
-        "P542: `scheduled_without_default` has a schedule, but a run that no person starts has no value for `url`"
+        "P507: `scheduled_without_default` has a schedule, but a run that no person starts has no value for `url`"
     )
 
 

@@ -130,7 +130,7 @@ def test_a_run_that_no_person_starts_must_have_all_defaults() -> None:
     def needy(url: int) -> int:
         return one(url)
 
-    assert refusal(needy) == ["P542: `needy` has a trigger, but a run that no person starts has no value for `url`"]
+    assert refusal(needy) == ["P507: `needy` has a trigger, but a run that no person starts has no value for `url`"]
 
 
 @pytest.mark.engine

@@ -302,7 +302,7 @@ def test_a_schedule_whose_runs_would_lack_a_value_is_refused_at_its_pipeline():
     def wanting(row: int) -> int:
         return double(row)
 
-    with pytest.raises(CompileError, match=r"P526[\s\S]*no value for `row`"):
+    with pytest.raises(CompileError, match=r"P507[\s\S]*no value for `row`"):
         wanting.compile("kubeflow")
 
 

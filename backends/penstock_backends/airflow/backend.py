@@ -22,6 +22,7 @@ from penstock_backends.json_schema import WrongDefaultError, plain_default
 from penstock_backends.lowering import program_of
 from penstock_backends.rendering import option_words
 from penstock_backends.step_options import unknown_steps
+from penstock_backends.unattended import lacking_values
 
 
 class AirflowBackend(Backend):
@@ -109,6 +110,7 @@ class AirflowBackend(Backend):
             if len(tag) > 100:
                 message = f"the tag `{tag[:40]}...` has {len(tag)} characters, and Airflow allows 100"
                 yield Diagnostic("P531", message, _location(pipeline.span), "shorten it")
+        yield from lacking_values(pipeline)
         for parameter in pipeline.parameters:
             yield from _wrong_default(parameter, pipeline)
         yield from _wrong_data(pipeline)
@@ -141,11 +143,6 @@ def _ids(pipeline: PipelineSpec) -> Iterator[tuple[str, str, Span | None]]:
 def _wrong_default(parameter: ParameterSpec, pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     place = _location(pipeline.span)
     if parameter.required:
-        if pipeline.schedule is not None or awaited(pipeline):
-            message = (
-                f"parameter `{parameter.name}` has no default, and a run that starts by itself can ask no one for it"
-            )
-            yield Diagnostic("P532", message, place, f"give `{parameter.name}` a default, or drop what starts the runs")
         return
     try:
         plain_default(parameter)

@@ -16,6 +16,7 @@ from penstock.spec import (
 )
 from penstock_backends.github.cron import cron_problem
 from penstock_backends.github.inputs import one_line
+from penstock_backends.unattended import lacking_values
 
 LONGEST_EVENT = 100  # characters of the name of an event that is sent to a repository
 
@@ -78,11 +79,7 @@ def limits_of_triggers(pipeline: PipelineSpec) -> Iterator[Diagnostic]:
     if pipeline.schedule is not None and (problem := cron_problem(pipeline.schedule.cron)):
         message = f"the schedule `{pipeline.schedule.cron}` of `{pipeline.name}`: {problem}"
         yield Diagnostic("P545", message, where, "write it as GitHub takes it, or start the workflow by other means")
-    required = ", ".join(f"`{parameter.name}`" for parameter in pipeline.parameters if parameter.required)
-    what = "a schedule" if pipeline.schedule is not None else "a trigger" if pipeline.triggers else ""
-    if required and what:
-        message = f"`{pipeline.name}` has {what}, but a run that no person starts has no value for {required}"
-        yield Diagnostic("P542", message, where, "give each parameter a default")
+    yield from lacking_values(pipeline)
     for kind, said in ((PushTrigger, "pushes"), (PullRequestTrigger, "pull requests")):
         for problem, fix in _problems_of(_filters(pipeline, kind), said):
             yield Diagnostic("P547", f"`{pipeline.name}`: {problem}", where, fix)

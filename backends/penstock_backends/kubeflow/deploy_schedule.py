@@ -14,6 +14,7 @@ from typing import Any
 from penstock.diagnostics import Diagnostic
 from penstock.spec import PipelineSpec, ScheduleSpec, location_of
 from penstock_backends.kubeflow.options import KubeflowOptions
+from penstock_backends.unattended import lacking_values
 
 MOST_AT_A_TIME = 10  # what a recurring run takes at most
 
@@ -32,10 +33,7 @@ def impossible_schedule(pipeline: PipelineSpec, options: KubeflowOptions) -> Ite
             "write it in that zone; or, if CRON_SCHEDULE_TIMEZONE of the cluster says another one, give that as the "
             "option `schedule_timezone`",
         )
-    required = ", ".join(f"`{each.name}`" for each in pipeline.parameters if each.required)
-    if required:
-        message = f"`{pipeline.name}` has a schedule, but its runs have no value for {required}"
-        yield Diagnostic("P526", message, where, "give each parameter a default")
+    yield from lacking_values(pipeline)
 
 
 def kept_schedule(pipeline: PipelineSpec) -> dict[str, Any] | None:
