@@ -1426,7 +1426,7 @@ def supervise(
         return {"error": message, "final": True, "attempts": 0}
     mask = Mask(os.environ[name] for name in secrets) if secrets else None
     with _temporary("checkpoints-") as kept:
-        isolated = functools.partial(isolate, mask=mask)
+        isolated = functools.partial(isolate, mask=mask, kept=kept)
         with_checkpoints = functools.partial(_with_checkpoints, attempt, checkpoints or kept)
         return _supervised(with_checkpoints, retry, timeout, deadline, isolated)
 
@@ -1475,8 +1475,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None) -> Json:
-    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below."""
+def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None, kept: str = "") -> Json:
+    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below.
+
+    A request to stop removes the folder ``kept``, too.
+    """
     with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
@@ -1494,7 +1497,8 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
 
             if relay:
                 relay.finish()
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in filter(None, (folder, kept)):
+                shutil.rmtree(each, ignore_errors=True)
 
         with forwarded_signals(child, leave):
             if relay:

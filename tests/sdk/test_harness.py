@@ -367,6 +367,26 @@ time.sleep(60)
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
+def test_a_request_to_stop_leaves_neither_the_attempt_nor_its_folders(tmp_path):
+    code = """
+import os, sys, time
+from penstock import harness
+
+def attempt(number):
+    print(harness.checkpoint_dir(), flush=True)
+    time.sleep(60)
+
+harness.supervise(attempt)
+"""
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True) as process:
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_relative_to(tmp_path)
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_delay_before_a_retry_is_capped_and_jittered():
     retry = {"delay": 2.0, "backoff": 3.0, "max_delay": 10.0}
     assert [harness.retry_delay(retry, attempt) for attempt in (1, 2, 3)] == [2.0, 6.0, 10.0]
