@@ -207,6 +207,20 @@ def retried_beside_others() -> tuple[int, list[float]]:
     return third_time(), [naps(0.01), naps(0.02), naps(0.03)]
 
 
+@step(timeout=30)
+def meets(folder: str, number: int, count: int) -> None:
+    """Ends once as many are under way."""
+    Path(folder, f"{number}.met").touch()
+    while len([*Path(folder).glob("*.met")]) < count:
+        time.sleep(0.01)
+
+
+@pipeline
+def meeting(folder: str) -> None:
+    for number in range(4):
+        meets(folder, number, 4)
+
+
 @pipeline
 def nap_together() -> list[float]:
     return [naps(0.30), naps(0.31), naps(0.32), naps(0.33)]

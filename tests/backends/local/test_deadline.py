@@ -33,42 +33,41 @@ def alarm():
     signal.setitimer(signal.ITIMER_REAL, *before[1])
 
 
-def wait(seconds):
+def wait(seconds, until=lambda: False):
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not until():
         time.sleep(0.001)
 
 
 def test_time_that_is_up_passes_the_authors_except():
     def careless():
         try:
-            wait(10)
+            wait(60)
         except Exception:  # noqa: BLE001  # as authors write
             pytest.fail("it was caught")
 
     began = time.monotonic()
     with pytest.raises(TimeIsUpError), deadline(0.02):
         careless()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_what_ends_in_time_goes_on_and_no_alarm_is_left():
-    with deadline(0.02):
+    with deadline(60):
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    wait(0.03)
 
 
 def test_an_outer_alarm_is_armed_again_with_what_was_left_of_it(alarm):
-    rung = alarm(0.1, interval=7.0)
+    rung = alarm(0.5, interval=70.0)
     handler = signal.getsignal(signal.SIGALRM)
     with deadline(60):
         wait(0.02)
     left, interval = signal.getitimer(signal.ITIMER_REAL)
-    assert 0 < left < 0.09
-    assert interval == 7.0
+    assert 0 < left < 0.49
+    assert interval == 70.0
     assert signal.getsignal(signal.SIGALRM) is handler
-    wait(0.15)
+    wait(30, until=lambda: rung)
     assert rung == [signal.SIGALRM]
 
 
@@ -77,11 +76,11 @@ def test_an_outer_alarm_that_is_due_first_rings_on_time_and_the_deadline_still_h
     seen = []
 
     def body():
-        wait(0.05)
+        wait(30, until=lambda: rung)
         seen.extend(rung)
-        wait(10)
+        wait(30)
 
-    with pytest.raises(TimeIsUpError), deadline(0.2):
+    with pytest.raises(TimeIsUpError), deadline(0.5):
         body()
     assert rung == seen == [signal.SIGALRM]
 
@@ -89,16 +88,16 @@ def test_an_outer_alarm_that_is_due_first_rings_on_time_and_the_deadline_still_h
 def test_an_outer_alarm_that_raises_raises_in_the_body(alarm):
     alarm(0.02, raises=KeyError("the test took too long"))
     with pytest.raises(KeyError), deadline(60):
-        wait(10)
+        wait(30)
 
 
 def test_an_outer_alarm_that_repeats_goes_on_repeating(alarm):
     rung = alarm(0.01, interval=0.01)
     with deadline(60):
-        wait(0.1)
+        wait(30, until=lambda: len(rung) >= 2)
         assert len(rung) >= 2
     seen = len(rung)
-    wait(0.05)
+    wait(30, until=lambda: len(rung) > seen)
     assert len(rung) > seen
 
 

@@ -63,7 +63,7 @@ def test_an_installer_ends_with_its_run(uv, tmp_path):
 
     thread = threading.Thread(target=install)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (calls.exists() and "pip" in calls.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     installer.stop()

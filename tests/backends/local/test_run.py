@@ -142,8 +142,8 @@ def test_a_daemon_that_a_step_leaves_holding_its_log_ends_with_the_attempt(tmp_p
     note = tmp_path / "pid"
     began = time.monotonic()
     assert pipelines.daemonic.run(note=str(note)).outputs == 1
-    assert time.monotonic() - began < 5
-    assert wait_until(lambda: not is_alive(int(note.read_text())), 1)
+    assert time.monotonic() - began < 30
+    assert wait_until(lambda: not is_alive(int(note.read_text())), 30)
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ def test_ctrl_c_cancels_what_is_left_and_leaves_no_process(sleeper):
     os.killpg(process.pid, signal.SIGINT)
     assert "Noticed\n" in process.stdout  # that it waits for what is under way
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=10)
+    said, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     expected = {"one": "succeeded", "other": "cancelled", "after": "cancelled", "sleeps": "cancelled"}
     assert str(dict(sorted(expected.items()))) in str(

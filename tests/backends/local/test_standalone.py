@@ -182,13 +182,12 @@ def test_a_death_is_a_failed_attempt(emitted, how):
     assert "misbehaves: failed" in failed.stdout
 
 
-def test_as_many_nodes_run_at_once_as_jobs_allow(emitted):
-    began = time.monotonic()
-    emitted(pipelines.nap_together, "--jobs", "4")
-    together = time.monotonic() - began
+def test_as_many_nodes_run_at_once_as_jobs_allow(emitted, tmp_path):
+    said = emitted(pipelines.meeting, "--folder", str(tmp_path), "--jobs", "4", "--json").stdout
+    assert json.loads(said)["state"] == "succeeded"
     began = time.monotonic()
     emitted(pipelines.nap_together, "--jobs", "1")
-    assert time.monotonic() - began > 1.26 > together - 0.8
+    assert time.monotonic() - began > 1.26
 
 
 @pytest.fixture
@@ -210,13 +209,17 @@ def asleep(tmp_path):
         return bool(one) and note.exists() and len(note.read_text().split()) == 4
 
     assert waited_for(is_asleep)
-    time.sleep(0.2)  # for the runner to collect the node that has ended
+    assert waited_for(lambda: len(children_of(process)) == 2)  # the runner has collected the one that ended
     with process:
         yield process, [int(pid) for pid in note.read_text().split()]
 
 
+def children_of(process) -> list[str]:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
 def waited_for(condition) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
@@ -225,7 +228,7 @@ def waited_for(condition) -> bool:
 def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(asleep):
     process, pids = asleep
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=10)
+    said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert json.loads(said)["nodes"] == {
         "one": "succeeded",
@@ -233,8 +236,7 @@ def test_an_interrupt_cancels_what_is_left_and_leaves_no_process(asleep):
         "sleeps": "cancelled",
         "after": "cancelled",
     }
-    time.sleep(0.1)
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert waited_for(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
 def test_a_runner_that_is_killed_leaves_no_process(asleep):
@@ -375,7 +377,7 @@ def endless(tmp_path):
             [*command, str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         assert waited_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
-        time.sleep(0.2)  # for the runner to collect the node that has ended
+        assert waited_for(lambda: len(children_of(process)) == 1)  # the runner has collected the one that ended
         begun.append(process)
         return process
 
@@ -390,7 +392,7 @@ def test_an_interrupt_does_not_keep_from_running_what_runs_on_exit(endless):
     begin, note = endless
     process = begin(0.0)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=30)
     assert json.loads(said)["nodes"] == {
         "create": "succeeded",
         "sleeps": "cancelled",
@@ -408,7 +410,7 @@ def test_a_second_interrupt_stops_that_too(endless):
     os.killpg(process.pid, signal.SIGINT)
     assert waited_for(lambda: "leaving" in note.read_text())
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=30)
     assert json.loads(said)["nodes"]["last"] == "cancelled"
     assert note.read_text().splitlines()[-1] == "leaving"
 
