@@ -32,7 +32,7 @@ from penstock_backends.local.upkeep import LocalUpkeep
 
 VICTIMS = ("runner", "worker", "group")
 MOST_KILLS = 3
-FOR_PROCESSES = 2.0
+FOR_PROCESSES = 20.0
 FOR_RUNS = 60.0
 ITEMS = 4
 EXPECTED = sum(2 * item + 1 for item in range(ITEMS)) + ITEMS
