@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -96,6 +97,7 @@ def _option_text(value: object) -> str:
     return compact_json(value)
 
 
+@functools.cache
 def harness_source() -> str:
     """The text of the harness, to be embedded."""
     return inspect.getsource(harness)
@@ -111,6 +113,7 @@ def embedded_harness() -> str:
     return "\n".join(f"# {line}".rstrip() for line in lines) + "\n" + code
 
 
+@functools.cache
 def embedded(*modules: types.ModuleType) -> str:
     """The code of modules as a part of a program in which the harness stands, after the imports that this lacks."""
     known = set(_imported(ast.parse(harness_source()).body))
@@ -141,6 +144,12 @@ def python_template(name: str, **values: Any) -> str:
 
     In it, ``|py`` writes a value as a Python literal, ``|py_text`` a long text as a readable triple-quoted one.
     """
+    return _python_templates().get_template(name).render(**values)
+
+
+@functools.cache
+def _python_templates() -> jinja2.Environment:
+    """The templates, each compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("penstock_templates", "."),
         undefined=jinja2.StrictUndefined,
@@ -151,7 +160,7 @@ def python_template(name: str, **values: Any) -> str:
     )
     environment.filters["py"] = python_literal
     environment.filters["py_text"] = python_text
-    return environment.get_template(name).render(**values)
+    return environment
 
 
 def python_literal(value: object, indent: int = 0) -> str:
