@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from penstock import cells, compiler, deploying, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
-from penstock.diagnostics import DefinitionError, Diagnostic, plain_reason
+from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
+from penstock.rejections import plain_reason
 from penstock.settings import Gate, Resources, Retry, gates_of, seconds_of, settings_of, text_of, texts_of
 from penstock.sources import call_site
 from penstock.spec import PipelineSpec, Settings
@@ -448,7 +449,7 @@ def _reasons(error: Exception) -> list[str]:
     if not hasattr(error, "errors"):
         return [str(error)]
     return [
-        f"`{'.'.join(map(str, each['loc']))}`: {plain_reason(each['msg']).lower()} (given: {each['input']!r})"
+        f"`{'.'.join(map(str, each['loc']))}`: {plain_reason(each)} (given: {each['input']!r})"
         for each in error.errors()
     ]
 

@@ -21,10 +21,10 @@ from penstock.diagnostics import (
     Location,
     SpecError,
     did_you_mean,
-    plain_reason,
 )
 from penstock.features import Use, features_of
 from penstock.keeping import without_collections
+from penstock.rejections import Rejection, plain_reason, rejections
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec
 from penstock.verify import verify
@@ -138,24 +138,26 @@ def checked_run_options(
         return model.model_validate(dict(options), context={"written": written})
     except ValidationError as error:
         problems = [
-            replace(_run_option_problem(each, model), location=_shown_place(each["loc"], model, place))
-            for each in error.errors()
+            replace(_run_option_problem(each, model), location=_shown_place(each.path, model, place))
+            for each in rejections(error, options)
         ]
         raise ConfigurationError(problems) from None
 
 
-def _run_option_problem(error: Any, model: type[BaseModel]) -> Diagnostic:
-    *outer, last = error["loc"] or ("",)
-    name = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden" and outer:
+def _run_option_problem(error: Rejection, model: type[BaseModel]) -> Diagnostic:
+    *outer, last = error.path or ("",)
+    name = ".".join(map(str, error.path))
+    if error.kind == "extra_forbidden" and outer:
         owner = f"run option `{'.'.join(map(str, outer))}` has"
-        return _unknown_option(owner, last, _fields_at(model, outer))
-    if error["type"] == "extra_forbidden":
-        return _unknown_option("`run` has", last, [*model.model_fields, "on_event"])
-    is_shown = _is_shown(error["loc"], model)
-    given = f" (given: {error['input']!r})" if is_shown else ""
-    fix = (_nearest_choice(error) if is_shown else "") or _fitting_number(error)
-    return Diagnostic("P705", f"run option `{name}`: {plain_reason(error['msg'])}{given}", fix=fix)
+        return _unknown_option(owner, str(last), _fields_at(model, outer))
+    if error.kind == "extra_forbidden":
+        return _unknown_option("`run` has", name, [*model.model_fields, "on_event"])
+    fix = _nearest_choice(error) if _is_shown(error.path, model) else ""
+    return Diagnostic("P705", f"run option `{name}`: {error.reason}{_given(error, model)}", fix=fix)
+
+
+def _given(error: Rejection, model: type[BaseModel]) -> str:
+    return f" (given: {error.given!r})" if error.given is not None and _is_shown(error.path, model) else ""
 
 
 def _shown_place(path: tuple[str | int, ...], model: type[BaseModel], place: PlaceOf) -> Location | None:
@@ -275,8 +277,8 @@ def checked_options(
         return model.model_validate(dict(options))
     except ValidationError as error:
         problems = [
-            replace(_option_problem(owner, each, model, known), location=_shown_place(each["loc"], model, place))
-            for each in error.errors()
+            replace(_option_problem(owner, each, model, known), location=_shown_place(each.path, model, place))
+            for each in rejections(error, options)
         ]
         raise ConfigurationError(problems) from None
 
@@ -300,40 +302,25 @@ def _unknown_option(owner: str, name: str, known: Iterable[str]) -> Diagnostic:
     return Diagnostic("P702", f"{owner} no option `{name}`", fix=fix)
 
 
-def _option_problem(owner: str, error: Any, model: type[BaseModel], known: Collection[str]) -> Diagnostic:
-    *outer, last = error["loc"] or ("",)
-    name = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden" and outer:
-        return _unknown_option(f"option `{'.'.join(map(str, outer))}` of {owner} has", last, _fields_at(model, outer))
-    if error["type"] == "extra_forbidden":
+def _option_problem(owner: str, error: Rejection, model: type[BaseModel], known: Collection[str]) -> Diagnostic:
+    *outer, last = error.path or ("",)
+    name = ".".join(map(str, error.path))
+    if error.kind == "extra_forbidden" and outer:
+        return _unknown_option(
+            f"option `{'.'.join(map(str, outer))}` of {owner} has", str(last), _fields_at(model, outer)
+        )
+    if error.kind == "extra_forbidden":
         return _unknown_option(f"{owner} has", name, known)
-    is_shown = _is_shown(error["loc"], model)
-    fix = _nearest_choice(error) if is_shown else ""
-    said = plain_reason(error["msg"])
-    if fix and len(said) > _LONGEST_REASON:
-        said = "there is none such"
-    given = f" (given: {error['input']!r})" if is_shown else ""
-    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{given}", fix=fix)
+    fix = _nearest_choice(error) if _is_shown(error.path, model) else ""
+    said = "there is none such" if fix and len(error.reason) > _LONGEST_REASON else error.reason
+    return Diagnostic("P703", f"option `{name}` of {owner}: {said}{_given(error, model)}", fix=fix)
 
 
-def _nearest_choice(error: Any) -> str:
+def _nearest_choice(error: Rejection) -> str:
     """The fix for what is not one of several texts; empty where it is like none of them."""
-    if error["type"] not in {"enum", "literal_error"} or not isinstance(error["input"], str):
+    if error.kind not in {"enum", "literal_error"} or not isinstance(error.given, str):
         return ""
-    return did_you_mean(error["input"], re.findall(r"'([^']+)'", error["ctx"]["expected"]), otherwise="")
-
-
-def _fitting_number(error: Any) -> str:
-    """The fix for what is no number, or one out of bounds; empty for anything else."""
-    bounds, kind = error.get("ctx", {}), error["type"].partition("_")[0]
-    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-    if "ge" in bounds or "gt" in bounds:
-        wanted = f"{bounds['ge']:g} or more" if "ge" in bounds else f"more than {bounds['gt']:g}"
-    elif kind in kinds:
-        wanted = kinds[kind]
-    else:
-        return ""
-    return f"give {wanted}, or leave it out for what holds by default"
+    return did_you_mean(error.given, re.findall(r"'([^']+)'", error.context["expected"]), otherwise="")
 
 
 def load_spec(text: str) -> PipelineSpec:
@@ -346,7 +333,7 @@ def load_spec(text: str) -> PipelineSpec:
         spec = PipelineSpec.model_validate_json(text)
     except ValidationError as error:
         problems = [
-            Diagnostic("P400", f"{'.'.join(map(str, each['loc'])) or 'the document'}: {plain_reason(each['msg'])}")
+            Diagnostic("P400", f"{'.'.join(map(str, each['loc'])) or 'the document'}: {plain_reason(each)}")
             for each in error.errors()
         ]
         raise SpecError(problems) from None

@@ -15,7 +15,7 @@ from penstock.values import Json
 
 def _of_http(address: str) -> str:
     if not re.fullmatch(r"(https?://\S+)?", address):
-        raise ValueError("an address begins with http:// or https://, and has no spaces")
+        raise ValueError("must be an address, of http:// or https://")
     return address.rstrip("/")
 
 

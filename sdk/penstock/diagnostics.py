@@ -87,11 +87,6 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
 
 
-def plain_reason(message: str) -> str:
-    """What a validator said, without the words that pydantic puts before it."""
-    return message.removeprefix("Value error, ")
-
-
 def _excerpt(location: Location) -> list[str]:
     if not location.text.strip():
         return []

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from penstock.assignability import accepts
 from penstock.backend import Definition
 from penstock.declarations import Names, is_taken
-from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, plain_reason, with_article
+from penstock.diagnostics import Diagnostic, ParameterError, did_you_mean, with_article
 from penstock.harness import StepError
 from penstock.spec import PipelineSpec, TypeKind, TypeSpec
 from penstock.values import Json, coerce, decode, encode, parse
@@ -182,7 +182,7 @@ def _validators_reasons(error: BaseException | None) -> Iterator[str]:
         error = error.__context__
     for each in error.errors() if error is not None else ():
         where = ".".join(map(str, each["loc"]))
-        yield f"\n  {where or 'the value'}: {plain_reason(each['msg'])}"
+        yield f"\n  {where or 'the value'}: {each['msg'].removeprefix('Value error, ')}"
 
 
 def _unknown(pipeline: PipelineSpec, given: Iterable[str], options: Iterable[str] = ()) -> list[Diagnostic]:

@@ -58,24 +58,26 @@ def test_what_is_given_has_no_line_though_the_file_says_something_else(folder):
 
 @pytest.mark.parametrize("option", ["memory", "store_limit"])
 def test_a_size_below_nothing_is_refused(option):
-    with pytest.raises(ConfigurationError, match=f"P705: run option `{option}`: .*greater than or equal to 0"):
+    with pytest.raises(ConfigurationError, match=f"P705: run option `{option}`: .*at least 0"):
         compiler.checked_run_options({option: -1})
 
 
 @pytest.mark.parametrize(
-    ("given", "fix"),
+    ("given", "said"),
     [
-        ({"max_workers": 0}, "give 1 or more, or leave it out for what holds by default"),
-        ({"cpu": -1}, "give more than 0, or leave it out for what holds by default"),
-        ({"gpu": "all"}, "give a whole number, or leave it out for what holds by default"),
-        ({"inline": "maybe"}, "give true or false, or leave it out for what holds by default"),
-        ({"alerts": [{"on": "failures"}]}, "did you mean `failure`?"),
+        ({"max_workers": 0}, "run option `max_workers`: must be at least 1 (given: 0)"),
+        ({"cpu": -1}, "run option `cpu`: must be more than 0 (given: -1)"),
+        ({"gpu": "all"}, "run option `gpu`: must be a whole number (given: 'all')"),
+        ({"inline": "maybe"}, "run option `inline`: must be `true` or `false` (given: 'maybe')"),
+        ({"alerts": [{"on": "failures", "to": ["true"]}]}, "did you mean `failure`?"),
     ],
 )
-def test_a_run_option_that_cannot_be_is_told_with_what_can(given, fix):
+def test_a_run_option_that_cannot_be_is_told_with_what_can(given, said):
     with pytest.raises(ConfigurationError) as refused:
         compiler.checked_run_options(given)
-    assert [(each.code, each.fix) for each in refused.value.diagnostics] == [("P705", fix)]
+    (problem,) = refused.value.diagnostics
+    assert problem.code == "P705"
+    assert said in (problem.message, problem.fix)
 
 
 ENVIRONMENTS = """
@@ -157,7 +159,7 @@ def test_an_option_in_a_table_of_its_own_has_its_line(written, line, tmp_path):
     ("given", "said", "nearest"),
     [
         ({"allow_degraded": ["schedule_stat"]}, "there is none such (given: 'schedule_stat')", "schedule_start"),
-        ({"steps": {"a": {"isolation": "kubernets"}}}, "Input should be 'process', ", "kubernetes"),
+        ({"steps": {"a": {"isolation": "kubernets"}}}, "must be 'process', ", "kubernetes"),
     ],
 )
 def test_of_several_values_the_nearest_is_told(given, said, nearest):
@@ -167,6 +169,38 @@ def test_of_several_values_the_nearest_is_told(given, said, nearest):
     (found,) = refused.value.diagnostics
     assert said in found.message
     assert found.fix == f"did you mean `{nearest}`?"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("github", {"runs_on": 3}, ["`runs_on` of target `github`: must be a text or a list (given: 3)"]),
+        ("github", {"runs_on": ["a", 3]}, ["`runs_on.1` of target `github`: must be a text (given: 3)"]),
+        ("github", {"runners": [{"cpu": 2}]}, ["`runners.0.labels` of target `github`: is missing"]),
+        (
+            "kubeflow",
+            {"deadline_margin": "x"},
+            ["`deadline_margin` of target `kubeflow`: must be a whole number (given: 'x')"],
+        ),
+        ("airflow", {"steps": {"a": 3}}, ["`steps.a` of target `airflow`: must be a table (given: 3)"]),
+        ("airflow", {"airflow": 4, "cache": "?"}, ["must be 3 or 2", "must be `true` or `false` (given: '?')"]),
+    ],
+)
+def test_what_is_wrong_is_told_once_a_value_and_in_plain_words(target, options, said):
+    backend = compiler.backend(target)
+    with pytest.raises(ConfigurationError) as refused:
+        compiler.parse_options(backend, options)
+    problems = refused.value.diagnostics
+    assert len(problems) == len(said)
+    assert all(words in each.message for words, each in zip(said, problems, strict=True))
+
+
+def test_a_union_has_the_line_of_its_option(tmp_path):
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "pyproject.toml").write_text("[tool.penstock.run]\ncpu = 2\nstore = 5\n")
+    with pytest.raises(ConfigurationError, match="P705: run option `store`: must be a text or a path") as refused:
+        compiler.history(tmp_path)
+    assert [each.location and each.location.text for each in refused.value.diagnostics] == ["store = 5"]
 
 
 def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):

@@ -137,10 +137,10 @@ def test_an_option_of_a_pipeline_that_is_of_another_type_is_told_at_its_line(opt
     [
         ({"name": 3}, "`name` is a text, not 3"),
         ({"retry": {"max_retries": 3}}, "`retry` is a number of retries or a `Retry`, not "),
-        ({"retry": Retry("3")}, "`max_retries`: input should be a valid integer (given: '3')"),
-        ({"retry": True}, "`max_retries`: input should be a valid integer (given: True)"),
+        ({"retry": Retry("3")}, "`max_retries`: must be a whole number (given: '3')"),
+        ({"retry": True}, "`max_retries`: must be a whole number (given: True)"),
         ({"resources": {"cpu": 1}}, "`resources` takes a `Resources`, such as Resources(cpu=2), not "),
-        ({"resources": Resources(cpu="1")}, "`cpu`: input should be a valid number (given: '1')"),
+        ({"resources": Resources(cpu="1")}, "`cpu`: must be a number (given: '1')"),
         ({"resources": Resources(quotas=["licence"])}, "`quotas` says how many it takes of what, "),
         ({"env": ["A=1"]}, "`env` says for each variable what it holds, "),
         ({"packages": [3]}, "each of `packages` is a text, not 3"),

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from penstock.deployment import Address, DeployOptions, Names
+
+
+def _owner_and_name(given: str) -> str:
+    if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", given):
+        raise ValueError("must be the repository's owner and name, `OWNER/NAME`")
+    return given
 
 
 class GithubDeployOptions(DeployOptions):
@@ -22,7 +31,7 @@ class GithubDeployOptions(DeployOptions):
 
     repository: str = "."
     replaces: Names = ()
-    github: str = Field(default="", pattern=r"^$|^[\w.-]+/[\w.-]+$")
+    github: Annotated[str, AfterValidator(_owner_and_name)] = ""
     server: Address = ""
     ref: str = ""
     poll_seconds: float = Field(default=10, gt=0)
