@@ -18,6 +18,7 @@ from penstock import capture, harness
 from penstock.bindings import Bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.metadata import problems_with_metadata
 from penstock.metrics import may_log_metrics
 from penstock.placeholders import BOOL, list_of
 from penstock.requirements import needs_distribution, requirements_for
@@ -99,6 +100,9 @@ class Programs:
             return known
         declaration = declaration_of(step.function, self.names, step.namespace)
         self.problems.extend(declaration.problems)
+        if not declaration.problems:
+            outputs = [each.name for each in declaration.outputs]
+            self.problems.extend(problems_with_metadata(step.function, outputs))
         if known is not None:
             message = f"two different steps of this pipeline are called `{step.function.__name__}` in one module"
             fix = "rename one of the functions; where one function makes both, pass what differs as a parameter"
