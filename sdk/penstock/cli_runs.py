@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -110,7 +110,14 @@ def logs(
             break
         time.sleep(_PAUSE)
     if not printed.has_any:
-        err.print("nothing was printed; what an inline run prints goes to where it was started")
+        err.print(_why_nothing(found, [each for name, each in nodes.items() if node in ("", name)]))
+
+
+def _why_nothing(run: PastRun, asked: Sequence[PastNode]) -> str:
+    """What to say where nothing was printed."""
+    if any(each.state == "cached" for each in asked):
+        return f"nothing was printed here; which runs computed what is cached: penstock runs show {run.id} --explain"
+    return "nothing was printed; what an inline run prints goes to where it was started"
 
 
 def _check_node(node: str, nodes: Mapping[str, PastNode], attempt: int | None) -> None:

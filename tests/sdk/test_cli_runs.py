@@ -130,6 +130,8 @@ def test_logs_are_printed_as_they_are(terminal):
     assert said.index("==> load, attempt 1 <==") < said.index("==> load, attempt 2 <==")
     assert "did you mean `load`?" in terminal("runs", "logs", "latest", "laod", code=2)
     assert "one of: 1, 2" in terminal("runs", "logs", "latest", "load", "--attempt", 3, code=2)
+    terminal.run()
+    assert "which runs computed what is cached: penstock runs show" in terminal("runs", "logs", "latest", "load")
 
 
 @pytest.mark.slow
