@@ -24,6 +24,7 @@ from typing import Any
 from tests.engines.kfp import Execution, KfpRun
 
 LONGEST_ARGUMENT = 131_071
+PLACEHOLDER = r"\{\{\$(?:\.(inputs|outputs)\.artifacts\['([\w-]+)'\]\.path)?\}\}"
 
 
 class DriverError(Exception):
@@ -168,13 +169,14 @@ class Cluster:
         request = {"inputs": inputs, "outputs": self.slots(path, component)}
         container = self.loaded["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         command = [*container["command"], *container["args"]]
-        assert sum("{{" in each for each in command) == 1, "Argo would see a template of its own"
+        assert all(re.fullmatch(PLACEHOLDER, each) for each in command if "{{" in each), "a template of Argo's own"
         environ = {"HOME": "/broken", "PATH": os.environ["PATH"]}
         command = [kubernetes(each, environ) for each in command]
         sent = kubernetes(json.dumps(request), environ)
         assert len(sent) <= LONGEST_ARGUMENT
         command[2] = unpacked(command[2])
-        command = [each.replace("{{$}}", sent).replace("/minio/", f"{self.folder}/minio/") for each in command]
+        command = [each.replace("{{$}}", sent) for each in placed(command, request)]
+        command = [each.replace("/minio/", f"{self.folder}/minio/") for each in command]
         done = subprocess.run(
             [sys.executable, *command[1:]], cwd="/", capture_output=True, text=True, env=environ, check=False
         )
@@ -232,6 +234,17 @@ def unpacked(program: str) -> str:
     run: dict[str, Any] = {}
     exec(program.replace("exec(", "found = ("), run)
     return str(run["found"].decode())
+
+
+def placed(command: list[str], request: dict[str, Any]) -> list[str]:
+    """A command with the paths of artifacts, as the launcher has them, where it asks for these."""
+    found = []
+    for each in command:
+        asked = re.fullmatch(PLACEHOLDER, each)
+        is_path = asked is not None and asked[1] is not None
+        artifacts = request[asked[1]]["artifacts"][asked[2]]["artifacts"] if asked and is_path else ()
+        found.append(artifacts[0]["uri"].replace("minio://", "/minio/") if artifacts else each)
+    return found
 
 
 def waits(task: dict[str, Any]) -> list[str]:

@@ -103,7 +103,7 @@ def demands() -> int:
 
 @pytest.mark.engine
 @pytest.mark.parametrize("authored", [trained, demands], ids=lambda each: each.name)
-@pytest.mark.parametrize("harness", ["text", "packed"])
+@pytest.mark.parametrize("harness", ["text", "packed", "shared"])
 def test_the_file_is_what_the_server_takes(authored: Any, harness: str, tmp_path: Path) -> None:
     (text,) = authored.compile("kubeflow", harness=harness).values()
     assert kfp().problems(text, folder=tmp_path) == []
@@ -588,16 +588,16 @@ def test_constants_and_defaults_too_large_for_a_command_line_are_refused() -> No
 
 def test_a_pipeline_too_large_for_the_cluster_is_refused() -> None:
     def many() -> list[int]:
-        return [any_number.with_options(cache_version=str(n))(n) for n in range(70)]
+        return [any_number.with_options(cache_version=str(n))(n) for n in range(250)]
 
     assert problems(pipeline(many)) == ["P522"]
 
 
-def test_each_distinct_step_costs_no_more_than_is_known() -> None:
-    """What the harness adds to a workflow for each distinct step, which limits how many there can be."""
-    assert len(harness_text()) < 72_000
+def test_the_harness_is_no_larger_than_is_known() -> None:
+    """It bounds how many tasks hold it as text, or packed; beyond 30 kB gzip no longer sees that they are the same."""
+    assert len(harness_text()) < 77_000
     assert len(packed_harness()) < 24_000
-    assert len(harness_text(is_steered=True)) < 81_000
+    assert len(harness_text(is_steered=True)) < 87_000
     assert len(packed_harness(is_steered=True)) < 26_000
 
 

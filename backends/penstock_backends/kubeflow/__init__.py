@@ -184,7 +184,7 @@ class KubeflowBackend(Backend):
         yield from unknown_steps(pipeline, options.steps, self.name)
         yield from impossible_pods(pipeline, options)
         empty = list(nothing_to_run(pipeline, "Kubeflow"))
-        yield from empty or too_large(pipeline, plan_of(pipeline, options))
+        yield from empty or too_large(pipeline, plan_of(pipeline, options), options)
 
 
 def _root(pipeline: PipelineSpec, plan: Plan) -> dict[str, Any]:

@@ -51,6 +51,8 @@ POINTS = 60  # of a curve, on the page
 OUR_METADATA = ("format", "preview", "instance", "state", "collected")
 ITS_METADATA = ("display_name", "store_session_info", "_kfp_workspace")  # to Kubeflow, these mean something of its own
 
+HARNESS = "run--harness"  # the input by which a task takes this program, where one task writes it for all
+
 WRAPPED = '{"$json":'  # begins a text that is JSON, given so that no engine changes it
 
 STORES = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}  # where the launcher keeps local copies
@@ -348,7 +350,8 @@ def inputs_of(request: Json, job: Json, scratch: Path) -> tuple[dict[str, Json],
     """The pipeline's parameters that the step takes, and the wires of its other inputs."""
     inputs = request.get("inputs", {})
     parameters: dict[str, Json] = {}
-    values = {name: read_input(found["artifacts"][0], scratch) for name, found in inputs.get("artifacts", {}).items()}
+    artifacts = {name: found["artifacts"][0] for name, found in inputs.get("artifacts", {}).items() if name != HARNESS}
+    values = {name: read_input(artifact, scratch) for name, artifact in artifacts.items()}
     for name, raw in inputs.get("parameterValues", {}).items():
         if name in job["parameters"]:
             parameters[name] = given(raw, job["parameters"][name])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from penstock.spec import Task
 from penstock_backends.alerting import AlertOptions
+from penstock_backends.kubeflow.workflow import LARGEST_WORKFLOW
 from penstock_backends.step_options import EVERY, StepOptions, options_of
 
 Path = Annotated[str, Field(pattern=r"^/[^\x00-\x1f:]*$")]
@@ -105,9 +106,12 @@ class KubeflowOptions(AlertOptions):
 
     Args:
         base_image: runs the steps that ask for no image of their own; it must have Python 3.9 or newer as ``python3``.
-        harness: ``text`` writes the harness as Python that can be read, ``packed`` compresses it. A run's state on the
-            cluster holds it three times a task, which as text is too much for more than about a dozen tasks;
-            ``auto`` packs it from there on.
+        harness: ``text`` writes the harness into each container as Python that can be read, ``packed`` compresses it
+            there, ``shared`` has a task of its own write it, as text, for all the others. ``auto`` takes the first of
+            these by which the workflow is no larger than a cluster keeps.
+        largest_workflow: the bytes that the cluster keeps of a workflow with the state of a run: Argo's
+            ``MAX_WORKFLOW_SIZE``, less what the cluster adds. There is more room where Argo keeps the state in a
+            database (``nodeStatusOffLoad``).
         deadline_margin: the seconds that a pod may take beyond all attempts of its step, for pulling the image,
             installing packages and moving data.
         gpu_label: the node label that tells the type of a node's GPUs.
@@ -116,7 +120,8 @@ class KubeflowOptions(AlertOptions):
     """
 
     base_image: str = "python:3.12-slim"
-    harness: Literal["auto", "text", "packed"] = "auto"
+    harness: Literal["auto", "text", "packed", "shared"] = "auto"
+    largest_workflow: int = Field(default=LARGEST_WORKFLOW, gt=0)
     deadline_margin: int = Field(default=3600, ge=0)
     gpu_label: str = "nvidia.com/gpu.product"
     schedule_timezone: str = "UTC"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from penstock.keeping import last_kept
 from penstock.spec import (
     CHECK,
     DECIDE,
@@ -26,7 +25,6 @@ from penstock.spec import (
     within,
 )
 from penstock.spec import Loop as LoopNode
-from penstock.keeping import last_kept
 from penstock_backends.kubeflow import entry
 from penstock_backends.kubeflow.channels import (
     ARTIFACT,
@@ -43,16 +41,23 @@ from penstock_backends.kubeflow.form import read_as
 from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
 from penstock_backends.kubeflow.options import NOTHING, KubeflowOptions
 from penstock_backends.kubeflow.pod import inward_of, platform_of, resources_of
-from penstock_backends.kubeflow.program import Carried, carried, harness_text, job_text, packed_harness, sliced
+from penstock_backends.kubeflow.program import (
+    START_SHARED,
+    WRITE_SHARED,
+    Carried,
+    carried,
+    harness_text,
+    job_text,
+    packed_harness,
+    sliced,
+)
 from penstock_backends.kubeflow.softness import soft_units
 from penstock_backends.kubeflow.text import Shared
 from penstock_backends.kubeflow.wiring import OUTCOME, Loop, Scope, Step, Wiring
+from penstock_backends.kubeflow.workflow import LIKELY_ITEMS, Sizes, sizes_of
 from penstock_backends.lowering import Program, Unit, job_of, parameters_used, program_of
 from penstock_backends.rendering import compact_json
 
-# Argo keeps the state of a run compressed in 1 MiB. It holds each task's container three times, and gzip does not see
-# that they are the same once they are more than 32 kB apart (a harness packed to 17 kB costs next to nothing).
-LARGEST_TEXT_STATE = 500_000
 LARGEST_CONTAINER = 125_000  # bytes; a container's JSON is one argument of its driver, and Linux takes 131,072
 
 # What the lists that a task takes from loops may cost of its command line, and what each item may.
@@ -81,12 +86,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline as Kubeflow is to run it: its tasks, each scope's in its order, and its loops."""
+    """A pipeline as Kubeflow is to run it: its tasks, each scope's in its order, and its loops.
+
+    ``size`` is what the cluster keeps of it, in bytes, with the state of a run.
+    """
 
     program: Program
     tasks: tuple[Planned, ...]
     loops: tuple[Loop, ...]
     outputs: Mapping[tuple[str, str], Channel]
+    size: int = 0
 
     def dag(self, scope: Scope = ()) -> dict[str, Any]:
         """The tasks of a scope by name."""
@@ -108,35 +117,72 @@ class Plan:
 
 @last_kept
 def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
-    """All tasks, in the author's order; those whose containers and components are equal share these."""
+    """All tasks, in the author's order; those whose containers and components are equal share these.
+
+    The harness is in each container for as long as a cluster keeps that, as text or packed; else a task hands it on.
+    """
     program = program_of(pipeline)
+    plan, kind = _without_harness(program, options, is_shared=False)
+    once, longest = _sizes(plan), _longest_container(plan)
+    sizes = _sizes(plan, LIKELY_ITEMS) if plan.loops else once
+    for form, written in (("text", harness_text), ("packed", packed_harness)):
+        text = written(*kind)
+        fits = sizes.with_harness(text) <= options.largest_workflow
+        fits &= form == "packed" or longest + len(compact_json(text)) <= LARGEST_CONTAINER
+        if options.harness == form or (options.harness == "auto" and fits):
+            return _started(plan, text, once.with_harness(text))
+    plan, _ = _without_harness(program, options, is_shared=True)
+    return _started(plan, START_SHARED, _sizes(plan).with_harness(START_SHARED), _shared_path("inputs"))
+
+
+def _without_harness(program: Program, options: KubeflowOptions, *, is_shared: bool) -> tuple[Plan, tuple[bool, bool]]:
+    """All tasks, their containers without a command yet, and what kind of harness they need."""
     planner = _Planner(program)
     steps = planner.steps()
+    kind = any("does" in step.job for step in steps), any(step.settings.secrets for step in steps)
     containers = _Containers(options)
+    if is_shared:
+        steps = [planner.share_harness(steps), *steps]
     tasks = [_planned(step, planner.units.get(step.name), containers) for step in steps]
-    is_steered = any("does" in step.job for step in steps)
-    has_secrets = any(step.settings.secrets for step in steps)
-    harness = Shared((packed_harness if options.harness == "packed" else harness_text)(is_steered, has_secrets))
-    if options.harness == "auto" and _is_too_much_text(tasks, harness):
-        harness = Shared(packed_harness(is_steered, has_secrets))
+    if is_shared:
+        arguments = [_shared_path("outputs"), "{{$}}", harness_text(*kind)]
+        command = ["python3", "-c", WRITE_SHARED]
+        tasks[0].container = {"image": options.base_image, "command": command, "args": arguments}
     first: dict[tuple[int, str], Planned] = {}
     for each in tasks:
         same = first.setdefault((id(each.container), compact_json(each.component)), each)
         if same is each:
             each.executor = f"exec-{each.name}"
             each.component = {"executorLabel": each.executor, **each.component}
-            each.container = {**each.container, "command": ["python3", "-c", harness]}
+            each.container = dict(each.container)
         each.executor, each.component, each.container = same.executor, same.component, same.container
-    return Plan(program, tuple(tasks), tuple(planner.wiring.loops.values()), planner.outputs)
+    return Plan(program, tuple(tasks), tuple(planner.wiring.loops.values()), planner.outputs), kind
 
 
-def _is_too_much_text(tasks: list[Planned], program: str) -> bool:
-    """Whether the harness as text makes a container, or the state of a run, larger than a cluster takes."""
-    times = Counter(id(each.container) for each in tasks)
-    texts = {id_: compact_json(each) for id_, each in {id(task.container): task.container for task in tasks}.items()}
-    state = sum(3 * times[id_] * len(zlib.compress((program + text).encode())) for id_, text in texts.items())
-    longest = max(map(len, texts.values()))
-    return state > LARGEST_TEXT_STATE or longest + len(compact_json(program)) > LARGEST_CONTAINER
+def _shared_path(side: str) -> str:
+    """What Kubeflow replaces by the path of the harness that all tasks share."""
+    return f"{{{{$.{side}.artifacts['{entry.HARNESS}'].path}}}}"
+
+
+def _sizes(plan: Plan, items: int = 1) -> Sizes:
+    components = dict(plan.components())
+    dags = {"root": {"dag": {"tasks": plan.dag()}}, **{n: each for n, each in components.items() if "dag" in each}}
+    containers = {each.executor: each.container for each in plan.tasks}
+    platform = {each.executor: each.platform for each in plan.tasks if each.platform}
+    return sizes_of(dags, containers, components, platform, items)
+
+
+def _longest_container(plan: Plan) -> int:
+    texts = {id(each.container): each.container for each in plan.tasks}
+    return max(len(compact_json(each)) for each in texts.values())
+
+
+def _started(plan: Plan, program: str, size: int, *arguments: str) -> Plan:
+    """The plan with containers that are started as this program."""
+    shared = Shared(program)
+    for each in plan.tasks:
+        each.container.setdefault("command", ["python3", "-c", shared, *arguments])
+    return replace(plan, size=size)
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -187,6 +233,16 @@ class _Planner:
             if loop.name in origins:
                 job = next(each.job for each in self.wiring.steps.values() if each.name == loop.items)
                 job["most"] = min(most, job.get("most", most))
+
+    def share_harness(self, steps: Iterable[Step]) -> Step:
+        """The task that writes the harness, which it gives to all the others."""
+        harness = self._own("harness", {step.name for step in steps})
+        channel = Channel(entry.HARNESS, ARTIFACT)
+        harness.leaving.append(channel)
+        harness.settings = Settings(cache=any(step.settings.cache for step in steps))
+        for step in steps:
+            self.wiring.hand_on(step, harness, channel)
+        return harness
 
     def _own(self, base: str, taken: set[str]) -> Step:
         """A task of the backend's own, which no unit's name meets."""

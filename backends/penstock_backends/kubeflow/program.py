@@ -10,7 +10,6 @@ import inspect
 import io
 import json
 import re
-import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,25 @@ _HEADER = """\
 # Penstock's harness: runs one step, with nothing but Python. It is penstock/harness.py and, below it,
 # {files} of penstock_backends/kubeflow, {form}, {digest}.
 # It stands in the place of kfp.dsl.executor_main. The author's own code is in `args`.
+"""
+
+# A harness that all tasks share is an artifact, whose path comes before the executor input.
+WRITE_SHARED = f"""\
+# Writes Penstock's harness, the last of `args`: all other tasks run it, and so it is in this file once.
+# It stands in the place of kfp.dsl.executor_main.
+import json, pathlib, sys
+harness, outputs = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])["outputs"]
+told = {{"artifacts": {{"{entry.HARNESS}": outputs["artifacts"]["{entry.HARNESS}"]}}}}
+for file, text in (harness, sys.argv[3]), (pathlib.Path(outputs["outputFile"]), json.dumps(told)):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+"""
+START_SHARED = """\
+# Runs one step by Penstock's harness, which the task that it comes from holds as text.
+# It stands in the place of kfp.dsl.executor_main. The author's own code is in `args`.
+import sys
+with open(sys.argv.pop(1), encoding="utf-8") as harness:
+    exec(compile(harness.read(), "harness.py", "exec"))
 """
 
 # Beside the marks: what a YAML block scalar cannot show (control characters, spaces at the end of a line, emoji).
@@ -144,12 +162,24 @@ def harness_text(is_steered: bool = False, has_secrets: bool = False) -> str:
     return _header("without comments and docstrings", is_steered) + _program(is_steered, has_secrets)
 
 
+# Base85 in which nothing stands that an engine or a shell reads, or JSON writes in six letters.
+_BASE85, _OTHER = "$&<>{`", ",./:[]"
+_SAFE = str.maketrans(_BASE85, _OTHER)
+_UNPACK = """\
+import base64, bz2
+exec(bz2.decompress(base64.b85decode(\"\"\"
+{packed}
+\"\"\".translate(str.maketrans("{other}", "{base85}", "\\n")))))
+"""
+
+
 @lru_cache
 def packed_harness(is_steered: bool = False, has_secrets: bool = False) -> str:
     """The same program, compressed."""
     bare = _without_annotations(_program(is_steered, has_secrets))
-    packed = textwrap.fill(base64.b64encode(bz2.compress(bare.encode())).decode(), 110)
-    run = f'import base64, bz2\nexec(bz2.decompress(base64.b64decode("""\n{packed}\n""")))\n'
+    packed = base64.b85encode(bz2.compress(bare.encode())).decode().translate(_SAFE)
+    lines = "\n".join(packed[at : at + 110] for at in range(0, len(packed), 110))
+    run = _UNPACK.format(packed=lines, other=_OTHER, base85=_BASE85)
     return _header("compressed (compile with harness=text to read it)", is_steered) + run
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from penstock.diagnostics import Diagnostic
 from penstock.spec import LiteralBinding, PipelineSpec, location_of, tasks
 from penstock_backends.kubeflow.entry import LARGEST_PARAMETER
+from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.kubeflow.plan import LARGEST_CONTAINER, Plan
 from penstock_backends.rendering import compact_json
 
-LARGEST_WORKFLOW = 1_000_000  # bytes; etcd takes 1.5 MiB by default, and the state of the run must fit in, too
 
-
-def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
+def too_large(pipeline: PipelineSpec, plan: Plan, options: KubeflowOptions) -> Iterator[Diagnostic]:
     """Every value, program and pipeline that the engine would reject for its size."""
     yield from _parameters(pipeline)
     containers = {each.executor: each for each in plan.tasks}
@@ -27,17 +26,13 @@ def too_large(pipeline: PipelineSpec, plan: Plan) -> Iterator[Diagnostic]:
                 location_of(each.unit.task.span) if each.unit else None,
                 "move large constants into a file that the step reads, or code into a package that the image holds",
             )
-    # Texts stand in the workflow as JSON within JSON.
-    whole = sum(len(compact_json(compact_json(each.container))) for each in containers.values())
-    whole += sum(
-        len(compact_json(compact_json([each.component, each.task_spec, each.platform]))) for each in plan.tasks
-    )
-    if whole > LARGEST_WORKFLOW:
+    if plan.size > options.largest_workflow:
         yield Diagnostic(
             "P522",
-            f"the pipeline makes a workflow of about {whole} bytes; a cluster keeps {LARGEST_WORKFLOW}",
+            f"the workflow of the pipeline, with its state, would take about {plan.size} bytes; the cluster keeps "
+            f"{options.largest_workflow}",
             location_of(pipeline.span),
-            "divide the pipeline, or let tasks share steps: each distinct step adds its program and the harness",
+            "divide the pipeline, let tasks share steps, or set `largest_workflow` where the cluster keeps more",
         )
 
 

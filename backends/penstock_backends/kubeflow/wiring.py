@@ -118,6 +118,10 @@ class Wiring:
         step.take(channel.named(key), bound)
         return channel.named(key)
 
+    def hand_on(self, step: Step, producer: Step, channel: Channel) -> None:
+        """Gives an output of a task that is in no loop to a task, under its own name."""
+        step.take(channel, self._inward(step.scope, 0, channel, channel.of_task(producer.name)))
+
     def order(self, step: Step, node: str) -> None:
         """Lets a task, or the loop that it is in, wait for a node, or for the loop that this is in."""
         earlier = self.steps[node]
