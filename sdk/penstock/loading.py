@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import linecache
 import sys
 import traceback
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ def import_file(path: Path, shown: str = "") -> ModuleType:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
+        linecache.checkcache(str(path))  # it may have been imported before, and edited since
         spec.loader.exec_module(module)
         return module
 

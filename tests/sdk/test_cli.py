@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock import cli
+from penstock import DefinitionError, cli
+from penstock.loading import load_definition
 from tests.warm_python import penstock
 
 SOURCE = '''
@@ -326,6 +327,22 @@ def test_what_the_user_got_wrong_is_told_with_the_fix_and_ends_with_2(project, w
     assert done.returncode == 2, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_was_edited_since_it_was_imported_is_told_of_as_it_is_now(tmp_path):
+    source = (
+        "from penstock import pipeline, step\n\n@step\ndef rows(n: int) -> list[int]:\n    return [n]\n\n"
+        "@pipeline\ndef added(n: int = 2) -> int:\n    return sum(rows(n))\n"
+    )
+    for text, call, line in ((source, "sum(rows(n))", 9), (source.replace("sum", "max"), "max(rows(n))", 9)):
+        for before in ("", "import os\n"):
+            (tmp_path / "edited.py").write_text(before + text)
+            with pytest.raises(DefinitionError) as caught:
+                load_definition(str(tmp_path / "edited.py"))
+            (problem,) = caught.value.diagnostics
+            assert problem.location is not None
+            assert problem.message.startswith(f"`{call[:3]}()` asks for `rows`'s result")
+            assert (problem.location.line, problem.location.text.strip()) == (line + bool(before), f"return {call}")
 
 
 def test_a_file_that_fails_to_import_shows_the_authors_traceback_only(project):
