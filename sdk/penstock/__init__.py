@@ -28,6 +28,7 @@ from penstock.diagnostics import (
     RunError,
     SpecError,
 )
+from penstock.existing import existing
 from penstock.harness import (
     Classification,
     Dataset,
@@ -84,6 +85,7 @@ __all__ = [
     "Step",
     "checkpoint_dir",
     "current_attempt",
+    "existing",
     "log_metadata",
     "log_metric",
     "pipeline",

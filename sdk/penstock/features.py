@@ -29,6 +29,7 @@ from penstock.spec import (
     bindings_of,
     bodies,
     location_of,
+    takes_what_exists,
     within,
 )
 
@@ -122,6 +123,8 @@ def _of_task(task: Task, step: StepSpec) -> Iterator[Use]:
     for output in step.outputs:
         if output.type.is_artifact:
             yield Use(Feature.ARTIFACTS, f"output `{output.name}` of `{task.id}`", where)
+    if takes_what_exists(step):
+        yield Use(Feature.EXISTING, f"what exists for `{task.id}`", where)
     if any("log_metric" in reach.names for reach in step.reach):
         yield Use(Feature.METRICS, f"the metrics of `{task.id}`", where)
     if any("log_metadata" in reach.names for reach in step.reach):

@@ -11,17 +11,17 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from penstock import capture, harness
+from penstock import capture, harness, provided
 from penstock.bindings import Bound
 from penstock.declarations import ANY, Declaration, Names, declaration_of, definition_location
 from penstock.diagnostics import DefinitionError, Diagnostic
 from penstock.metadata import problems_with_metadata
 from penstock.metrics import may_log_metrics
 from penstock.placeholders import BOOL, list_of
-from penstock.requirements import needs_distribution, requirements_for
+from penstock.requirements import needs_distribution, pinned, requirements_for
 from penstock.serializers import requirements_of
 from penstock.spec import (
     CHECK,
@@ -49,11 +49,17 @@ NONE = TypeSpec(kind=TypeKind.NONE, text="None")
 
 @dataclass(frozen=True)
 class Authored:
-    """A function that was made a step or a pipeline: its name, and the local names of where it was defined."""
+    """A function that was made a step or a pipeline: its name, and the local names of where it was defined.
+
+    Of a step that Penstock itself provides, ``provided`` is the name of the module that its program is there, and
+    ``requires`` the distributions that this call of it needs.
+    """
 
     function: Callable[..., Any]
     name: str
     namespace: Mapping[str, object] = field(default_factory=dict)
+    provided: str = ""
+    requires: tuple[str, ...] = ()
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
@@ -74,6 +80,8 @@ class CalledStep:
     given: list[TypeSpec] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
     needs_requirements: bool = False
+    requires: set[str] = field(default_factory=set)
+    """Distributions that it needs beside those that are found."""
     sources: set[str] = field(default_factory=set)
     """The ids of the steps whose results it is given and that may hold objects of any class."""
 
@@ -94,9 +102,10 @@ class Programs:
 
     def step(self, step: Authored) -> CalledStep:
         """The step of an author's function, its declaration read at the first call."""
-        id_ = self.names.of(step.function)
+        id_ = self.id_of(step)
         known = self.steps.get(id_)
         if known is not None and known.function is step.function:
+            known.requires.update(step.requires)
             return known
         declaration = declaration_of(step.function, self.names, step.namespace)
         self.problems.extend(declaration.problems)
@@ -108,8 +117,12 @@ class Programs:
             fix = "rename one of the functions; where one function makes both, pass what differs as a parameter"
             self.problems.append(Diagnostic("P209", message, definition_location(step.function), fix))
         self._serializers.update((self.names.of(each), each) for each in declaration.serializers)
-        self.steps[id_] = CalledStep(step.function, step, declaration)
+        self.steps[id_] = CalledStep(step.function, step, declaration, requires=set(step.requires))
         return self.steps[id_]
+
+    def id_of(self, step: Authored) -> str:
+        """What the spec calls a step."""
+        return f"{step.provided}:{step.function.__name__}" if step.provided else self.names.of(step.function)
 
     def own(self, step: str) -> CalledStep:
         """One of the harness's own steps."""
@@ -170,7 +183,18 @@ class Programs:
         for id_, more in self._handed_on(captured).items():
             captured[id_] = self._captured(self.steps[id_], more)
         specs = tuple(self._step_spec(id_, self.steps[id_], each) for id_, each in captured.items())
-        return specs, capture.merge(captured.values())
+        return specs, (*capture.merge(captured.values()), *self._provided(specs))
+
+    def _provided(self, specs: tuple[StepSpec, ...]) -> Iterator[ModuleSource]:
+        """The modules of the steps that Penstock itself provides."""
+        names: dict[tuple[ModuleType, str], set[str]] = {}
+        for each in specs:
+            step = self.steps[each.id].authored
+            if step is not None and step.provided:
+                key = (sys.modules[step.function.__module__], step.provided)
+                names.setdefault(key, set()).update(each.reach[0].names)
+        for (module, name), reached in names.items():
+            yield provided.module_source(module, name, reached)
 
     def _handed_on(self, captured: Mapping[str, capture.Captured]) -> dict[str, tuple[Any, ...]]:
         """What each step must hold so that objects of the author's classes can be read where it runs.
@@ -203,6 +227,10 @@ class Programs:
         needed = (*step.declaration.serializers, *self._readers(step), *also, *more)
         if step.authored is None:
             return capture.capture_definitions(needed)
+        if step.authored.provided:
+            module = sys.modules[step.function.__module__]
+            reach = provided.reached(module, step.authored.provided, step.function.__name__)
+            return capture.Captured("", (), (reach,), (), None, ())
         return capture.capture(step.authored.function, needed, find_requirements=step.needs_requirements)
 
     def _readers(self, step: CalledStep) -> Iterator[Callable[..., object]]:
@@ -227,6 +255,7 @@ class Programs:
         )
         libraries: set[str] = set()
         if step.needs_requirements:
+            libraries.update(pinned(each) or each for each in step.requires)
             libraries.update(each for type_ in types for each in requirements_of(type_))
             libraries.update(each for type_ in types for each in self._libraries(type_))
         return StepSpec(

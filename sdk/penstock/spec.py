@@ -60,6 +60,7 @@ class Feature(str, Enum):
     PACKAGES = "packages"
     IMAGE = "image"
     CACHE = "cache"
+    EXISTING = "existing"
     METRICS = "metrics"
     METADATA = "metadata"
     SCHEDULE = "schedule"
@@ -573,6 +574,8 @@ Node = Annotated[Task | Group | Branch | Loop | Gate, Field(discriminator="kind"
 # The steps that decide branches, list the items of loops, pass gates, and compute what a pipeline returns, all of them
 # the harness's own: `StepSpec.id`.
 DECIDE, ITEMS, CHECK, GIVE = "penstock:decide", "penstock:items", "penstock:check", "penstock:give"
+# The module of the steps that take what exists already at a URI; see `takes_what_exists`.
+EXISTING = "penstock_existing"
 
 
 class ScheduleSpec(SpecModel):
@@ -665,6 +668,11 @@ class PipelineSpec(SpecModel):
     def step(self, task: Task) -> StepSpec:
         """The definition that a task calls."""
         return next(step for step in self.steps if step.id == task.step)
+
+
+def takes_what_exists(step: StepSpec) -> bool:
+    """Whether a step's only output is the file or folder at the URI that it is given, the input ``uri``."""
+    return step.id.partition(":")[0] == EXISTING
 
 
 def bodies(node: Node) -> tuple[tuple[Node, ...], ...]:

@@ -126,6 +126,7 @@ def _traced(pipeline: Authored, heading: Heading) -> Definition:
     trace.problems.extend(refused_defaults(pipeline.function, declaration, trace.names))
     inputs = {each.name: _parameter(each) for each in declaration.parameters}
     programs.parameters = {each.name: each.type for each in declaration.parameters}
+    trace.defaults = {each.name: each.default for each in declaration.parameters if not each.required}
     result = trace.result(pipeline, declaration, inputs)
     on_failure, on_exit = (
         tuple(trace.ending(call, declaration, definition_location(pipeline.function)) for call in calls)
@@ -171,7 +172,7 @@ def artifact_parameters(pipeline: Authored, spec: PipelineSpec) -> Iterator[Diag
         if _only_as_file(parameter.type):
             kind = f"a {parameter.type.text}, which no engine can be given"
             message = f"parameter `{parameter.name}` of pipeline `{pipeline.name}` is {kind}"
-            fix = "take a `str` that says where it is, and read it in a step; or nest the pipeline in one that makes it"
+            fix = "take a `str` that says where it is, for `existing(...)`; or nest the pipeline in one that makes it"
             yield Diagnostic("P207", message, definition_location(pipeline.function), fix)
 
 
@@ -200,6 +201,7 @@ class Trace:
         self.body: list[OpenNode] = []
         self.scope: Scope = ()
         self.programs = Programs(self.names, self.problems)
+        self.defaults: dict[str, object] = {}
         self._prefix = ""
         self._inside: list[tuple[Callable[..., Any], int]] = []
         self._ids: set[str] = set()
@@ -287,7 +289,7 @@ class Trace:
         checks = tuple(self._check(called, gate, site) for gate in call.gates)
         task = Task(
             id=id_,
-            step=self.names.of(step.function),
+            step=self.programs.id_of(step),
             inputs=tuple(inputs),
             after=tuple(dict.fromkeys(waits)),
             settings=settings,
@@ -807,4 +809,6 @@ def _contrast(made: Bound, value: object, reason: str) -> str:
 
 def _edge_fix(callee: Authored, parameter: ParameterSpec, made: Bound) -> str:
     source = f"pass {with_article(parameter.type.text)}"
+    if callee.provided:
+        return source
     return f"{source}, or annotate `{parameter.name}: {made.type.text}` in `{callee.function.__name__}`"

@@ -32,7 +32,7 @@ def test_the_public_names_are_these():
         "DefinitionError", "DeployError", "Diagnostic", "Gate", "Markdown", "Metrics", "Model", "NodeRun",
         "ParameterError", "PenstockError", "Pipeline", "PipelineSpec", "PullRequest", "Push", "Report", "Resources",
         "Retry", "Run", "RunError", "RunStatus", "Schedule", "Serializer", "SpecError", "State", "Step",
-        "checkpoint_dir", "current_attempt", "log_metadata", "log_metric", "pipeline", "step",
+        "checkpoint_dir", "current_attempt", "existing", "log_metadata", "log_metric", "pipeline", "step",
     ]  # fmt: skip
     assert all(
         getattr(penstock, name).__doc__ for name in penstock.__all__ if isinstance(getattr(penstock, name), type)

@@ -1,11 +1,12 @@
 """What type checkers see of steps and pipelines: the author's own types, nothing of Penstock's."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from typing_extensions import assert_type
 
-from penstock import Dataset, Pipeline, Run, Step, pipeline, step
+from penstock import Dataset, Pipeline, Run, Step, existing, pipeline, step
 
 
 class Split(NamedTuple):
@@ -36,6 +37,7 @@ def inner(rows: list[int]) -> int:
 def outer(url: str, share: float = 0.5) -> int:
     rows = load(url)
     assert_type(rows, pd.DataFrame)
+    assert_type(existing("s3://bucket/rows.csv", Dataset[Path], cache=True), Path)
     parts = split(rows, share=share)
     assert_type(parts, Split)
     assert_type(parts.train, list[int])

@@ -78,6 +78,7 @@ class AirflowBackend(Backend):
         Feature.CACHE: emulated(
             "with the option `cache`, below the artifact root by code and inputs; else nothing is reused"
         ),
+        Feature.EXISTING: emulated("a task that copies it, by HTTP or fsspec, below the artifact root"),
         Feature.METRICS: emulated("the task's log, and the XCom `step_metrics`"),
         Feature.METADATA: emulated("the task's log, and the XCom `step_metadata`"),
         Feature.SCHEDULE: native("a cron timetable in its time zone"),

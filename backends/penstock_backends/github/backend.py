@@ -100,6 +100,7 @@ _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.PACKAGES: native("installed by pip in the job"),
     Feature.IMAGE: native("`container`; the image must hold bash, Python 3.9 or newer, and pip if there are packages"),
     Feature.CACHE: emulated("with the option `cache`, by `actions/cache` by code and inputs; else nothing is reused"),
+    Feature.EXISTING: emulated("a job that fetches it, by HTTP or fsspec, and hands it on as an artifact"),
     Feature.METRICS: native("a table in the job's summary, and in its result"),
     Feature.METADATA: native("a table in the job's summary, and in its result"),
     Feature.SCHEDULE: native("`schedule`, with its time zone"),

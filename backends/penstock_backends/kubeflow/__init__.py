@@ -145,6 +145,7 @@ class KubeflowBackend(Backend):
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
         Feature.IMAGE: native(),
         Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
+        Feature.EXISTING: emulated("a task that copies it, by HTTP or fsspec"),
         Feature.METRICS: native("metadata of a system.Metrics artifact"),
         Feature.METADATA: native("metadata of the output's artifact, or of one beside it where it is a parameter"),
         Feature.SCHEDULE: emulated("a recurring run, which is no part of the file: `penstock deploy` makes it"),

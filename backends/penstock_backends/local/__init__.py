@@ -90,6 +90,7 @@ FEATURES: Mapping[Feature, Support] = {
         "leave `image` out and list what the step needs in `packages`",
     ),
     Feature.CACHE: native("by code and content; the emitted file computes everything anew"),
+    Feature.EXISTING: native("a path is copied into the store, all else read by HTTP or fsspec"),
     Feature.METRICS: native(),
     Feature.METADATA: native(),
     Feature.SCHEDULE: emulated("the emitted file says, in crontab lines, when it is to be started"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from penstock import Classification, Dataset, Markdown, Metrics, Model, Report, Serializer, pipeline, step
+from penstock import Classification, Dataset, Markdown, Metrics, Model, Report, Serializer, existing, pipeline, step
 from tests.conformance.case import Case
 
 
@@ -231,6 +231,37 @@ def named_outputs_whole_and_in_part() -> tuple[str, int, list[str]]:
     return whole(one), several([one, parts()]), one.names
 
 
+SHELF = str(Path(__file__).parent / "shelf")
+
+
+@step
+def uris(shelf: str) -> list[str]:
+    return [f"{shelf}/rows.csv", f"file://{shelf}/deep/note.txt"]
+
+
+@step
+def read(found: Path) -> str:
+    return f"{found.name}: {found.read_text()!r}"
+
+
+@pipeline
+def what_exists_already(shelf: str) -> tuple[Path, Path, list[str], str]:
+    rows = existing(f"{shelf}/rows.csv", Dataset[Path])
+    everything = existing(shelf, name="everything")
+    said = [read(existing(uri)) for uri in uris(shelf)]
+    if len(said) > 1:
+        chosen = existing(f"{shelf}/deep/note.txt", name="note")
+    else:
+        chosen = rows
+    return rows, everything, said, read(chosen)
+
+
+@pipeline
+def what_does_not_exist(shelf: str) -> str:
+    read(existing(f"{shelf}/none.csv", name="missing"))
+    return read(existing(f"{shelf}/rows.csv"))
+
+
 CASES = (
     Case(
         data_frames,
@@ -247,4 +278,16 @@ CASES = (
     ),
     Case(labels_and_any, "A label says what an artifact is, not what the step gets; `Any` takes what comes."),
     Case(named_outputs_whole_and_in_part, "Named outputs are put together again for a step that takes the whole."),
+    Case(
+        what_exists_already,
+        "What lies at a URI is an artifact as any other, also in loops and branches, file or folder.",
+        parameters={"shelf": SHELF},
+    ),
+    Case(
+        what_does_not_exist,
+        "Where nothing lies, that node fails, and the error names the URI.",
+        parameters={"shelf": SHELF},
+        nodes={"missing": "failed", "read": "upstream_failed", "existing": "succeeded", "read_2": "succeeded"},
+        fails={"missing": "there is nothing at"},
+    ),
 )
