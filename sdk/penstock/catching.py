@@ -33,13 +33,18 @@ def catchers() -> Iterator[tuple[str, ast.stmt]]:
 @functools.lru_cache(maxsize=256)
 def _catching(text: str, line: int, name: str) -> tuple[ast.Try | ast.With, ...]:
     """The statements of a function after which it goes on though something in them was raised."""
+    functions = (each for each in _functions(text) if each.name == name and first_line(each) == line)
+    nodes = (node for each in functions for node in own_nodes(*each.body))
+    return tuple(node for node in nodes if _catches(node))
+
+
+@functools.lru_cache(maxsize=4)
+def _functions(text: str) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]:
+    """All functions of a file, which is read once for all that are looked at."""
     try:
-        tree = ast.parse(text)
+        return tuple(each for each in ast.walk(ast.parse(text)) if isinstance(each, Function))
     except (SyntaxError, ValueError):
         return ()
-    functions = (each for each in ast.walk(tree) if isinstance(each, Function) and each.name == name)
-    nodes = (node for each in functions if first_line(each) == line for node in own_nodes(*each.body))
-    return tuple(node for node in nodes if _catches(node))
 
 
 def _catches(node: ast.AST) -> TypeGuard[ast.Try | ast.With]:

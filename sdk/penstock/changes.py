@@ -182,8 +182,7 @@ class Changes:
         hooks += [(home, each) for home, meta in metaclasses for each in methods(meta, "__new__", "__init__")]
         if reached and not all(_minds_itself(hook) for _, hook in hooks):
             return True
-        calls = [part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Call)]
-        parts = [found for call in calls for found in self._classes(module, root_path(call))]
+        parts = [found for call in _calls_in(node) for found in self._classes(module, root_path(call))]
         for place, part in parts:
             for home, each in self.ancestry(place, part):
                 hooks += [(home, hook) for hook in methods(each, "__set_name__")]
@@ -260,6 +259,12 @@ class Changes:
         inner = self.find(f"{module.name}.{path[0]}", module.root) if not units else None
         if isinstance(inner, Module):
             yield from self.origins(inner, path[1:], seen)
+
+
+@functools.lru_cache(maxsize=4096)
+def _calls_in(node: ast.ClassDef) -> tuple[ast.Call, ...]:
+    """The calls in the body of a class."""
+    return tuple(part for each in node.body for part in ast.walk(each) if isinstance(part, ast.Call))
 
 
 @functools.lru_cache(maxsize=4096)
