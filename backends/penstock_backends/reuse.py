@@ -49,14 +49,15 @@ def names_in(wire: Json) -> set[str]:
 
 
 def content(wire: Json) -> Json:
-    """A wire in which an artifact's file is its name and what is in it."""
+    """A wire in which an artifact's file is its name and what is in it, by the digest that it tells or has."""
     if isinstance(wire, list):
         return [content(each) for each in wire]
     if not isinstance(wire, dict):
         return wire
     if "$artifact" in wire:
         file = Path(wire["$artifact"]["file"])
-        return {"$artifact": {**wire["$artifact"], "file": [file.name, tree(file)]}}
+        held = [file.name] if "digest" in wire["$artifact"] else [file.name, tree(file)]
+        return {"$artifact": {**wire["$artifact"], "file": held}}
     return {key: content(each) for key, each in wire.items()}
 
 

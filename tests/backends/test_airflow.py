@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,6 +204,8 @@ def refresh(bad: bool = False) -> int:
 @pytest.mark.parametrize("a_pipeline", [small, structured, refresh], ids=lambda each: each.name)
 def test_the_dag_file_is_formatted_and_clean_under_ruff(a_pipeline: Any, major: int, tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(emitted(a_pipeline, major))
+    (tmp_path / "with_a_folder.py").write_text(emitted(a_pipeline, major, artifact_root="/artifacts", cache=True))
+    (tmp_path / "with_a_store.py").write_text(emitted(a_pipeline, major, artifact_root="gs://team/x", cache=True))
     ruff = Path(sys.executable).with_name("ruff")
     rules = ["--select", "E4,E7,E9,F,I,B,UP,A,PLE", "--ignore", "B018"]
     for command in (["check", *rules], ["format", "--diff"]):
@@ -504,8 +507,54 @@ def test_pool_root_and_start_are_options() -> None:
     assert "pendulum.datetime(2024, 2, 29" in text
     assert "--to airflow --option artifact_root=/mnt/shared --option start_date=2024-02-29 --option pool=gpu" in text
     assert "--to airflow --airflow 2\n" in emitted(small, 2)
-    with pytest.raises(ConfigurationError, match="absolute path"):
-        small.compile("airflow", artifact_root="s3://bucket")
+
+
+@pipeline
+def doubled(numbers: list[int] = [1, 2, 3], rows: list[list[int]] = [[1, 2], [3]]) -> int:  # never changed
+    once = [plus(number, number) for number in numbers]
+    return plus(total(once), total([plus(each, each) for row in rows for each in row]))
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_loop_that_is_longer_than_airflow_maps_says_so(major: int) -> None:
+    ran = airflow(major).dag_test(emitted(doubled, major), environ={"AIRFLOW__CORE__MAX_MAP_LENGTH": "2"})
+    said = set(re.findall(r"StepFailed: (the loop has .*?, and Airflow allows 2: divide .* `max_map_length`)", ran.log))
+    assert said == {"the loop has 3 items, and Airflow allows 2: divide the list, or raise `max_map_length`"}
+    assert sorted(name for (name, _), state in ran.tasks.items() if state == "failed") == [
+        "for",
+        "for_3_places",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("artifacts", "absolute path"),
+        ("s3:/team/x", "absolute path"),
+        ("S3://team/x", "absolute path"),
+        ("s3://", "must name a bucket"),
+        ("s3://store@/x", "must name a bucket"),
+        ("s3://team/x?versions=1", "must name a bucket"),
+        ("https://team/x", "nothing can be kept by https"),
+        ("s3://key:hidden@team/x", "holds credentials"),
+    ],
+)
+def test_a_root_that_is_no_place_is_refused(root: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        small.compile("airflow", artifact_root=root)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_file_for_a_store_says_what_reaches_it_and_one_for_a_folder_knows_of_no_store() -> None:
+    text = emitted(small, artifact_root="s3://lake_keys@team/x/")
+    assert 'ARTIFACT_ROOT = "s3://lake_keys@team/x"' in text
+    assert "#     connections (artifacts): lake_keys\n#     provider: apache-airflow-providers-amazon[s3fs]\n" in text
+    assert "class Store" not in emitted(small, artifact_root="/artifacts")
+    for each in (text, emitted(small)):
+        top = [line for line in each.partition("with DAG(")[0].splitlines() if "import" in line]
+        assert not [line for line in top if re.search("fsspec|ObjectStorage|airflow.io", line)]
 
 
 @pytest.mark.slow
@@ -1089,6 +1138,9 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     (folder / "airflow" / "sdk" / "__init__.py").write_text(STAND_IN)
     (folder / "airflow" / "sdk" / "exceptions.py").write_text(
         "class AirflowFailException(Exception): pass\nclass AirflowSkipException(Exception): pass\n"
+    )
+    (folder / "airflow" / "configuration.py").write_text(
+        "class conf:\n    def getint(section, key, fallback): return fallback\n"
     )
     (folder / "pendulum.py").write_text("def datetime(*args, **kwargs): pass\n")
     monkeypatch.syspath_prepend(str(folder))

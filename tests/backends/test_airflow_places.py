@@ -110,6 +110,20 @@ def test_a_step_in_a_pod_gets_its_inputs_and_gives_its_outputs_as_any_other(majo
     check_pod(json.loads((tmp_path / "train.json").read_text()), str(tmp_path))
 
 
+@pytest.mark.engine
+@pytest.mark.xdist_group("airflow")
+def test_a_pod_has_copies_of_what_is_in_a_store_in_the_folder_that_it_shares_with_the_workers(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    text = emitted(forest, artifact_root=f"file://{tmp_path}/store", scratch=str(scratch), **IN_PODS)
+    ran = airflow(3).dag_test(text + CLUSTER.replace("ARTIFACT_ROOT", "SCRATCH"))
+    assert (ran.state, ran.import_errors, ran.crash) == ("success", {}, ""), ran.log
+    assert [each[-1] for each in json.loads(ran.xcoms["read", -1, "return_value"])] == ["1", "2"]
+    check_pod(json.loads((scratch / "train.json").read_text()), str(scratch))
+    assert [path.name for path in scratch.iterdir()] == ["train.json"]
+    assert len([path for path in tmp_path.joinpath("store").rglob("*") if path.is_file()]) == 2
+
+
 def check_pod(pod: dict[str, Any], root: str) -> None:
     """It asks Kubernetes for what the step asks for."""
     (container,) = pod["spec"]["containers"]
@@ -204,6 +218,7 @@ def test_a_pod_installs_what_its_image_lacks_and_fails_where_it_leaves_no_result
         ({"allow_degraded": ["resources"]}, ["P536"] * 2),
         ({"allow_degraded": ["resources", "image"]}, []),
         ({**IN_PODS}, ["P537"] * 2),
+        ({**IN_PODS, "artifact_root": "s3://team/x"}, ["P537"] * 2),
         ({"allow_degraded": ["resources", "image"], "steps": {"read": {"isolation": "external_python"}}}, ["P537"]),
         ({"allow_degraded": ["resources", "image"], "steps": {"raed": {}}}, ["P506"]),
     ],

@@ -125,12 +125,16 @@ class Airflow:
 
 
 @functools.cache
-def airflow(major: int = 3) -> Airflow:
-    """The driver of this major version (3 or 2), warm from its first use on; skips where it is not installed."""
+def airflow(major: int = 3, more: str = "") -> Airflow:
+    """The driver of this major version (3 or 2), warm from its first use on; skips where it is not installed.
+
+    ``more`` is an environment whose packages Airflow finds, too, after its own: one with a provider.
+    """
     home = environment(f"airflow{major}")
+    packages = {"MORE_PACKAGES": str(environment(more).packages)} if more else {}
     folder = Path(tempfile.mkdtemp(prefix="penstock-airflow-"))
     shutil.copy(home.path / "home" / "airflow.db", folder)
-    helper = Helper([home.python, PROGRAM], {**bare_environment(AIRFLOW_HOME=str(folder)), **SETTINGS})
+    helper = Helper([home.python, PROGRAM], {**bare_environment(AIRFLOW_HOME=str(folder)), **SETTINGS, **packages})
     return Airflow(major, home, helper)
 
 

@@ -178,6 +178,7 @@ RECIPES: dict[str, Callable[[str, Path], None]] = {
     "kfp": _make_venv,
     "act": _make_venv,
     "objects": _make_objects,
+    "amazon": _make_venv,
     "node": _make_node,
     "browser": _make_browser,
 }

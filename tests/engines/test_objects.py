@@ -9,25 +9,19 @@ import time
 import pytest
 
 from tests.engines.environments import HERE, environment
+from tests.engines.objects import CREDENTIALS, object_server
 from tests.engines.processes import bare_environment
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.xdist_group("objects")]
 
 PROGRAM = HERE / "programs" / "shared_pipeline.py"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture
 def server():
     """A server of objects: its process, and its address."""
-    python = environment("objects").python
-    command = [python, HERE / "programs" / "object_server.py"]
-    environ = bare_environment(**CREDENTIALS)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
-        try:
-            yield process, process.stdout.readline().strip()
-        finally:
-            process.kill()
+    with object_server() as found:
+        yield found
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ class Asked(typing.NamedTuple):
 
 
 def attempted(asked: Asked) -> Json:
-    """The result of the attempt; of a mere look, that nothing stands against it."""
+    """The result of the attempt; of a mere look, that nothing stands against it, and what is to be fetched for it."""
     request, job = asked.request, asked.job
     if "only_look" in request:
-        return {"obstacle": "", "outputs": {}, "metrics": {}}
+        return {"obstacle": "", "outputs": {}, "metrics": {}, "fetch": list(stored(asked.outputs))}
 
     def attempt(_: int) -> Json:
         check_files(asked.outputs)
@@ -89,12 +89,12 @@ def end_with(parent: int) -> None:
 
 def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
     """The parameters by name, and the outputs of other instances that did not fail by name: handed over, or pulled."""
-    types = request["types"]
+    types, files = request["types"], request.get("files", {})
     parameters = {
         name: exact(types[name], value) for name, value in request.get("parameters", {}).items() if name in types
     }
     outputs = {
-        name: {output: unfolded(output, json.loads(text)) for output, text in texts.items()}
+        name: {output: unfolded(output, json.loads(text), files) for output, text in texts.items()}
         for name, texts in request.get("pulled", {}).items()
     }
     for name, value in request["values"].items():
@@ -106,7 +106,7 @@ def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], d
             elif item is not None:  # else it was skipped
                 for node, output, text in received(ref, item, request.get("keys", {})):
                     known = instance(node, place.index[: job.get("depths", {}).get(node, 0)])
-                    outputs.setdefault(known, {})[output] = json.loads(text)
+                    outputs.setdefault(known, {})[output] = fetched(json.loads(text), files)
     return parameters, {name: wires for name, wires in outputs.items() if name not in place.states}
 
 
@@ -115,11 +115,30 @@ def exact(known: Json, value: Json) -> Json:
     return known["exact"] if "exact" in known and value == known["default"] else value
 
 
-def unfolded(output: str, wire: Json) -> Json:
-    """A wire; the items of a loop by themselves, though they may be too large for XCom together."""
+def unfolded(output: str, wire: Json, files: dict[str, str]) -> Json:
+    """A wire, its files here; the items of a loop by themselves, though they may be too large for XCom together."""
+    wire = fetched(wire, files)
     if output != "items" or isinstance(wire, list) or wire.get("$artifact", {}).get("format") != "json":
         return wire
-    return json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii"))
+    return fetched(json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii")), files)
+
+
+def fetched(wire: Json, files: dict[str, str]) -> Json:
+    """A wire, or each of a loop's items, in which an object that was fetched from a store is the file that was made."""
+    if isinstance(wire, list):
+        return [fetched(each, files) for each in wire]
+    if not (isinstance(wire, dict) and wire.get("$artifact", {}).get("file") in files):
+        return wire
+    return {"$artifact": {"format": wire["$artifact"]["format"], "file": files[wire["$artifact"]["file"]]}}
+
+
+def stored(outputs: dict[str, dict[str, Json]]) -> Iterator[Json]:
+    """The references to objects of a store, each with the node that wrote it."""
+    for node, wires in outputs.items():
+        for wire in wires.values():
+            for each in wire if isinstance(wire, list) else [wire]:
+                if isinstance(each, dict) and "digest" in each.get("$artifact", {}):
+                    yield {"node": node, **each["$artifact"]}
 
 
 def received(ref: Json, item: Json, keys: Json) -> Iterator[tuple[str, str, str]]:

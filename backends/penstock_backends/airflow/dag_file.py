@@ -45,6 +45,7 @@ from penstock_backends.airflow.source import (
     table,
 )
 from penstock_backends.airflow.starts import outlets, start_arguments, start_names, start_of
+from penstock_backends.airflow.stores import PROVIDERS, connection_of, provider_of
 from penstock_backends.airflow.tables import call_row, has_names, parameter_row, renamed_row, step_row, task_id
 from penstock_backends.airflow.wiring import Wiring, names_of
 from penstock_backends.json_schema import is_tagged, plain_default, schema_of
@@ -59,6 +60,12 @@ _FLOAT = schema_of(TypeSpec(kind=TypeKind.FLOAT))
 def dag_id(pipeline: PipelineSpec) -> str:
     """The pipeline's name, or where Airflow does not take that, one like it."""
     return ascii_id(pipeline.name)
+
+
+def pools_of(pipeline: PipelineSpec, options: AirflowOptions) -> list[str]:
+    """The pools that tasks take slots of, apart from Airflow's default one."""
+    settings = [unit.task.settings for unit in program_of(pipeline).by_id.values()]
+    return sorted({name for each in settings for name, _ in each.quotas} | {*filter(None, (options.pool,))})
 
 
 class Function(NamedTuple):
@@ -86,7 +93,7 @@ class DagFile:
         here = [unit for unit in self.units if unit.id not in self.pods]
         self.varying = any(varies(each.retry) for each in settings)
         self.secrets = sorted({reference for unit in here for _, reference in unit.task.settings.secrets})
-        self.pools = sorted({name for each in settings for name, _ in each.quotas} | {*filter(None, (options.pool,))})
+        self.pools = pools_of(pipeline, options)
         self.ranked = any(each.priority for each in settings)
         self.packages = any(installed(unit, options) is not None for unit in here)
         self.timed = any(each.timeout is not None for each in settings)
@@ -98,6 +105,11 @@ class DagFile:
             "airflow_runtime.py.jinja",
             major=self.airflow,
             artifact_root=literal(options.artifact_root),
+            stores=options.may_be_in_store,
+            in_store=options.is_in_store,
+            providers=literal(PROVIDERS, 0, 12),
+            scratch=literal(options.scratch),
+            largest_xcom=options.largest_xcom,
             packages=self.packages,
             interpreters=any(options.step(unit).isolation == "external_python" for unit in here),
             pods=bool(self.pods),
@@ -132,7 +144,8 @@ class DagFile:
             imports=self._imports(),
             pods=bool(self.pods),
             claim=literal(self.options.artifact_claim),
-            artifact_root=literal(self.options.artifact_root),
+            is_in_store=self.options.is_in_store,
+            shared_folder=literal(self.options.shared_folder),
             uses_floats=any("**FLOAT" in line for line in dag_arguments),
             policies=self.varying and self.airflow == 3,
             dag_arguments=dag_arguments,
@@ -168,13 +181,18 @@ class DagFile:
     def _installation(self) -> Iterator[str]:
         """What the installation of Airflow has to hold beside the file, a line to each kind."""
         plain = [each for each in self.secrets if "/" not in each]
+        root = self.options.artifact_root
         kinds = {
             "Variables (secret)": plain,
             "connections (field)": [
                 f"{name} ({field})" for name, _, field in (each.partition("/") for each in self.secrets) if field
             ],
+            "connections (artifacts)": [*filter(None, [connection_of(root)])],
             "pools": self.pools,
-            "provider": ["apache-airflow-providers-cncf-kubernetes"] if self.pods else [],
+            "provider": [
+                *(["apache-airflow-providers-cncf-kubernetes"] if self.pods else []),
+                *filter(None, [provider_of(root)]),
+            ],
         }
         yield from (f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
@@ -184,7 +202,10 @@ class DagFile:
 
     def _imports(self) -> list[str]:
         modules = ["json", "logging", "os", "select", "shutil", "signal", "subprocess", "sys", "tempfile", "uuid"]
-        modules += ["fcntl", "hashlib"] if self.packages else []
+        stores = self.options.may_be_in_store
+        modules += ["fcntl"] if self.packages else []
+        modules += ["hashlib"] if self.packages or stores else []
+        modules += ["tarfile"] if stores else []
         modules += ["random"] if self.varying else []
         modules += ["shlex"] if self.pods else []
         modules += ["time"] if self.varying and self.airflow == 2 else []
@@ -193,7 +214,7 @@ class DagFile:
             *(f"import {name}" for name in sorted(modules)),
             *(["from datetime import timedelta"] if self.timed or retried else []),
             "from pathlib import Path",
-            "from urllib.parse import quote",
+            f"from urllib.parse import {'quote, unquote, urlsplit' if stores else 'quote'}",
             "",
             *(["import pendulum"] if start_of(self.pipeline, self.options) else []),
             *self._airflow_imports(),

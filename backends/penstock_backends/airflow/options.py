@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -51,19 +53,26 @@ class AirflowOptions(AlertOptions):
 
     Args:
         airflow: the major version of Airflow that the file is for.
-        artifact_root: the folder, shared by all workers, for artifacts and large values. Empty: the Airflow Variable
-            ``artifact_root``, or where there is none, ``$AIRFLOW_HOME/artifacts``.
+        artifact_root: the folder, shared by all workers, for artifacts and large values; or a place in an object store,
+            as Airflow writes it: ``s3://CONNECTION@BUCKET/PREFIX``. Empty: the Airflow Variable ``artifact_root``, or
+            where there is none, ``$AIRFLOW_HOME/artifacts``.
+        scratch: the folder of the workers for an attempt's copies of what is in an object store; where they make
+            temporary files when empty.
+        largest_xcom: the most bytes of JSON that an output has in XCom; of a larger one it holds a reference.
         cache: whether a step that may be cached takes over what it gave before for the same code and inputs, which is
             kept in ``@cache`` below the artifact root.
         start_date: the first day that a schedule may run for, as ``YYYY-MM-DD``, where the pipeline does not say.
         pool: the pool that the tasks take a slot of; Airflow's default pool where empty.
-        artifact_claim: the persistent volume claim that pods mount at ``artifact_root``, as the workers do.
+        artifact_claim: the persistent volume claim that pods mount at ``artifact_root``, as the workers do; at
+            ``scratch`` where that is in an object store.
         base_image: the image of pods whose step asks for none.
         steps: what holds for single steps.
     """
 
     airflow: Literal[3, 2] = 3
-    artifact_root: str = ""
+    artifact_root: str = Field(default="", repr=False)  # who gives a password in it should not find that in an error
+    scratch: str = Field(default="", pattern=r"^$|^/")
+    largest_xcom: int = Field(default=48 * 1024, ge=256)
     cache: bool = False
     start_date: dt.date | None = None
     pool: str = ""
@@ -77,9 +86,35 @@ class AirflowOptions(AlertOptions):
             return NOTHING_SAID
         return options_of(unit.task, self.steps, NOTHING_SAID)
 
+    @property
+    def is_in_store(self) -> bool:
+        """Whether artifacts are certainly kept in an object store."""
+        return "://" in self.artifact_root
+
+    @property
+    def may_be_in_store(self) -> bool:
+        """Whether artifacts may be kept in an object store: it is for an Airflow Variable to say, if not for this."""
+        return self.is_in_store or not self.artifact_root
+
+    @property
+    def shared_folder(self) -> str:
+        """The folder in which pods and workers find each other's files; empty where none is named."""
+        return self.scratch if self.is_in_store else self.artifact_root
+
     @field_validator("artifact_root")
     @classmethod
-    def _is_a_folder(cls, root: str) -> str:
-        if root and not root.startswith("/"):
-            raise ValueError("must be the absolute path of a folder that all workers mount")
-        return root
+    def _is_a_place(cls, root: str) -> str:
+        if not root or root.startswith("/"):
+            return root
+        scheme, parts = root.partition("://")[0], urlsplit(root)
+        if "://" not in root or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+            raise ValueError(
+                "must be the absolute path of a folder that all workers mount, or `SCHEME://CONNECTION@BUCKET/PREFIX`"
+            )
+        if ":" in parts.netloc.rpartition("@")[0]:
+            raise ValueError("holds credentials: name the connection of Airflow that does, before the `@`")
+        if scheme in ("http", "https", "ftp"):
+            raise ValueError(f"is no object store: nothing can be kept by {scheme}")
+        if parts.query or parts.fragment or not (parts.netloc.rpartition("@")[2] or scheme == "file"):
+            raise ValueError("must name a bucket, and a prefix in it: `SCHEME://CONNECTION@BUCKET/PREFIX`")
+        return root.rstrip("/")

@@ -25,9 +25,12 @@ def misplaced(unit: Unit, options: AirflowOptions) -> Iterator[Diagnostic]:
             message = f"airflow cannot keep the {feature.value} of `{task.id}`: a worker is there already"
             fix = f'run the step in a pod (`isolation = "kubernetes"` under [tool.penstock.airflow.steps.{task.id}])'
             yield Diagnostic("P536", message, where, f"{fix}; {permission(feature, 'airflow')}")
-    if chosen.is_pod and not (options.artifact_root and options.artifact_claim):
+    if chosen.is_pod and not (options.shared_folder and options.artifact_claim):
         message = f"`{task.id}` runs in a pod, and nothing says what that shares with the workers"
         fix = "name the folder that they share, and the claim of the volume: `artifact_root` and `artifact_claim`"
+        if options.is_in_store:
+            message += ", which do the copying from and to the object store"
+            fix = "name a folder that they share, and the claim of the volume: `scratch` and `artifact_claim`"
         yield Diagnostic("P537", message, where, fix)
     if chosen.is_pod and unit.loops and unit.role != "main":
         message = f"`{task.id}` undoes the items of a loop one by one, for which Airflow starts no pods"

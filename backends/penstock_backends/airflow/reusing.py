@@ -3,6 +3,7 @@
 An entry is a folder below ``request["cache"]``, called after the key and `turn`: ``entry.json``, which holds the
 result and digests of it and of all files, and in ``files`` what artifacts are. It is put there whole, by a rename. What
 is taken over is copied, and the copy compared: no run depends on an entry, so that any may be deleted at any time.
+Where the artifact root is an object store, no process of an attempt reaches it: a look only tells the key.
 
 The part of this file below its imports is embedded, after `attempt`, in what is emitted. It runs on Python 3.9.
 """
@@ -21,13 +22,16 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from penstock.harness import Json, dumps, say
+from penstock.harness import Json, dumps, parts_of, say
 from penstock_backends.airflow.attempt import Asked, attempted, main
 from penstock_backends.reuse import key_of, names_in, tree
 
 
 def reused(asked: Asked) -> Json:
     """The result that an earlier run has kept for the same code and inputs; else that of an attempt."""
+    if "cache" not in asked.request:
+        key = key_for(in_store(asked)) if "only_look" in asked.request else ""
+        return {**attempted(asked), "key": key}
     entry = entry_for(asked)
     if entry is None:
         return attempted(asked)
@@ -43,18 +47,38 @@ def reused(asked: Asked) -> Json:
 
 def entry_for(asked: Asked) -> Path | None:
     """Where a result for this code and these inputs is kept; nothing where none may be, or where time is up."""
+    key = key_for(asked)
+    try:
+        return Path(asked.request["cache"], f"{key}.{turn(key, asked.request)}") if key else None
+    except OSError as error:
+        say(f"no earlier result is looked for: {error}")
+        return None
+
+
+def key_for(asked: Asked) -> str:
+    """What stands for this code and these inputs; empty where no result may be taken over, or time is up."""
     job, deadline = asked.job, asked.request.get("deadline")
     if "code" not in job or (deadline is not None and time.time() >= deadline):
-        return None
+        return ""
     python = "" if "pod" in job else f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     names = sorted(names_in([job["arguments"], job.get("checks", ())]))
     code = [job["code"], python, [job["parameters"][name] for name in names]]
     try:
-        key = key_of({**job, "code": code}, asked.place.index, asked.parameters, asked.outputs, asked.place.states)
-        return Path(asked.request["cache"], f"{key}.{turn(key, asked.request)}")
+        return key_of({**job, "code": code}, asked.place.index, asked.parameters, asked.outputs, asked.place.states)
     except (OSError, KeyError) as error:
         say(f"no earlier result is looked for: {error}")
-        return None
+        return ""
+
+
+def in_store(asked: Asked) -> Asked:
+    """The same with the task's own name, and its place in loops whose items it is not given, as a part of the key.
+
+    In an object store equal calls in a run cannot be numbered as they come: nothing there is made by only one of two.
+    """
+    loops, index = asked.job.get("loops", ()), asked.place.index
+    seen = {parts_of(name)[0] for name in asked.outputs}
+    own = [number for loop, number in zip(loops, index) if loop not in seen]  # noqa: B905  # Python 3.9
+    return asked._replace(job={**asked.job, "node": [asked.request["node"], own]})
 
 
 def turn(key: str, request: Json) -> int:

@@ -12,7 +12,7 @@ from penstock_backends.caching import may_be_reused
 from penstock_backends.lowering import Program, Unit
 
 SETUP_SECONDS = 600.0
-"""What installing a virtual environment, starting a pod, or keeping a result may take beyond an attempt's timeout."""
+"""What installing an environment, starting a pod, or copying files may take beyond an attempt's timeout."""
 
 
 def varies(retry: RetrySpec | None) -> bool:
@@ -88,8 +88,9 @@ def installed(unit: Unit, options: AirflowOptions) -> tuple[str, ...] | None:
 
 def overhead(unit: Unit, options: AirflowOptions) -> float:
     """Seconds that a task may take around its attempt, whose own timeout the attempt's process keeps."""
-    is_slow = installed(unit, options) is not None or options.step(unit).is_pod or takes_over(unit, options)
-    seconds = SETUP_SECONDS if is_slow else 0.0
+    is_started_late = installed(unit, options) is not None or options.step(unit).is_pod
+    copies = takes_over(unit, options) or options.is_in_store
+    seconds = SETUP_SECONDS if is_started_late or copies else 0.0
     retry = unit.task.settings.retry
     if options.airflow == 2 and retry is not None and varies(retry):
         seconds += longest_delay(retry) - first_delay(retry)

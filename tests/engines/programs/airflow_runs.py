@@ -6,7 +6,10 @@ A job adds ``{"dags": FOLDER, "run": BOOL, "dag_id": TEXT, "conf": {..}}`` to wh
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+
+sys.path += filter(None, [os.environ.get("MORE_PACKAGES")])
 
 import forking  # takes standard output away before Airflow prints to it
 
