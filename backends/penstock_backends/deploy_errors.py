@@ -43,6 +43,12 @@ def refused(place: str, reason: object, fix: str = "", *, may_pass: bool = False
     return kind(Diagnostic("P814", f"{place} does not take it: {reason}", fix=fix))
 
 
+def of_another(place: str, origin: str, name: str) -> DeployError:
+    """What is there was deployed from another pipeline, which ``origin`` tells."""
+    fix = "give one of them another name (`@pipeline(name=...)`); where it is the same, and was moved, deploy with "
+    return refused(place, f"the pipeline of {origin} has that name", f"{fix}`--option replaces={name}`")
+
+
 def no_version(name: str, version: str, known: str) -> DeployError:
     """There is nothing to return to; ``known`` says what there is."""
     message = f"`{name}` has no version {version or 'before the current one'}"

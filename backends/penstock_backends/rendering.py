@@ -35,6 +35,11 @@ def spec_told(text: str) -> str:
     return found["hash"] if found else ""
 
 
+def origin_of(pipeline: PipelineSpec) -> str:
+    """The file that defines a pipeline, from its project's source on, and its name there."""
+    return f"{pipeline.span.file if pipeline.span else '-'}:{pipeline.name}"
+
+
 def header(pipeline: PipelineSpec, target: str, options: Options | None = None) -> list[str]:
     """The lines that open every emitted file, without comment marks: where it comes from and how to make it again.
 

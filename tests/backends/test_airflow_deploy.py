@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +16,10 @@ import pytest
 from penstock import ConfigurationError, DeployError, pipeline, step
 from penstock.backend import Definition
 from penstock.deployment import StartedRun
+from penstock.spec import PipelineSpec
 from penstock_backends.airflow import deploy_folder
 from penstock_backends.airflow.backend import AirflowBackend
-from penstock_backends.airflow.deploy import AirflowDeployment
+from penstock_backends.airflow.deploy import AirflowDeployment, deployment_of
 from penstock_backends.airflow.deploy_options import AirflowDeployOptions
 from penstock_backends.airflow.options import AirflowOptions
 
@@ -70,6 +71,57 @@ def test_a_version_is_told_by_the_hash_in_its_header(deploying: Deploying) -> No
     deployment.put(files)
     (version,) = deployment.versions()
     assert f", spec {version.spec}.\n" in files["doubled.py"]
+
+
+def moved(name: str, file: str) -> PipelineSpec:
+    """The pipeline as another one that is defined in another file."""
+    span = doubled.spec.span
+    assert span is not None
+    return doubled.spec.model_copy(update={"name": name, "span": span.model_copy(update={"file": file})})
+
+
+def test_what_another_file_defines_is_replaced_only_on_purpose(deploying: Deploying, dags: Path) -> None:
+    deploying().put({"doubled.py": "# 1\n"})
+    theirs = {"dags": str(dags)}
+
+    def other(**options: object) -> AirflowDeployment:
+        given = AirflowDeployOptions.model_validate({**theirs, **options})
+        made = AirflowBackend().deployment(Definition(moved("doubled", "teams/b.py")), AirflowOptions(), given)
+        assert isinstance(made, AirflowDeployment)
+        return made
+
+    for attempt in (lambda: other().put({"doubled.py": "# 2\n"}, force=True), other().roll_back):
+        with pytest.raises(DeployError, match=r"P814.* the pipeline of tests/backends/test_airflow_deploy.py:doubled"):
+            attempt()
+    (difference,) = other().differences({"doubled.py": "# 2\n"})
+    assert difference.endswith("holds the pipeline tests/backends/test_airflow_deploy.py:doubled")
+    assert (dags / "doubled.py").read_text() == "# 1\n"
+    assert other(replaces="doubled").put({"doubled.py": "# 2\n"}).version == "2"
+    assert other().put({"doubled.py": "# 3\n"}).version == "3"
+    with pytest.raises(DeployError, match=r"the pipeline of teams/b.py:doubled has that name"):
+        deploying().put({"doubled.py": "# 1\n"})
+
+
+def test_the_file_of_a_former_name_goes_unless_a_person_changed_it(deploying: Deploying, dags: Path) -> None:
+    deploying().put({"doubled.py": "# 1\n"})
+    options = AirflowDeployOptions(dags=str(dags), replaces=("doubled", "never"))
+    renamed = deployment_of(moved("twofold", "flow.py"), AirflowOptions(), options)
+    (dags / "doubled.py").write_text("# by hand\n")
+    with pytest.raises(DeployError, match=r"P813: .*doubled\.py was changed"):
+        renamed.put({"twofold.py": "# 2\n"})
+    assert not (dags / "twofold.py").exists()
+    (dags / "doubled.py").write_text("# 1\n")
+    assert any("doubled.py is gone" in note for note in renamed.put({"twofold.py": "# 2\n"}).notes)
+    assert [path.name for path in dags.glob("*.py")] == ["twofold.py"]
+
+
+def test_a_version_from_before_origins_were_kept_is_anyones(deploying: Deploying, dags: Path) -> None:
+    deploying().put({"doubled.py": "# 1\n"})
+    (record,) = (dags / ".penstock" / "doubled").glob("*.json")
+    kept = json.loads(record.read_text())
+    del kept["origin"]
+    record.write_text(json.dumps(kept))
+    assert deploying().put({"doubled.py": "# 2\n"}).version == "2"
 
 
 def test_the_way_back_and_forth(deploying: Deploying, dags: Path) -> None:
@@ -208,18 +260,38 @@ ANSWERS = {
     "/auth/token": {"access_token": "t"},
     "/api/v2/dags/doubled/dagRuns/r": {"state": "success"},
     "/api/v2/dags/doubled/dagRuns/r/taskInstances": {"task_instances": [INSTANCE], "total_entries": 1},
+    "/api/v2/importErrors": {"import_errors": [], "total_entries": 0},
+    "/api/v2/dags/doubled": {"is_paused": False},
+    "/api/v2/dags/doubled/details": {"file_token": "t"},
+    "/api/v2/dagSources/doubled": {"content": "# 1\n"},
+    "/api/v2/pools": {"pools": [{"name": "default_pool"}, {"name": "gpu"}], "total_entries": 2},
 }
 
 
-def test_a_run_is_followed_through_a_restart_of_the_server(
-    deploying: Deploying, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    said: list[str] = []
     with http.server.HTTPServer(("127.0.0.1", 0), Restarting) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        deployment = deploying(server=f"http://127.0.0.1:{server.server_port}", poll_seconds=0.01)
-        assert deployment.follow(StartedRun("r"), said.append)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_pool_that_airflow_lacks_is_told_when_it_is_deployed_and_compared(
+    deploying: Deploying, dags: Path, address: str
+) -> None:
+    told = "Airflow has no pool `licences`, without which tasks wait for ever: make it"
+    options = AirflowDeployOptions.model_validate({"dags": str(dags), "server": address, "patience": 0.01})
+    files = {"doubled.py": "# 1\n"}
+    for pool, notes in (("gpu", ()), ("licences", (told,))):
+        (dags / "doubled.py").unlink(missing_ok=True)
+        deployment = deployment_of(doubled.spec, AirflowOptions(pool=pool), options)
+        assert deployment.put(files).notes == notes
+        assert list(deployment.differences(files)) == [*notes]
+
+
+def test_a_run_is_followed_through_a_restart_of_the_server(deploying: Deploying, address: str) -> None:
+    said: list[str] = []
+    assert deploying(server=address, poll_seconds=0.01).follow(StartedRun("r"), said.append)
     assert said == ["double: succeeded"]
     assert Restarting.asked["/api/v2/dags/doubled/dagRuns/r"] == 2

@@ -116,6 +116,21 @@ def test_a_version_made_by_hand_is_left_alone_until_forced(server, deployed):
     assert list(server.versions.values())[-1]["pipeline_spec"] == {"pipelineInfo": {"name": "other"}}
 
 
+def test_what_another_file_defines_is_replaced_only_on_purpose(server, deployed):
+    put(deployed, authored("0 2 * * *"))
+    (version,) = server.versions.values()
+    version["description"] = version["description"].replace("test_kubeflow_deploy.py", "other.py")
+    deployment, files = deployed(authored(factor=2))
+    assert deployment.differences(files)[0].endswith("holds the pipeline tests/backends/other.py:doubled")
+    for attempt in (lambda: deployment.put(files, force=True), lambda: deployment.roll_back(version["display_name"])):
+        with pytest.raises(DeployError, match=r"P814: .* of tests/backends/other.py:doubled has that name"):
+            attempt()
+    assert len(server.versions) == 1
+    assert put(deployed, authored("0 2 * * *", factor=2), replaces="doubled").changed
+    assert put(deployed, authored("0 2 * * *", factor=3)).changed
+    assert len(server.recurring) == 1
+
+
 def test_returning_means_that_the_newest_version_is_an_earlier_one_again(server, deployed):
     put(deployed, authored(factor=1))
     put(deployed, authored(factor=2))

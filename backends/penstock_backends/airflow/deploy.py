@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from urllib.parse import quote, urlencode
 
@@ -15,15 +15,16 @@ from penstock.diagnostics import DeployError
 from penstock.spec import PipelineSpec
 from penstock.values import Json
 from penstock_backends import deploy_errors, following
-from penstock_backends.airflow.dag_file import dag_id
+from penstock_backends.airflow.dag_file import dag_id, pools_of
 from penstock_backends.airflow.deploy_api import Api
 from penstock_backends.airflow.deploy_folder import DagFolder, Kept
 from penstock_backends.airflow.deploy_options import AirflowDeployOptions
 from penstock_backends.airflow.options import AirflowOptions
+from penstock_backends.airflow.source import ascii_id
 from penstock_backends.airflow.tables import task_id
 from penstock_backends.json_schema import plain
 from penstock_backends.lowering import program_of
-from penstock_backends.rendering import spec_told
+from penstock_backends.rendering import origin_of, spec_told
 
 _FINISHED = {"success": True, "failed": False}
 _WORDS = {
@@ -50,7 +51,8 @@ class AirflowDeployment:
 
     def __init__(self, pipeline: PipelineSpec, options: AirflowOptions, deploy_options: AirflowDeployOptions) -> None:
         self._pipeline, self._options = pipeline, deploy_options
-        self._dag_id = dag_id(pipeline)
+        self._dag_id, self._origin = dag_id(pipeline), origin_of(pipeline)
+        self._pools = pools_of(pipeline, options)
         self._file = f"{self._dag_id}.py"
         self._folder = DagFolder(Path(deploy_options.dags), self._file)
         self._api = Api(deploy_options.server, options.airflow) if deploy_options.server else None
@@ -60,22 +62,35 @@ class AirflowDeployment:
     def differences(self, files: Files) -> Sequence[str]:
         """In what the DAG folder is not as `put` would make it."""
         there = self._folder.text()
-        if there == files[self._file]:
-            return []
         if there is None:
-            return [f"{self._folder.place} is not there"]
+            return [f"{self._folder.place} is not there", *self._without_pools()]
+        if self._is_of_another():
+            return [f"{self._folder.place} holds the pipeline {self._folder.origin()}"]
+        if there == files[self._file]:
+            return self._without_pools()
         known = self._folder.current()
-        return [f"{self._folder.place} {'is of another version' if known else 'was changed by hand'}"]
+        said = "is of another version" if known else "was changed by hand"
+        return [f"{self._folder.place} {said}", *self._without_pools()]
+
+    def _is_of_another(self) -> bool:
+        """Whether what was deployed under this name last came from another file, and is not to be replaced."""
+        return self._folder.origin() not in ("", self._origin) and self._pipeline.name not in self._options.replaces
+
+    def _refuse_another(self, there: str | None) -> None:
+        if there is not None and self._is_of_another():
+            raise deploy_errors.of_another(str(self._folder.place), self._folder.origin(), self._pipeline.name)
 
     def put(self, files: Files, *, force: bool = False) -> Deployed:
         """Puts the DAG file there. Where Airflow cannot import it, what was there before is put back."""
         text = files[self._file]
         there, current = self._folder.text(), self._folder.current()
+        self._refuse_another(there)
         if current is not None and there == text:
             return self._deployed(current, changed=False)
         if there not in (None, text) and current is None and not force:
             raise deploy_errors.changed_by_hand(str(self._folder.place))
-        made = self._folder.add(text, spec_told(text))
+        replaced = list(self._replaced())
+        made = self._folder.add(text, spec_told(text), self._origin)
         try:
             notes = self._install(made, there, current)
         except DeployError:
@@ -84,7 +99,20 @@ class AirflowDeployment:
             raise
         for old in self._folder.kept()[self._options.keep :]:
             self._folder.forget(old)
+        for each in replaced:
+            each.remove()
+        notes += tuple(f"{each.place} is gone: this pipeline replaces it" for each in replaced)
         return self._deployed(made, changed=True, notes=notes)
+
+    def _replaced(self) -> Iterator[DagFolder]:
+        """The files of the pipelines that this one replaces. Raises `DeployError` where a person changed one."""
+        for name in self._options.replaces:
+            other = DagFolder(Path(self._options.dags), f"{ascii_id(name)}.py")
+            if name == self._pipeline.name or other.text() is None:
+                continue
+            if other.current() is None:
+                raise deploy_errors.changed_by_hand(str(other.place))
+            yield other
 
     def versions(self) -> Sequence[Version]:
         """What is and was there, the newest first."""
@@ -94,6 +122,7 @@ class AirflowDeployment:
     def roll_back(self, version: str = "") -> Deployed:
         """Puts the DAG file of an earlier version back."""
         there, current, kept = self._folder.text(), self._folder.current(), self._folder.kept()
+        self._refuse_another(there)
         known = ", ".join(str(each.number) for each in kept)
         if there is not None and current is None:
             raise deploy_errors.changed_by_hand(str(self._folder.place))
@@ -118,8 +147,8 @@ class AirflowDeployment:
         if self._api is None:
             return ("whether Airflow can import it was not asked: no `server` is given",)
         if not is_read:
-            return (f"Airflow has not read it within {self._options.patience:g} s",)
-        return self._unpaused(self._api)
+            return (f"Airflow has not read it within {self._options.patience:g} s", *self._without_pools())
+        return (*self._unpaused(self._api), *self._without_pools())
 
     def _deployed(self, version: Kept, *, changed: bool, notes: tuple[str, ...] = ()) -> Deployed:
         return Deployed(str(version.number), (str(self._folder.place),), changed, notes)
@@ -152,6 +181,20 @@ class AirflowDeployment:
             if time.monotonic() > end:
                 return False
             time.sleep(self._options.poll_seconds)
+
+    def _without_pools(self) -> list[str]:
+        """Which of the pools that tasks take slots of Airflow does not have."""
+        known: set[str] | None = None
+        if self._api is not None and self._pools:
+            with contextlib.suppress(DeployError):  # who may deploy need not be one who may look at pools
+                known = {each["name"] for each in self._api.pages("/pools", "pools")}
+        if known is None:
+            return []
+        return [
+            f"Airflow has no pool `{each}`, without which tasks wait for ever: make it"
+            for each in self._pools
+            if each not in known
+        ]
 
     def _unpaused(self, api: Api) -> tuple[str, ...]:
         dag = api.ask("GET", f"/dags/{self._dag_id}")

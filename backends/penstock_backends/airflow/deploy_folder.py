@@ -20,12 +20,16 @@ from penstock_backends import deploy_errors
 
 @dataclass(frozen=True)
 class Kept:
-    """A version: its number from 1, the hash of the pipeline's spec, when it was put there, and the DAG file."""
+    """A version: its number from 1, the hash of the pipeline's spec, when it was put there, and the DAG file.
+
+    ``origin`` tells the pipeline that it is of; it is empty in what was deployed before that was kept.
+    """
 
     number: int
     spec: str
     when: str
     text: str
+    origin: str = ""
 
 
 class DagFolder:
@@ -59,7 +63,7 @@ class DagFolder:
         found = [each for each in self.kept() if each.text == text]
         return next((each for each in found if each.number == chosen), found[0] if found else None)
 
-    def add(self, text: str, spec: str) -> Kept:
+    def add(self, text: str, spec: str, origin: str) -> Kept:
         """A new version, not yet in its place."""
         with self._refusals():
             if not self._folder.is_dir():
@@ -67,7 +71,7 @@ class DagFolder:
             self._versions.mkdir(parents=True, exist_ok=True)
             number = 1 + max((each.number for each in self.kept()), default=0)
             when = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-            made = Kept(number, spec, when, text)
+            made = Kept(number, spec, when, text, origin)
             _write(self._path(number), json.dumps(asdict(made), indent=1))
         return made
 
@@ -86,6 +90,15 @@ class DagFolder:
                 _write(self.place, text)
             else:
                 self.place.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Take the file away; its versions stay."""
+        with self._refusals():
+            self.place.unlink(missing_ok=True)
+
+    def origin(self) -> str:
+        """The pipeline that the newest version is of; empty where that is not known."""
+        return next((each.origin for each in self.kept()), "")
 
     def forget(self, version: Kept) -> None:
         """Drop a version."""

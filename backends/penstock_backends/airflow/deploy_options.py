@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from penstock.deployment import Address, DeployOptions
+from penstock.deployment import Address, DeployOptions, Names
 
 
 class AirflowDeployOptions(DeployOptions):
@@ -20,6 +20,8 @@ class AirflowDeployOptions(DeployOptions):
         poll_seconds: how long to wait before asking Airflow again.
         unpause: have Airflow start runs of a DAG that it, or a person, has paused; it pauses new ones by default.
         keep: how many versions are kept to return to.
+        replaces: names of pipelines that this one takes the place of. Its own, where what is deployed under that was
+            defined in another file; others, such as one that it had before, whose DAG files are taken away.
     """
 
     dags: str = ""
@@ -28,3 +30,4 @@ class AirflowDeployOptions(DeployOptions):
     poll_seconds: float = Field(default=2, gt=0)
     unpause: bool = False
     keep: int = Field(default=20, ge=2)
+    replaces: Names = ()

@@ -106,10 +106,9 @@ class GithubDeployment:
 
     def _refuse_to_replace_another(self) -> None:
         there = self._record()
-        if there is not None and there.source != self._source:
-            reason = f"the pipeline of {there.source} has that name"
-            fix = "give one of them another name (`@pipeline(name=...)`); where the file was moved, deploy with --force"
-            raise deploy_errors.refused(self._kept, reason, fix)
+        is_replaced = self._pipeline.name in self._options.replaces
+        if there is not None and there.source != self._source and not is_replaced:
+            raise deploy_errors.of_another(self._kept, there.source, self._pipeline.name)
 
     def _write(self, record: Record, files: Files, *, force: bool = False) -> None:
         """The program before the workflow that runs it, and the record last."""

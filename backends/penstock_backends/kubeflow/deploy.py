@@ -26,6 +26,7 @@ from penstock_backends.kubeflow.deploy_record import Kept, kept, new_version
 from penstock_backends.kubeflow.deploy_recurring import ENDED, RecurringRuns
 from penstock_backends.kubeflow.deploy_schedule import kept_schedule
 from penstock_backends.lowering import program_of
+from penstock_backends.rendering import origin_of
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,20 @@ class KubeflowDeployment:
         id_, found = self._there()
         if id_ is None or not found:
             return [f"{self.place} is not there"]
+        if self._is_of_another(found):
+            return [f"{self.place} holds the pipeline {_origin_of(found)}"]
         return self._of_version(found[0], files) or RecurringRuns(self.place, id_).differences(found[0])
 
     def put(self, files: Files, *, force: bool = False) -> Deployed:
         """Uploads the file as a new version, and has the recurring run be one of it."""
         (text,) = files.values()
         id_, found = self._there()
+        self._refuse_another(found)
         if found and not found[0].is_ours and not force:
             raise deploy_errors.changed_by_hand(f"{self.place}, whose newest version is {found[0].name},")
         if id_ and found and not self._of_version(found[0], files):
             return self._stays(id_, found[0])
-        fresh = new_version(_next_number(found), text, kept_schedule(self.pipeline))
+        fresh = new_version(_next_number(found), text, kept_schedule(self.pipeline), origin_of(self.pipeline))
         with self._made(id_) as made:
             return self._uploaded(made, fresh, _last_of_ours(found), text)
 
@@ -65,6 +69,7 @@ class KubeflowDeployment:
         chosen = next((each for each in found if each.name == version), None) if version else _one_before(found)
         if chosen is None or id_ is None:
             raise deploy_errors.no_version(self.pipeline.name, version, ", ".join(each.name for each in found))
+        self._refuse_another(found)
         if chosen is found[0]:
             return self._stays(id_, chosen)
         whole = self.place.api.get(f"/pipelines/{id_}/versions/{chosen.id}")["pipeline_spec"]
@@ -120,10 +125,19 @@ class KubeflowDeployment:
         # The server knows times to the second.
         return id_, sorted(map(kept, found), key=lambda each: (each.when, each.number), reverse=True)
 
+    def _is_of_another(self, found: Sequence[Kept]) -> bool:
+        """Whether what was deployed under this name last came from another file, and is not to be replaced."""
+        is_replaced = self.pipeline.name in self.place.options.replaces
+        return _origin_of(found) not in ("", origin_of(self.pipeline)) and not is_replaced
+
+    def _refuse_another(self, found: Sequence[Kept]) -> None:
+        if self._is_of_another(found):
+            raise deploy_errors.of_another(str(self.place), _origin_of(found), self.pipeline.name)
+
     def _of_version(self, current: Kept, files: Files) -> list[str]:
         """In what the current version is not the file."""
         (text,) = files.values()
-        wanted = new_version(0, text, kept_schedule(self.pipeline))
+        wanted = new_version(0, text, kept_schedule(self.pipeline), "")
         if not current.is_ours:
             return [f"{self.place} has a newest version, {current.name}, that was not made by Penstock"]
         if current.spec != wanted.spec:
@@ -179,6 +193,12 @@ def deployment_of(pipeline: PipelineSpec, options: KubeflowDeployOptions) -> Kub
 
 def _last_of_ours(found: Sequence[Kept]) -> Kept | None:
     return next((each for each in found if each.is_ours), None)
+
+
+def _origin_of(found: Sequence[Kept]) -> str:
+    """The pipeline that the last version of ours is of; empty where that is not known."""
+    last = _last_of_ours(found)
+    return last.origin if last else ""
 
 
 def _one_before(found: Sequence[Kept]) -> Kept | None:

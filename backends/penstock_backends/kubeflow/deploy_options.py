@@ -16,7 +16,8 @@ class KubeflowDeployOptions(DeployOptions):
         namespace: whose pipeline it is, where several teams share the installation.
         experiment: the group that its runs stand in, made where it is missing.
         service_account: the Kubernetes account of its runs, where not the one that the installation gives them.
-        replaces: names that the pipeline had before, whose recurring runs are to end.
+        replaces: names that the pipeline had before, whose recurring runs are to end; and its own, where what is
+            deployed under that was defined in another file.
         poll_seconds: how long to wait before looking again how a run goes.
     """
 

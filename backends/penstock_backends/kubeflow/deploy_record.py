@@ -20,7 +20,8 @@ class Kept:
     """A version as the server has it.
 
     ``number`` counts versions from 1, ``stands_for`` is the one whose content it has: its own, or after a return that
-    of an earlier one. ``file`` is a hash of the YAML. A version that somebody else made has the number 0.
+    of an earlier one. ``file`` is a hash of the YAML. A version that somebody else made has the number 0. ``origin``
+    tells the pipeline that it is of; it is empty in what was deployed before that was kept.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Kept:
     spec: str = ""
     file: str = ""
     schedule: Mapping[str, Any] | None = None
+    origin: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -42,7 +44,8 @@ class Kept:
         """What the server keeps of it besides the file."""
         returned = {"as version": self.stands_for} if self.stands_for != self.number else {}
         schedule = {"schedule": self.schedule} if self.schedule else {}
-        return described({"spec": self.spec, "file": self.file, **returned, **schedule})
+        origin = {"origin": self.origin} if self.origin else {}
+        return described({"spec": self.spec, "file": self.file, **origin, **returned, **schedule})
 
     def shown(self, *, current: bool) -> Version:
         """The version as a user sees it."""
@@ -58,16 +61,15 @@ def kept(version: Mapping[str, Any]) -> Kept:
     if told is None or number is None or "file" not in told:
         return Kept(id_, name, when)
     own = int(number[1])
-    return Kept(
-        id_, name, when, own, told.get("as version", own), told.get("spec", ""), told["file"], told.get("schedule")
-    )
+    stands_for, spec, origin = told.get("as version", own), told.get("spec", ""), told.get("origin", "")
+    return Kept(id_, name, when, own, stands_for, spec, told["file"], told.get("schedule"), origin)
 
 
-def new_version(number: int, text: str, schedule: Mapping[str, Any] | None) -> Kept:
+def new_version(number: int, text: str, schedule: Mapping[str, Any] | None, origin: str) -> Kept:
     """The version that a file is to become."""
     spec = spec_told(text)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Kept("", f"{number}-{spec or digest}", "", number, number, spec, digest, schedule)
+    return Kept("", f"{number}-{spec or digest}", "", number, number, spec, digest, schedule, origin)
 
 
 def described(told: Mapping[str, Any]) -> str:

@@ -78,7 +78,8 @@ class RecurringRuns:
 
     def _former(self) -> list[dict[str, Any]]:
         """Those that go on under names that the pipeline had before."""
-        former = ((name, self.place.pipeline_id(name)) for name in self.place.options.replaces)
+        names = (name for name in self.place.options.replaces if name != self.place.name)
+        former = ((name, self.place.pipeline_id(name)) for name in names)
         found = (self._found(id_, name) for name, id_ in former if id_)
         return [each for recurring in found for each, _ in recurring]
 
