@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -27,11 +28,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import uuid
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import pendulum
 from airflow import DAG
@@ -179,6 +181,18 @@ with DAG(
 
 # Empty: the Airflow Variable `artifact_root`, or where there is none, $AIRFLOW_HOME/artifacts.
 ARTIFACT_ROOT = ""
+# The folder for copies of what is in an object store; empty: where temporary files are made.
+SCRATCH = ""
+# What Airflow reaches object stores by.
+PROVIDERS = {
+    "s3": "apache-airflow-providers-amazon[s3fs]",
+    "s3a": "apache-airflow-providers-amazon[s3fs]",
+    "gs": "apache-airflow-providers-google",
+    "gcs": "apache-airflow-providers-google",
+    "abfs": "apache-airflow-providers-microsoft-azure",
+    "abfss": "apache-airflow-providers-microsoft-azure",
+    "adl": "apache-airflow-providers-microsoft-azure",
+}
 LARGEST_XCOM = 48 * 1024
 LONGEST_LINE = 64 * 1024
 PIPELINE = "recommendation"
@@ -205,15 +219,19 @@ def run_step(name, /, **values):
     if "role" in call:
         around["place"]["status"] = due(call, around["place"]["index"], context)
     root = ARTIFACT_ROOT or context["var"]["value"].get("artifact_root", None) or airflow_home() / "artifacts"
-    folder = attempt_folder(Path(root), ti)
+    store = Store(root, context) if "://" in str(root) else None
+    folder = attempt_folder(store.local if store else Path(root), ti)
     try:
-        result = run_attempt(call, step, values, attempt, folder, around)
+        result = run_attempt(call, step, values, attempt, folder, store, around)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         ti.xcom_push(key="step_error", value=str(error))
         if isinstance(error, AirflowTaskTimeout):  # no Exception, so that `dag.test` would stop at it
             raise StepFailed("the attempt exceeded its timeout and was ended") from None
         raise
+    finally:
+        if store:
+            store.close()
     if result.get("obstacle") == "skipped":
         raise AirflowSkipException("its condition does not hold, or what it needs was skipped")
     if result.get("obstacle"):
@@ -327,7 +345,7 @@ def airflow_home():
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
 
 
-def run_attempt(call, step, values, attempt, folder, around):
+def run_attempt(call, step, values, attempt, folder, store, around):
     """Run an attempt outside of Airflow's own process, and return its outputs and metrics."""
     request = {
         "call": call,
@@ -340,7 +358,10 @@ def run_attempt(call, step, values, attempt, folder, around):
         "largest": LARGEST_XCOM,
         **around,
     }
-    result = run_process(call, request)
+    if store:
+        result = run_stored(store, run_process, call, request)
+    else:
+        result = run_process(call, request)
     if "error" not in result:
         return result
     hint = ""
@@ -411,6 +432,163 @@ def end(child):
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     child.stdout.close()
+
+
+class Store:
+    """The artifact root where it is a URL. An attempt works on copies, in a folder of its own.
+
+    Each artifact is one object, packed where it is no plain file: so it is there whole or not at all. Its digest, which
+    XCom holds beside its URL, tells whether it is what was written.
+    """
+
+    def __init__(self, url, context):
+        connection = urlsplit(url).netloc.rpartition("@")[0]
+        if ":" in connection:
+            raise StepFailed("the artifact root holds credentials: name a connection that does instead")
+        if connection and not context["conn"].get(connection, None):
+            raise StepFailed(f"Airflow holds no connection `{connection}`, which {url} is to be reached by")
+        self.url = url.rstrip("/")
+        self.local = Path(tempfile.mkdtemp(prefix="attempt-", dir=SCRATCH or None)).resolve()
+        self.files = {}
+
+    def close(self):
+        """Remove the copies."""
+        shutil.rmtree(self.local, ignore_errors=True)
+
+    def place(self, url):
+        """The file system that holds an object, and the object's path there."""
+        from airflow.io.path import ObjectStoragePath
+
+        scheme = url.partition(":")[0]
+        try:
+            path = ObjectStoragePath(url)
+            return path.fs, path.path
+        except (ImportError, ValueError) as error:
+            package = PROVIDERS.get(scheme, f"a package that knows `{scheme}://`")
+            raise StepFailed(f"{self.url} is reached by {package}, on each worker: {error}") from None
+        except Exception as error:
+            raise StepFailed(f"{self.url} cannot be used: {said(error)}") from None
+
+    def put(self, file, url):
+        """Copy a file into the store."""
+        fs, path = self.place(url)
+        try:
+            if url.partition(":")[0] not in PROVIDERS:  # in a bucket no folder need be made
+                fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            fs.put_file(str(file), path)
+        except Exception as error:
+            raise StepFailed(f"{url} cannot be written: {said(error)}") from None
+
+    def fetch(self, reference, folder):
+        """Copy an artifact into a folder, and return its path there."""
+        url, digest = reference["file"], reference["digest"]
+        whose = f"{url}, which `{reference['node']}` wrote," if "node" in reference else url
+        file = folder / unquote(url.rpartition("/")[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        fs, path = self.place(url)
+        try:
+            fs.get_file(path, str(file))
+        except FileNotFoundError:
+            raise StepFailed(f"{whose} is not there any more") from None
+        except Exception as error:
+            raise StepFailed(f"{whose} cannot be read: {said(error)}") from None
+        if digest_of(file) != digest:
+            raise StepFailed(f"{whose} is damaged: it is not what was written there")
+        return unpacked(file) if reference.get("packed") else file
+
+    def bring(self, references):
+        """Have copies of objects here, each once."""
+        for each in references:
+            if each["file"] not in self.files:
+                copy = self.fetch(each, self.local / "@given" / str(len(self.files)))
+                self.files[each["file"]] = str(copy)
+
+    def published(self, wire, folder, url):
+        """An output of which all that lies below the folder is put into the store, below the URL."""
+        if isinstance(wire, list):
+            return [self.published(each, folder, url) for each in wire]
+        if not (isinstance(wire, dict) and "$artifact" in wire):
+            return wire
+        file = Path(wire["$artifact"]["file"])
+        is_plain = file.is_file() and not file.is_symlink() and not os.access(file, os.X_OK)
+        whole = file if is_plain else packed(file)
+        held = f"{url}/{quote(whole.relative_to(folder).as_posix())}"
+        self.put(whole, held)
+        reference = {"format": wire["$artifact"]["format"], "file": held, "digest": digest_of(whole)}
+        return {"$artifact": reference if is_plain else {**reference, "packed": True}}
+
+    def folded(self, name, wire, folder):
+        """An output as XCom takes it: by reference where it is an artifact, or large."""
+        url = f"{self.url}/{folder.relative_to(self.local).as_posix()}"
+        wire = self.published(wire, folder, url)
+        text = json.dumps(wire)
+        if len(text) <= LARGEST_XCOM:
+            return wire
+        file = folder / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="ascii")
+        return self.published({"$artifact": {"format": "json", "file": str(file)}}, folder, url)
+
+
+def run_stored(store, run, call, request):
+    """Run an attempt on copies of the objects that it is given, and put what it gives into the store."""
+    folder = Path(request["folder"])
+    node = folder.relative_to(store.local).parts[2]
+    request = {**request, "largest": sys.maxsize, "files": store.files, "node": node}
+    result, looked = None, {}
+    given = json.dumps([request["values"], request.get("pulled")])
+    if "pod" in call or "code" in call or "$artifact" in given:
+        # Nothing is copied, and no pod started, for a task that is skipped.
+        place = {each: call[each] for each in ("packages", "python") if each in call}
+        looked = run_process(place, {**request, "only_look": True})
+        if looked.get("obstacle") or "error" in looked:
+            return looked
+    if result is None:
+        store.bring(looked.get("fetch", []))
+        result = run(call, request)
+    if "outputs" in result:
+        outputs = {name: store.folded(name, wire, folder) for name, wire in result["outputs"].items()}
+        result = {**result, "outputs": outputs}
+    return result
+
+
+def digest_of(content):
+    """The SHA-256 of a file, or of a text."""
+    if isinstance(content, str):
+        return hashlib.sha256(content.encode()).hexdigest()
+    digest = hashlib.sha256()
+    with open(content, "rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def packed(path):
+    """One file beside a folder that holds it; the same for the same content."""
+    whole = path.with_name(f"{path.name}.tar")
+    with tarfile.open(whole, "w") as archive:
+        archive.add(path, path.name, filter=without_owner)
+    return whole
+
+
+def without_owner(member):
+    """A member of an archive without what says nothing about its content."""
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def unpacked(whole):
+    """What was packed into a file, beside it."""
+    with tarfile.open(whole) as archive:
+        archive.extractall(whole.parent, filter="tar")
+    whole.unlink()
+    return whole.with_name(whole.name.removesuffix(".tar"))
+
+
+def said(error):
+    """An error in words, with its kind."""
+    return f"{type(error).__name__}: {error}"
 
 
 # What each task calls: a step, and as its arguments literals, parameters of the DAG, and outputs of other tasks.
@@ -877,10 +1055,10 @@ class Asked(typing.NamedTuple):
 
 
 def attempted(asked: Asked) -> Json:
-    """The result of the attempt; of a mere look, that nothing stands against it."""
+    """The result of the attempt; of a mere look, that nothing stands against it, and what is to be fetched for it."""
     request, job = asked.request, asked.job
     if "only_look" in request:
-        return {"obstacle": "", "outputs": {}, "metrics": {}}
+        return {"obstacle": "", "outputs": {}, "metrics": {}, "fetch": list(stored(asked.outputs))}
 
     def attempt(_: int) -> Json:
         check_files(asked.outputs)
@@ -925,12 +1103,12 @@ def end_with(parent: int) -> None:
 
 def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
     """The parameters by name, and the outputs of other instances that did not fail by name: handed over, or pulled."""
-    types = request["types"]
+    types, files = request["types"], request.get("files", {})
     parameters = {
         name: exact(types[name], value) for name, value in request.get("parameters", {}).items() if name in types
     }
     outputs = {
-        name: {output: unfolded(output, json.loads(text)) for output, text in texts.items()}
+        name: {output: unfolded(output, json.loads(text), files) for output, text in texts.items()}
         for name, texts in request.get("pulled", {}).items()
     }
     for name, value in request["values"].items():
@@ -942,7 +1120,7 @@ def gathered(job: Json, request: Json, place: Place) -> tuple[dict[str, Json], d
             elif item is not None:  # else it was skipped
                 for node, output, text in received(ref, item, request.get("keys", {})):
                     known = instance(node, place.index[: job.get("depths", {}).get(node, 0)])
-                    outputs.setdefault(known, {})[output] = json.loads(text)
+                    outputs.setdefault(known, {})[output] = fetched(json.loads(text), files)
     return parameters, {name: wires for name, wires in outputs.items() if name not in place.states}
 
 
@@ -951,11 +1129,30 @@ def exact(known: Json, value: Json) -> Json:
     return known["exact"] if "exact" in known and value == known["default"] else value
 
 
-def unfolded(output: str, wire: Json) -> Json:
-    """A wire; the items of a loop by themselves, though they may be too large for XCom together."""
+def unfolded(output: str, wire: Json, files: dict[str, str]) -> Json:
+    """A wire, its files here; the items of a loop by themselves, though they may be too large for XCom together."""
+    wire = fetched(wire, files)
     if output != "items" or isinstance(wire, list) or wire.get("$artifact", {}).get("format") != "json":
         return wire
-    return json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii"))
+    return fetched(json.loads(Path(wire["$artifact"]["file"]).read_text(encoding="ascii")), files)
+
+
+def fetched(wire: Json, files: dict[str, str]) -> Json:
+    """A wire, or each of a loop's items, in which an object that was fetched from a store is the file that was made."""
+    if isinstance(wire, list):
+        return [fetched(each, files) for each in wire]
+    if not (isinstance(wire, dict) and wire.get("$artifact", {}).get("file") in files):
+        return wire
+    return {"$artifact": {"format": wire["$artifact"]["format"], "file": files[wire["$artifact"]["file"]]}}
+
+
+def stored(outputs: dict[str, dict[str, Json]]) -> Iterator[Json]:
+    """The references to objects of a store, each with the node that wrote it."""
+    for node, wires in outputs.items():
+        for wire in wires.values():
+            for each in wire if isinstance(wire, list) else [wire]:
+                if isinstance(each, dict) and "digest" in each.get("$artifact", {}):
+                    yield {"node": node, **each["$artifact"]}
 
 
 def received(ref: Json, item: Json, keys: Json) -> Iterator[tuple[str, str, str]]:
@@ -1684,6 +1881,7 @@ class _Attempt:
     number: int = 1
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     gates: list[Json] = dataclasses.field(default_factory=list)
+    metadata: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)  # by each output of the step
 
 
 _ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
@@ -1700,6 +1898,56 @@ def log_metric(name: str, value: float) -> None:
         raise TypeError(f"metric {name!r} must be a number, not {type(value).__qualname__}")
     if _ATTEMPTS:
         _ATTEMPTS[-1].metrics[name] = number
+
+
+LARGEST_METADATA = 20_000  # bytes of JSON that all metadata of an attempt may take: engines show it, and hand it on
+Plain = typing.Union[None, bool, int, float, str, "typing.Sequence[Plain]", "typing.Mapping[str, Plain]"]
+
+
+def log_metadata(*, output: str | None = None, **values: Plain) -> None:
+    """Records what there is to know of an output, for the pages on which engines show it: ``log_metadata(rows=10)``.
+
+    A value is a ``str``, ``int``, ``float``, ``bool`` or ``None``, or a list or dictionary of such; the last one of a
+    name stands. ``output`` is for steps with several outputs. Outside of a run nothing is recorded. Raises:
+        TypeError: a value is of another type.
+        ValueError: the step has no such output, or several and none is named; or it is too much.
+    """
+    plain = {name: _plain_data(value, name) for name, value in values.items()}
+    if not _ATTEMPTS:
+        return
+    known = _ATTEMPTS[-1].metadata
+    names = ", ".join(f"`{name}`" for name in known)
+    if output is None and len(known) > 1:
+        raise ValueError(f"the step has several outputs: say which, as output=..., of {names}")
+    name = next(iter(known), "output") if output is None else output
+    if name not in known:
+        raise ValueError(f"the step has no output `{name}`, but {names}" if known else "the step has no outputs")
+    merged = {**known, name: {**known[name], **plain}}
+    size = len(dumps(encode(merged)))
+    if size > LARGEST_METADATA:
+        said = f"with `{', '.join(plain)}` the metadata of the step takes {size} bytes, more than {LARGEST_METADATA}"
+        raise ValueError(f"{said}; what is large is better an output")
+    known[name].update(plain)
+
+
+def _plain_data(value: object, name: str) -> Json:
+    """Metadata as it is kept: numbers are Python's, tuples lists."""
+    value = _plain_number(value)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain_data(item, name) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: _plain_data(item, name) for key, item in value.items()}
+    found = "a dictionary whose keys are not all texts" if isinstance(value, dict) else type(value).__qualname__
+    said = f"metadata `{name}` must be text, a number, a bool, None, or lists and dictionaries of such"
+    raise TypeError(f"{said}, not {found}; str(...) makes a text of anything")
+
+
+def metadata_text(output: str, values: Mapping[str, object]) -> str:
+    """What was recorded of an output on one line: ``metadata of model: rows = 10, source = 'census'``."""
+    of = "" if output == "output" else f" of {output}"
+    return f"metadata{of}: " + ", ".join(f"{name} = {_short(value)}" for name, value in values.items())
 
 
 def current_attempt() -> int:
@@ -1792,7 +2040,7 @@ class RunStatus:
 
 RUNTIME_NAMES = (
     *("Classification", "Dataset", "Markdown", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
-    *("checkpoint_dir", "current_attempt", "log_metric"),
+    *("checkpoint_dir", "current_attempt", "log_metadata", "log_metric"),
 )
 
 
@@ -2242,11 +2490,12 @@ def perform(
         number: the number of this attempt, from 1.
 
     Returns:
-        ``outputs`` (name to wire), ``metrics`` (name to wire), ``gates`` (verdicts, where there are gates). Where one
-        was not passed, also ``error``, and ``final``: it is not to be tried again, though the outputs are there.
+        ``outputs`` (name to wire), ``metrics`` (name to wire), ``metadata`` (of each output that has some, as a wire),
+        ``gates`` (verdicts, where there are gates). Where one was not passed, also ``error``, and ``final``: it is not
+        to be tried again, though the outputs are there.
     """
     arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
-    attempt = _Attempt(number)
+    attempt = _Attempt(number, metadata={output["name"]: {} for output in job["outputs"]})
     _ATTEMPTS.append(attempt)
     try:
         returned = function(**arguments)
@@ -2258,6 +2507,9 @@ def perform(
         "outputs": {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in values.items()},
         "metrics": {name: encode(value) for name, value in attempt.metrics.items()},
     }
+    metadata = {name: encode(found) for name, found in attempt.metadata.items() if found}
+    if metadata:
+        result["metadata"] = metadata
     gates = attempt.gates + _checked(job, values, attempt.metrics, inputs)
     if gates:
         result["gates"] = gates
@@ -2386,7 +2638,7 @@ def supervise(
         return {"error": message, "final": True, "attempts": 0}
     mask = Mask(os.environ[name] for name in secrets) if secrets else None
     with _temporary("checkpoints-") as kept:
-        isolated = functools.partial(isolate, mask=mask)
+        isolated = functools.partial(isolate, mask=mask, kept=kept)
         with_checkpoints = functools.partial(_with_checkpoints, attempt, checkpoints or kept)
         return _supervised(with_checkpoints, retry, timeout, deadline, isolated)
 
@@ -2435,8 +2687,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None) -> Json:
-    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below."""
+def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None, kept: str = "") -> Json:
+    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below.
+
+    A request to stop removes the folder ``kept``, too.
+    """
     with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
@@ -2454,7 +2709,8 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
 
             if relay:
                 relay.finish()
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in filter(None, (folder, kept)):
+                shutil.rmtree(each, ignore_errors=True)
 
         with forwarded_signals(child, leave):
             if relay:
@@ -2634,15 +2890,26 @@ class Mask:
             return [self.wire(item) for item in wire]
         return {key: self.wire(item) for key, item in wire.items()} if isinstance(wire, dict) else wire
 
+    def named(self, wire: Json) -> Json:
+        """As `wire`, with the keys of objects masked that are names of the author's."""
+        if isinstance(wire, list):
+            return [self.named(item) for item in wire]
+        if not isinstance(wire, dict):
+            return self.wire(wire)
+        return {key if key.startswith("$") else self.text(key): self.named(item) for key, item in wire.items()}
+
     def result(self, result: Json) -> Json:
         """What an attempt returned, masked. It has failed where an output holds a secret, for outputs are kept."""
         outputs = result.get("outputs", {})
         for name, wire in outputs.items():
             if self.wire(wire) != wire:
-                return {"error": f"output `{name}` holds the value of a secret, which would be kept", "final": True}
+                what = "what the step returns" if list(outputs) == ["output"] else f"output `{name}`"
+                return {"error": f"{what} holds the value of a secret, which would be kept", "final": True}
         masked = {key: self.wire(value) for key, value in result.items() if key != "outputs"}
         if "metrics" in masked:
             masked["metrics"] = {self.text(name): value for name, value in masked["metrics"].items()}
+        if "metadata" in masked:
+            masked["metadata"] = {name: self.named(found) for name, found in masked["metadata"].items()}
         return {"outputs": outputs, **masked} if "outputs" in result else masked
 
     def stream(self, source: int, target: int) -> None:
