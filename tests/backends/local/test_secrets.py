@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import CompileError, ConfigurationError, Retry, RunError, log_metric, pipeline, step
+from penstock import CompileError, ConfigurationError, Retry, RunError, log_metadata, log_metric, pipeline, step
 
 SECRET = "s3cret & word"
 KEY = {"warehouse/key": SECRET}
@@ -22,6 +22,7 @@ KEY = {"warehouse/key": SECRET}
 @step(secrets={"KEY": "warehouse/key"})
 def connect(where: str) -> str:
     print("connecting with", os.environ["KEY"])
+    log_metadata(dsn=f"db://me:{os.environ['KEY']}@host", **{os.environ["KEY"]: [1]})
     subprocess.run([sys.executable, "-c", "import os; print('a child has', os.environ['KEY'])"], check=True)
     return hashlib.sha256(os.environ["KEY"].encode()).hexdigest() + where
 
@@ -77,6 +78,7 @@ def test_a_step_is_given_its_secret_another_one_is_not_and_nothing_shows_or_keep
     log = run["connect"].log.read_text() if not inline else capfd.readouterr().out
     assert "connecting with ***\n" in log
     assert inline or "a child has ***\n" in log
+    assert run["connect"].metadata == {"output": {"dsn": "db://me:***@host", "***": [1]}}
     assert SECRET.encode() not in everything_below(tmp_path)
     assert os.environ["KEY"] == SECRET
 
