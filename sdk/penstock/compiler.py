@@ -27,6 +27,7 @@ from penstock.keeping import without_collections
 from penstock.rejections import Rejection, plain_reason, rejections
 from penstock.results import Listener, Run
 from penstock.spec import Feature, PipelineSpec
+from penstock.strays import misspelt_pipelines
 from penstock.verify import verify
 
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ def compile_definition(
 ) -> Files:
     """The files for a pipeline; options not given come from its `project`, which may have been ``read`` already."""
     found = read or project(definition.folder)
+    problems = list(misspelt_pipelines(definition.spec.name, found, target))
+    if problems:
+        raise ConfigurationError(problems)
     configured = {**found.options(target), **options}
     return compile_spec(definition.spec, target, configured, definition.folder, found.places((target,), options))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock import CompileError, pipeline, step
+from penstock import CompileError, ConfigurationError, pipeline, step
+from penstock.loading import load_pipeline
 
 
 @step
@@ -25,6 +26,56 @@ def first() -> int:
 @pipeline
 def second() -> int:
     return load()
+
+
+PROJECT = """
+[tool.penstock.airflow]
+pool = "small"
+
+[tool.penstock.airflow.steps."{}:load"]
+queue = "x"
+"""
+SOURCE = """
+from penstock import pipeline, step
+
+@step
+def load() -> int:
+    return 1
+
+@pipeline
+def retrain() -> int:
+    return load()
+"""
+
+
+@pytest.mark.parametrize(
+    ("called", "beside", "is_refused"),
+    [
+        ("retrian", "", True),
+        ("retrain", "", False),
+        ("score", "", False),  # near to nothing: another pipeline's, in whatever file
+        ("retrain2", "def retrain2(): ...", False),
+        ("retrain_eu", "for region in ('eu', 'us'): pipeline(name=f'retrain_{region}')(each)", False),
+        ("retrain_uk", "for region in ('eu', 'us'): pipeline(name=f'retrain_{region}')(each)", True),
+    ],
+)
+def test_a_pipeline_that_is_misspelt_is_told_at_its_line(called, beside, is_refused, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(PROJECT.format(called))
+    (tmp_path / "flow.py").write_text(SOURCE)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "others.py").write_text(beside)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "unmeant.py").write_text(f"{called} = 1\n")
+    made = load_pipeline(str(tmp_path / "flow.py"))
+    if not is_refused:
+        assert ("queue" in made.compile("airflow")["retrain.py"]) == (called == "retrain")
+        return
+    with pytest.raises(ConfigurationError, match=f"P709: .* speaks of a pipeline `{called}`") as caught:
+        made.compile("airflow")
+    (problem,) = caught.value.diagnostics
+    assert problem.location is not None
+    assert problem.location.text == f'[tool.penstock.airflow.steps."{called}:load"]'
+    assert problem.fix == "did you mean `retrain:load`?"
 
 
 LABELS = {"first:train": {"labels": {"of": "one"}}, "load": {"labels": {"of": "both"}}}
