@@ -1,11 +1,12 @@
 """A chain of trivial steps whose outputs are kept: here, and with others that run steps and keep what they gave.
 
 Each peer lives in an environment of its own, made by uv on first use and kept, and runs the same chain in the same run:
-what else the machine does slows all of them. Prints milliseconds per step, and the ratio to Penstock in worker
-processes, or inline where the peer runs steps in its own process. A peer that cannot be installed is named with the
-reason.
+what else the machine does slows all of them. The chain has 200 steps; 20, run once, for those that would take minutes
+for it, so that their start is spread over fewer. Prints milliseconds per step, and the ratio to a chain of Penstock's
+that is as long, in worker processes, or inline where the peer runs steps in its own process. A peer that cannot be
+installed is named with the reason. All of it takes some minutes.
 
-    python benchmarks/peers.py [PEER ...] [--steps N] [--rounds N] [--environments FOLDER]
+    python benchmarks/peers.py [PEER ...] [--steps N] [--steps-of-slow N] [--rounds N] [--environments FOLDER]
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Peer:
     requirements: tuple[str, ...]
     program: str
     is_inline: bool = False
+    is_slow: bool = False
 
 
 PIPEFUNC = """
@@ -203,11 +205,13 @@ PEERS = {
     "pipefunc": Peer(("pipefunc",), PIPEFUNC),
     "luigi": Peer(("luigi",), LUIGI),
     "kedro": Peer(("kedro", "kedro-datasets[pickle-pickledataset]"), KEDRO, is_inline=True),
-    "snakemake": Peer(("snakemake",), SNAKEMAKE),
-    "zenml": Peer(("zenml[local]",), ZENML, is_inline=True),
-    "metaflow": Peer(("metaflow", "setuptools<81"), METAFLOW),
-    "dagster": Peer(("dagster",), DAGSTER),
+    "snakemake": Peer(("snakemake",), SNAKEMAKE, is_slow=True),
+    "zenml": Peer(("zenml[local]",), ZENML, is_inline=True, is_slow=True),
+    "metaflow": Peer(("metaflow", "setuptools<81"), METAFLOW, is_slow=True),
+    "dagster": Peer(("dagster",), DAGSTER, is_slow=True),
 }
+
+OURS = {False: "penstock", True: "penstock, inline"}
 
 
 @step
@@ -269,30 +273,37 @@ def main() -> None:
     """Measures in turns, and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peers", nargs="*", choices=[*PEERS, []], help="which; all by default")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps-of-slow", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "penstock" / "peers")
     given = parser.parse_args()
-    measured: dict[str, Callable[[], float]] = {
-        "penstock": partial(penstock, given.steps, inline=False),
-        "penstock, inline": partial(penstock, given.steps, inline=True),
-        **{name: partial(peer, name, given.steps, given.environments) for name in given.peers or PEERS},
+    names = given.peers or list(PEERS)
+    lengths = {name: given.steps_of_slow if PEERS[name].is_slow else given.steps for name in names}
+    measured: dict[tuple[str, int], Callable[[], float]] = {
+        (OURS[is_inline], steps): partial(penstock, steps, inline=is_inline)
+        for steps in (given.steps, given.steps_of_slow)
+        for is_inline in (False, True)
     }
+    measured |= {(name, lengths[name]): partial(peer, name, lengths[name], given.environments) for name in names}
     penstock(2, inline=False)  # imports what a run needs
     penstock(2, inline=True)
-    seconds: dict[str, list[float]] = {name: [] for name in measured}
-    for _ in range(given.rounds):
-        for name, measure in measured.items():
+    seconds: dict[tuple[str, int], list[float]] = {each: [] for each in measured}
+    for number in range(given.rounds):
+        for each, measure in measured.items():
+            if number and each[0] in PEERS and PEERS[each[0]].is_slow:
+                continue
             try:
-                seconds[name].append(measure())
+                seconds[each].append(measure())
             except subprocess.CalledProcessError as error:
-                print(f"{name}: left out, {error.cmd[1]} said: {(error.stderr or error.stdout).strip()[-300:]}")
-                seconds[name].append(float("nan"))
-    for name, found in seconds.items():
-        is_inline = name in PEERS and PEERS[name].is_inline
-        ours = statistics.median(seconds["penstock, inline" if is_inline else "penstock"])
-        median = statistics.median(found)
-        print(f"{name:18} {median / given.steps * 1000:9.2f} ms a step  {median / ours:8.2f} times Penstock's")
+                print(f"{each[0]}: left out, {error.cmd[1]} said: {(error.stderr or error.stdout).strip()[-300:]}")
+                seconds[each].append(float("nan"))
+            print(f"round {number + 1}: {each[0]}, {each[1]} steps: {seconds[each][-1]:.2f} s", file=sys.stderr)
+    for (name, steps), found in seconds.items():
+        is_inline = name == OURS[True] or (name in PEERS and PEERS[name].is_inline)
+        median, ours = statistics.median(found), statistics.median(seconds[OURS[is_inline], steps])
+        said = f"{median / steps * 1000:9.2f} ms a step  {median / ours:8.2f} times Penstock's"
+        print(f"{name:18} {steps:4} steps {said}{' inline' if is_inline else ''}")
 
 
 if __name__ == "__main__":

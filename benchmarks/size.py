@@ -1,8 +1,9 @@
 """What a large pipeline costs: a chain, and one step that fans out to many and back, at several sizes.
 
 Prints, per node, the time to define it, and to run it inline or (with ``--workers``) in worker processes, anew and
-with everything cached; then the most memory that the process had, and its open files. What counts is the ratio between
-the sizes of one run: a cost per node that grows with the number of nodes is a defect.
+with everything cached, each as wall time and as CPU time of all its processes; then the most memory that the process
+had, and its open files. What counts is the ratio between the sizes of one run: a cost per node that grows with the
+number of nodes is a defect.
 
     python benchmarks/size.py [--sizes 100 1000 10000] [--workers]
 """
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from penstock import pipeline, step
@@ -58,18 +61,31 @@ def fan(size: int) -> Pipeline[[], int]:
     return fan
 
 
+@contextmanager
+def timed(name: str, phases: dict[str, float]) -> Iterator[None]:
+    """Notes the seconds of a phase, and the CPU seconds of this process and of those below it that have ended."""
+    began, used = time.perf_counter(), cpu_seconds()
+    yield
+    phases[name], phases[f"{name} CPU"] = time.perf_counter() - began, cpu_seconds() - used
+
+
+def cpu_seconds() -> float:
+    """What this process and those below it that have ended have used so far."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def measured(shape: str, size: int, *, workers: bool) -> dict[str, float]:
     """Milliseconds per node of each phase, and what the process came to; in a process of its own."""
-    began = time.perf_counter()
-    made = {"chain": chain, "fan": fan}[shape](size)
-    made.define()
-    phases = {"define": time.perf_counter() - began}
+    phases: dict[str, float] = {}
+    with timed("define", phases):
+        made = {"chain": chain, "fan": fan}[shape](size)
+        made.define()
     with tempfile.TemporaryDirectory() as folder:
         names = ("workers", "workers, cached") if workers else ("inline", "inline, cached")
         for name in names:
-            began = time.perf_counter()
-            run = made.run(store=folder, inline=not workers)
-            phases[name] = time.perf_counter() - began
+            with timed(name, phases):
+                run = made.run(store=folder, inline=not workers)
             if run.outputs != (size if shape == "chain" else 2 * (size - 2)):
                 sys.exit(f"{shape} of {size} came to {run.outputs}")
     found = {name: seconds / size * 1000 for name, seconds in phases.items()}
