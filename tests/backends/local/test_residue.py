@@ -42,6 +42,7 @@ HARMLESS = [
     "from parts import helper\ndef f(x): return helper(x)",
     "import re\ndef f(x):\n  try:\n    return re.sub('a', 'b', x)\n  except ValueError as e:\n    raise e",
     "from penstock import log_metric, current_attempt\ndef f(x): log_metric('x', current_attempt())",
+    "from penstock import log_metadata\ndef f(x): log_metadata(rows=x, of=[x], deep={'a': (x, None)})",
     "import datetime as dt\ndef f(x): return dt.datetime.now(dt.timezone.utc).isoformat()",
 ]
 
