@@ -6,11 +6,13 @@ Read in the server's compiler, driver and launcher. What differs from kfp.local,
 - An input of a DAG keeps one artifact, and an artifact one name.
 - What a loop gives, at any depth, is one flat list; of no items it cannot be taken at all.
 - A task that does what another did is served its outputs, the same artifacts, if it may be.
+- An importer takes stores' URIs alone, looks at nothing, and with ``reimport`` makes an artifact of its own.
 - Commands go through Argo's and Kubernetes' own templates, numbers through doubles, files through a store.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -76,6 +78,7 @@ class Cluster:
         self.executions: list[Execution] = []
         self.log = ""
         self.cache: dict[str, Ended] = {}
+        self.numbers = itertools.count()
         self.tasks: dict[str, Ended] = {}
 
     def run(self, arguments: dict[str, Any]) -> KfpRun:
@@ -109,6 +112,8 @@ class Cluster:
         except DriverError as error:
             self.log += f"driver of {name}{list(place)}: {error}\n"
             return Ended(succeeded=False)
+        if "importer" in self.executor(component):
+            return self.run_importer(name, component, task, inputs)
         if "parameterIterator" not in task:
             return self.run_container(name, component, inputs, place, is_cached=is_cached)
         iterator = task["parameterIterator"]
@@ -157,6 +162,29 @@ class Cluster:
         assert isinstance(value, list) is (kind == "LIST"), f"type mismatch: {kind}, {value!r}"
         return value
 
+    def executor(self, component: dict[str, Any]) -> dict[str, Any]:
+        executors: dict[str, dict[str, Any]] = self.loaded["deploymentSpec"]["executors"]
+        return executors.get(component.get("executorLabel", ""), {})
+
+    def run_importer(self, name: str, component: dict[str, Any], task: dict[str, Any], inputs: dict[str, Any]) -> Ended:
+        importer = self.executor(component)["importer"]
+        source = importer["artifactUri"]
+        if "runtimeParameter" in source:
+            key = source["runtimeParameter"]
+            assert "componentInputParameter" in task["inputs"]["parameters"][key], "it is sought in the DAG alone"
+            uri = inputs["parameterValues"][key]
+        else:
+            uri = source["constant"]
+        if not re.fullmatch(r"(gs|s3|minio)://[^/?]+(/[^?]*)?", uri):
+            self.log += f"--- {name}\nunsupported Cloud bucket: {uri}\n"
+            self.executions.append(Execution(name, "failure", 1, {}))
+            return Ended(succeeded=False)
+        (key,) = component["outputDefinitions"]["artifacts"]
+        number = str(next(self.numbers)) if importer.get("reimport") else uri
+        artifact = {"name": number, "uri": uri, "metadata": importer["metadata"]}
+        self.executions.append(Execution(name, "success", 1, {key: self.shown(artifact)}))
+        return Ended(True, {key: artifact}, component)
+
     def run_container(
         self, name: str, component: dict[str, Any], inputs: dict[str, Any], place: tuple[int, ...], *, is_cached: bool
     ) -> Ended:
@@ -167,7 +195,7 @@ class Cluster:
             self.executions.append(Execution(name, "success", 0, shown, place))
             return self.cache[key]
         request = {"inputs": inputs, "outputs": self.slots(path, component)}
-        container = self.loaded["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        container = self.executor(component)["container"]
         command = [*container["command"], *container["args"]]
         assert all(re.fullmatch(PLACEHOLDER, each) for each in command if "{{" in each), "a template of Argo's own"
         environ = {"HOME": "/broken", "PATH": os.environ["PATH"]}
@@ -176,7 +204,8 @@ class Cluster:
         assert len(sent) <= LONGEST_ARGUMENT
         command[2] = unpacked(command[2])
         command = [each.replace("{{$}}", sent) for each in placed(command, request)]
-        command = [each.replace("/minio/", f"{self.folder}/minio/") for each in command]
+        for store in ("minio", "s3", "gcs"):
+            command = [each.replace(f"/{store}/", f"{self.folder}/{store}/") for each in command]
         done = subprocess.run(
             [sys.executable, *command[1:]], cwd="/", capture_output=True, text=True, env=environ, check=False
         )
@@ -216,11 +245,11 @@ class Cluster:
             (artifact,) = each["artifacts"]
             assert self.file(artifact).exists()
             # The store tells artifacts apart by number.
-            yield key, {**artifact, "name": artifact["uri"]}
+            yield key, {**artifact, "name": str(next(self.numbers))}
 
     def file(self, artifact: dict[str, Any]) -> Path:
         """Where the store keeps an artifact."""
-        return self.folder / artifact["uri"].replace("minio://", "minio/")
+        return self.folder / artifact["uri"].replace("gs://", "gcs://").replace("://", "/")
 
     def shown(self, output: Any) -> Any:
         """An output as kfp.local would show it."""

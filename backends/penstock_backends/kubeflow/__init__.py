@@ -145,7 +145,10 @@ class KubeflowBackend(Backend):
         Feature.PACKAGES: emulated("what the image lacks is installed by pip before the step's first attempt"),
         Feature.IMAGE: native(),
         Feature.CACHE: native("the key holds the step's program, its inputs and its image"),
-        Feature.EXISTING: emulated("a task that copies it, by HTTP or fsspec"),
+        Feature.EXISTING: native(
+            "an importer, where Kubeflow's own launcher can read the URI and nothing is asked of the node; else a task "
+            "that copies it, by HTTP or fsspec"
+        ),
         Feature.METRICS: native("metadata of a system.Metrics artifact"),
         Feature.METADATA: native("metadata of the output's artifact, or of one beside it where it is a parameter"),
         Feature.SCHEDULE: emulated("a recurring run, which is no part of the file: `penstock deploy` makes it"),
@@ -161,7 +164,7 @@ class KubeflowBackend(Backend):
             "sdkVersion": "penstock",
             "root": _root(pipeline, plan),
             "components": dict(plan.components()),
-            "deploymentSpec": {"executors": {each.executor: {"container": each.container} for each in plan.tasks}},
+            "deploymentSpec": {"executors": {each.executor: each.runs for each in plan.tasks}},
         }
         platform = {each.executor: each.platform for each in plan.tasks if each.platform}
         rest = [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}] if platform else []

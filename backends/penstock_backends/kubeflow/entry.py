@@ -130,6 +130,8 @@ def read_input(artifact: Json, scratch: Path) -> Json:
     if format_ == "parts":
         folder = _unpacked(file, scratch)
         return located(json.loads((folder / "wire.json").read_text(encoding="ascii")), folder)
+    if not file.exists():  # as it may be of an importer's, which looks at nothing
+        raise StepError(f"there is nothing at {artifact['uri']}")
     return {"$artifact": {"format": format_, "file": str(file)}}
 
 

@@ -38,6 +38,7 @@ from penstock_backends.kubeflow.channels import (
     task_name,
 )
 from penstock_backends.kubeflow.form import read_as
+from penstock_backends.kubeflow.importing import URI, Importer, importer_of
 from penstock_backends.kubeflow.inputs import Inputs, is_ordinary, job_for, ordinary_job
 from penstock_backends.kubeflow.options import NOTHING, KubeflowOptions
 from penstock_backends.kubeflow.pod import inward_of, platform_of, resources_of
@@ -69,7 +70,7 @@ OWN = (DECIDE, ITEMS, CHECK, GIVE)  # the harness's own steps, of which no confi
 
 @dataclass
 class Planned:
-    """A task, and all that stands for it in the file; ``executor`` is the label of its container, if it has one.
+    """A task, and all that stands for it in the file; ``executor`` is the label of its container, or ``importer``.
 
     ``unit`` is what it runs, unless it is a task of the backend's own.
     """
@@ -81,7 +82,13 @@ class Planned:
     component: dict[str, Any]
     container: dict[str, Any]
     platform: dict[str, Any]
+    importer: dict[str, Any] = field(default_factory=dict)
     executor: str = ""
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        """What its executor is."""
+        return {"importer": self.importer} if self.importer else {"container": self.container}
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def plan_of(pipeline: PipelineSpec, options: KubeflowOptions) -> Plan:
 
 def _without_harness(program: Program, options: KubeflowOptions, *, is_shared: bool) -> tuple[Plan, tuple[bool, bool]]:
     """All tasks, their containers without a command yet, and what kind of harness they need."""
-    planner = _Planner(program)
+    planner = _Planner(program, options)
     steps = planner.steps()
     kind = any("does" in step.job for step in steps), any(step.settings.secrets for step in steps)
     containers = _Containers(options)
@@ -167,7 +174,7 @@ def _shared_path(side: str) -> str:
 def _sizes(plan: Plan, items: int = 1) -> Sizes:
     components = dict(plan.components())
     dags = {"root": {"dag": {"tasks": plan.dag()}}, **{n: each for n, each in components.items() if "dag" in each}}
-    containers = {each.executor: each.container for each in plan.tasks}
+    containers = {each.executor: each.container for each in plan.tasks if not each.importer}
     platform = {each.executor: each.platform for each in plan.tasks if each.platform}
     return sizes_of(dags, containers, components, platform, items)
 
@@ -180,7 +187,7 @@ def _longest_container(plan: Plan) -> int:
 def _started(plan: Plan, program: str, size: int, *arguments: str) -> Plan:
     """The plan with containers that are started as this program."""
     shared = Shared(program)
-    for each in plan.tasks:
+    for each in (each for each in plan.tasks if not each.importer):
         each.container.setdefault("command", ["python3", "-c", shared, *arguments])
     return replace(plan, size=size)
 
@@ -191,11 +198,13 @@ def _started(plan: Plan, program: str, size: int, *arguments: str) -> Plan:
 @dataclass
 class _Planner:
     program: Program
+    options: KubeflowOptions
     soft: frozenset[str] = frozenset()
     wiring: Wiring = field(init=False)
     outputs: dict[tuple[str, str], Channel] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     inward: set[tuple[str, str]] = field(default_factory=set)  # the outputs that go into loops
+    importers: dict[str, Importer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.soft = soft_units(self.program)
@@ -240,7 +249,7 @@ class _Planner:
         channel = Channel(entry.HARNESS, ARTIFACT)
         harness.leaving.append(channel)
         harness.settings = Settings(cache=any(step.settings.cache for step in steps))
-        for step in steps:
+        for step in (step for step in steps if not step.importer):
             self.wiring.hand_on(step, harness, channel)
         return harness
 
@@ -261,9 +270,13 @@ class _Planner:
                 around = self.program.by_id[node].loops
                 if len(unit.loops) > len(around) and unit.loops[: len(around)] == around:
                     inward.add((node, output))
+        for unit in self.program.units:
+            importer = importer_of(self.program, unit, self.options) if self._may_import(unit) else None
+            if importer:
+                self.importers[unit.id] = importer
         for unit in self.program.by_id.values():
             for each in unit.outputs:
-                channel = output_channel(each)
+                channel = self.importers[unit.id].output if unit.id in self.importers else output_channel(each)
                 crosses = (unit.id, each.name) in inward and not channel.is_artifact
                 is_many = unit.role == "rollback" and bool(unit.loops)
                 self.outputs[unit.id, each.name] = Channel(channel.key, ARTIFACT) if crosses or is_many else channel
@@ -280,7 +293,10 @@ class _Planner:
 
     def _main(self, unit: Unit) -> Iterator[Step]:
         step = self._step(unit, unit.loops)
-        if self._is_ordinary(unit):
+        if unit.id in self.importers:
+            step.importer = self.importers[unit.id].spec
+            step.take(Channel(URI), self.importers[unit.id].bound)
+        elif self._is_ordinary(unit):
             inputs = Inputs.of(self.program, unit, self.outputs)
             for channel in inputs.channels.values():
                 step.take(channel, inputs.bound[channel.key])
@@ -312,6 +328,12 @@ class _Planner:
         if step.id not in self._carried:
             self._carried[step.id] = carried([sliced(self.modules[reach.module], reach.names) for reach in step.reach])
         return self._carried[step.id]
+
+    def _may_import(self, unit: Unit) -> bool:
+        """Whether a unit runs exactly once, and may fail."""
+        # Two importers without `reimport` may give the same artifact; see `_is_ordinary`.
+        shares = unit.task.settings.cache and any((unit.id, each.name) in self.inward for each in unit.outputs)
+        return not (shares or unit.loops or unit.arms or unit.id in self.soft)
 
     def _is_ordinary(self, unit: Unit) -> bool:
         """Whether a unit runs exactly once, on values that are there whenever it is started."""
@@ -496,8 +518,10 @@ class _Containers:
 
 
 def _planned(step: Step, unit: Unit | None, containers: _Containers) -> Planned:
-    container, platform = containers.of(step, None if unit is None or unit.step.id in OWN else unit.task)
     component = _component(step.arriving.values(), step.leaving)
+    if step.importer:
+        return Planned(unit, step.name, step.scope, _task_spec(step), component, {}, {}, step.importer)
+    container, platform = containers.of(step, None if unit is None or unit.step.id in OWN else unit.task)
     return Planned(unit, step.name, step.scope, _task_spec(step), component, container, platform)
 
 

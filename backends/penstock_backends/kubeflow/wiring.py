@@ -27,7 +27,7 @@ class Step:
     """A task with a container: what it takes and gives, what it waits for, and its job.
 
     ``channels`` are its outputs by the names of the unit that it stands for, if it does; ``guard`` is the task that
-    fails in its place.
+    fails in its place. ``importer`` stands for the container of one that has none.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Step:
     channels: dict[str, Channel] = field(default_factory=dict)
     waits: dict[str, None] = field(default_factory=dict)
     guard: str = ""
+    importer: dict[str, Any] = field(default_factory=dict)
 
     def take(self, channel: Channel, bound: dict[str, Any]) -> None:
         """Adds an input, and the wait for the task that it comes from."""

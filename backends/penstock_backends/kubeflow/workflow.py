@@ -67,7 +67,7 @@ def sizes_of(
     """What a pipeline takes whose containers are without their harness yet, and whose loops have so many items.
 
     ``dags`` and ``components`` are by name, the pipeline's own first; ``containers`` and ``platform`` by the executor's
-    label.
+    label. An executor without a container is an importer.
     """
     spec, own, large, tasks = _EMPTY, 0, 0, 0
     texts: dict[str, str] = {}
@@ -82,6 +82,10 @@ def sizes_of(
                 spec += _LOOP + _kept(task) + 5 * len(name)
                 continue
             label = component["executorLabel"]
+            if label not in containers:  # an importer's: one pod of Kubeflow's own, which is told of the task
+                spec += _CONTAINER + _kept(component) + _kept(task)
+                own += times * len(_text(task))
+                continue
             if label not in texts:
                 spec += 2 * _CONTAINER + _kept(containers[label]) + _kept(component)
                 texts[label] = _text(containers[label]) + _text(component)
