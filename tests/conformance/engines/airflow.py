@@ -105,7 +105,7 @@ def outputs_of(ran: AirflowRun, unit: Unit, number: int) -> dict[str, Json]:
     single = unit.step.returns.kind == "value" and unit.step.id != ITEMS
     keys = {each.name: "return_value" if single else xcom_key(each.name) for each in unit.outputs}
     texts = {name: ran.xcoms[task_id(unit.id), number, key] for name, key in keys.items()}
-    return {name: unfolded(name, json.loads(text)) for name, text in texts.items()}
+    return {name: unfolded(name, json.loads(text), {}) for name, text in texts.items()}
 
 
 ENGINES = (Airflow("airflow-3", 3), Airflow("airflow-2", 2), Airflow(SCHEDULED, 3, scheduled=True))
