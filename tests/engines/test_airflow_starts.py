@@ -41,7 +41,7 @@ def nightly() -> int:
 
 def waited(found: Callable[[], list[dict[str, Any]]], count: int) -> list[dict[str, Any]]:
     """As many runs, once they have succeeded."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         runs = found()
         if len(runs) >= count and all(each["state"] == "success" for each in runs):
