@@ -17,7 +17,7 @@ from tests.engines.environments import PASSWORD, PERSON
 
 PREFIX = {3: "/api/v2", 2: "/api/v1"}
 FINISHED = {"success", "failed"}
-DELETING_SECONDS = 60
+DELETING_SECONDS = 180
 # Airflow 2 checks the password at each request, which takes it 0.1 s.
 PAUSE = {3: 0.2, 2: 0.5}
 
@@ -62,7 +62,7 @@ class Rest:
             time.sleep(PAUSE[self.major])
         return {**seen, "tasks": self.tasks(path), "xcoms": self.xcoms(path)}
 
-    def wait_for(self, dag_id: str, seconds: float = 60) -> None:
+    def wait_for(self, dag_id: str, seconds: float = 180) -> None:
         """Wait until a DAG was parsed."""
         self._wait_for_parsing(dag_id, time.monotonic() + seconds, {f"{dag_id}.py"})
 

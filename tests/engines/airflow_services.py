@@ -79,7 +79,7 @@ class Services:
             return {"crash": _told(error)}
 
     @contextlib.contextmanager
-    def used(self, seconds: float = 120) -> Iterator[None]:
+    def used(self, seconds: float = 300) -> Iterator[None]:
         """Have the services run, with nothing in the DAG folder; what was put there is forgotten in the end."""
         self._resume(time.monotonic() + seconds)
         try:

