@@ -502,6 +502,7 @@ def test_delays_that_airflow_can_say_are_said_to_airflow(retry: Retry, native: b
 
 def test_pool_root_and_start_are_options() -> None:
     text = emitted(small, artifact_root="/mnt/shared", pool="gpu", start_date="2024-02-29")
+    assert "LARGEST_XCOM = 1000\n" in emitted(small, largest_xcom=1000)
     assert 'ARTIFACT_ROOT = "/mnt/shared"' in text
     assert '"pool": "gpu"' in text
     assert "pendulum.datetime(2024, 2, 29" in text

@@ -34,7 +34,7 @@ class AirflowBackend(Backend):
     supports: ClassVar[Mapping[Feature, Support]] = {
         Feature.DATA_EDGES: native("XCom, as JSON text; above 48 KiB a file below the artifact root"),
         Feature.PARAMETERS: native("Params with a JSON Schema"),
-        Feature.ARTIFACTS: emulated("files below the artifact root, their paths in XCom"),
+        Feature.ARTIFACTS: emulated("files below the artifact root, a folder or an object store; their paths in XCom"),
         Feature.NAMED_OUTPUTS: native("one XCom key for each"),
         Feature.COLLECTED_INPUTS: native("lists of XComs"),
         Feature.FIELD_ACCESS: emulated("resolved in the step's process"),
