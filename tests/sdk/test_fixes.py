@@ -78,6 +78,6 @@ def test_a_wrong_option_is_told_in_the_words_of_the_target_alone():
         fine.compile("airflow", artifact_root="shared")
     [problem] = caught.value.diagnostics
     assert problem.message == (
-        "option `artifact_root` of target `airflow`: must be the absolute path of a folder that all workers mount "
-        "(given: 'shared')"
+        "option `artifact_root` of target `airflow`: must be the absolute path of a folder that all workers mount, "
+        "or `SCHEME://CONNECTION@BUCKET/PREFIX`"
     )
