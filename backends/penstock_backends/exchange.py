@@ -60,6 +60,12 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
                 found.remove_header(name)
         return found
 
+    def http_error_308(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        """As a 307, which says the same of a question; Python before 3.11 knows no 308."""
+        return self.http_error_307(req, fp, 307, msg, headers)
+
 
 _STAYING = urllib.request.build_opener(_StayingRedirects)
 _FOLLOWING = urllib.request.build_opener(_SafeRedirects)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from penstock import cells
 from penstock.diagnostics import Location
@@ -54,12 +54,34 @@ def call_site(callee: str = "") -> CallSite:
     return CallSite(path, found.lineno if found else frame.f_lineno, found)
 
 
-def operation_site() -> tuple[Location, ast.expr | None]:
-    """The place in the author's code that is being run, and its innermost expression where Python tells (from 3.11)."""
+Role: TypeAlias = Literal["condition", "items"]
+"""What an expression decides: whether something runs, or how often."""
+
+
+def operation_site(role: Role | None = None) -> tuple[Location, ast.expr | None]:
+    """The place in the author's code that is being run, and its innermost expression where that can be told.
+
+    Python tells it from 3.11 on. Before that, it is the one expression of the line that has the ``role``.
+    """
     frame = author_frame()
     path, exact = frame.f_code.co_filename, _position(frame.f_code, frame.f_lasti)
-    found = _syntax(path).expressions.get(exact) if exact is not None else None
+    found = _syntax(path).expressions.get(exact) if exact is not None else _only_one(path, frame.f_lineno, role)
     return location_of(path, found, frame.f_lineno), found
+
+
+def _only_one(path: str, line: int, role: Role | None) -> ast.expr | None:
+    tree = _syntax(path).tree
+    found = [each for node in ast.walk(tree) for each in _with_role(node, role)] if tree is not None else []
+    around = [each for each in found if each.lineno <= line <= (each.end_lineno or each.lineno)]
+    return around[0] if len(around) == 1 else None
+
+
+def _with_role(node: ast.AST, role: Role | None) -> list[ast.expr]:
+    if role == "condition" and isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)):
+        return [node.test]
+    if isinstance(node, ast.comprehension):
+        return {"condition": node.ifs, "items": [node.iter], None: []}[role]
+    return [node.iter] if role == "items" and isinstance(node, ast.For) else []
 
 
 def location_of(path: str, node: ast.expr | ast.stmt | None, line: int) -> Location:
@@ -98,9 +120,10 @@ Extent: TypeAlias = "tuple[int | None, int | None, int | None, int | None]"
 
 @dataclass(frozen=True)
 class _Syntax:
-    """The expressions of a file, of several with one extent the outermost; and the calls among them."""
+    """A file's syntax; its expressions, of several with one extent the outermost; and the calls among them."""
 
     lines: list[str]
+    tree: ast.Module | None
     expressions: Mapping[Extent, ast.expr]
     calls: Mapping[Extent, ast.Call]
 
@@ -120,7 +143,7 @@ def _parsed(lines: list[str]) -> _Syntax:
     try:
         tree = ast.parse("".join(lines))
     except SyntaxError:  # a notebook's magic, or a file that changed since it was imported
-        return _Syntax(lines, {}, {})
+        return _Syntax(lines, None, {}, {})
     expressions: dict[Extent, ast.expr] = {}
     calls: dict[Extent, ast.Call] = {}
     for node in ast.walk(tree):
@@ -129,7 +152,7 @@ def _parsed(lines: list[str]) -> _Syntax:
             expressions.setdefault(extent, node)
             if isinstance(node, ast.Call):
                 calls.setdefault(extent, node)
-    return _Syntax(lines, expressions, calls)
+    return _Syntax(lines, tree, expressions, calls)
 
 
 def _position(code: CodeType, instruction: int) -> Extent | None:

@@ -420,7 +420,7 @@ class Trace:
 
         It is ``within`` an expression where this asks for a part of it: ``x if CONDITION else y``, ``CONDITION and x``.
         """
-        location, expression = operation_site()
+        location, expression = operation_site("condition")
         if within and isinstance(expression, ast.IfExp):
             expression = expression.test
         elif within and isinstance(expression, ast.BoolOp):
@@ -442,7 +442,7 @@ class Trace:
 
     def open_loop(self, items: Placeholder, item: TypeSpec) -> OpenLoop:
         """Begins a loop; what is traced after `enter` is its body."""
-        location, expression = operation_site()
+        location, expression = operation_site("items")
         made = self._evaluated(ITEMS, items)
         id_ = self._node_id("for", None, chosen=False)
         parallelism = items.__penstock__.parallelism
@@ -467,7 +467,7 @@ class Trace:
 
     def gate(self, condition: object, text: str, message: object) -> None:
         """Records a gate, for which everything that is traced after it waits."""
-        location, expression = operation_site()
+        location, expression = operation_site("condition")
         made = self._evaluated(CHECK, condition)
         shown = {_label(each): each for each in _compared(made.binding)}
         said = None if message is None else self._evaluated(CHECK, message).binding
