@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from penstock import Dataset, Markdown, Metrics, Model, Report
 
@@ -104,7 +105,7 @@ def name_of(uri: str) -> str:
     """The name that a URI gives to what lies there."""
     parts = urllib.parse.urlsplit(uri)
     is_page = parts.scheme.lower() in ("http", "https")
-    name = Path(urllib.parse.unquote(parts.path) if is_page else parts.path or parts.netloc).name
+    name = Path(urllib.parse.unquote(parts.path) if is_page else parts.path.strip("/") or parts.netloc).name
     return "content" if name in ("", "..") else name
 
 
@@ -143,18 +144,28 @@ def download(uri: str, target: Path) -> None:
 
 def read_from_store(uri: str, target: Path) -> None:
     """Copies an object, or all objects below a prefix, by fsspec."""
-    try:
-        store, path = importlib.import_module("fsspec.core").url_to_fs(uri)
+    try:  # a store of its own: one that was used before may remember what lay there then
+        store, path = importlib.import_module("fsspec.core").url_to_fs(uri, skip_instance_cache=True)
     except (ImportError, ValueError) as error:
         fix = "say `scheme=` or `packages=` where the pipeline calls `existing`"
         raise ModuleNotFoundError(f"nothing here can read {shown(uri)} ({error}); {fix}") from None
-    if store.isfile(path):
-        store.get_file(path, str(target))
-        return
+    try:
+        if store.isfile(path):
+            store.get_file(path, str(target))
+        else:
+            copy_all(store, path, target)
+    except FileNotFoundError:
+        raise nothing_at(uri) from None
+    except Exception as error:  # stores have errors of their own, which do not say what was asked for
+        raise OSError(f"{shown(uri)} cannot be read: {error or type(error).__name__}") from error
+
+
+def copy_all(store: Any, path: str, target: Path) -> None:
+    """Copies all objects below a prefix into a folder."""
     found = [(each, parts_below(path, each)) for each in store.find(path)]
     files = [(each, parts) for each, parts in found if parts]
     if not files:
-        raise nothing_at(uri)
+        raise FileNotFoundError(path)
     for each, parts in files:
         file = target.joinpath(*parts)
         file.parent.mkdir(parents=True, exist_ok=True)
