@@ -265,6 +265,32 @@ def test_equal_calls_in_one_run_are_as_many_computations_and_each_keeps_its_own(
     assert [entry_in("tuesday", "count", number, "try-1") for number in "10"] == [first, second]
 
 
+def test_in_a_store_equal_calls_are_told_apart_by_their_task_and_item(asked: Asked) -> None:
+    def key_at(node: str, index: int, **items: Any) -> str:
+        request = {"folder": f"{asked.folder}-{index}", "only_look": True, "node": node}
+        outputs = {**asked.outputs, **{loop: {"items": found} for loop, found in items.items()}}
+        job = {**asked.job, "loops": ["each"]}
+        found = reused(asked._replace(request=request, job=job, outputs=outputs, place=Place(index=(index,))))
+        return str(found["key"])
+
+    assert len({key_at("count", 0), key_at("count", 1), key_at("tally", 0)}) == 3
+    assert len({key_at("count", number, each=["a", "b", "a"]) for number in range(3)}) == 3
+    assert key_at("count", 0, each=["a", "b"]) == key_at("count", 1, each=["b", "a"])
+
+
+def test_an_object_of_a_store_is_known_by_its_name_and_its_digest_and_not_fetched_for_that(asked: Asked) -> None:
+    def look_at(url: str, digest: str) -> Any:
+        wire = {"$artifact": {"format": "path", "file": url, "digest": digest}}
+        request = {"folder": str(asked.folder), "only_look": True, "node": "count"}
+        return reused(asked._replace(request=request, outputs={"read": {"output": wire}}))
+
+    found = look_at("s3://team/monday/rows.csv", "d1")
+    assert found["fetch"] == [{"node": "read", "format": "path", "file": "s3://team/monday/rows.csv", "digest": "d1"}]
+    assert look_at("s3://team/tuesday/rows.csv", "d1")["key"] == found["key"]
+    others = [look_at("s3://team/monday/rows.csv", "d2"), look_at("s3://team/monday/lines.csv", "d1")]
+    assert found["key"] not in [each["key"] for each in others]
+
+
 def test_an_input_is_known_by_its_content_and_its_name(asked: Asked, tmp_path: Path) -> None:
     def entry_with(text: str, name: str = "rows.csv") -> Path:
         file = tmp_path / "other" / name
