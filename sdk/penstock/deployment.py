@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
@@ -10,16 +9,14 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from penstock.backend import Definition, Files
+from penstock.rejections import text_like
 from penstock.values import Json
 
-
-def _of_http(address: str) -> str:
-    if not re.fullmatch(r"(https?://\S+)?", address):
-        raise ValueError("must be an address, of http:// or https://")
-    return address.rstrip("/")
-
-
-Address: TypeAlias = Annotated[str, AfterValidator(_of_http)]
+Address: TypeAlias = Annotated[
+    str,
+    text_like(r"(https?://\S+)?", "an address, of http:// or https://"),
+    AfterValidator(lambda address: address.rstrip("/")),
+]
 """Where a server is, without a slash at its end; empty for a default."""
 Names: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)

@@ -1,13 +1,14 @@
-"""What pydantic finds wrong with options, told in plain words: what must be there."""
+"""What is wrong with options, told in plain words: what must be there."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -57,6 +58,17 @@ class Rejection:
     kind: str
     given: Any
     context: Mapping[str, Any]
+
+
+def text_like(pattern: str, what: str) -> AfterValidator:
+    """Has a text be refused that a pattern does not match as a whole; ``what`` says what must be there instead."""
+
+    def check(given: str) -> str:
+        if re.fullmatch(pattern, given) is None:
+            raise ValueError(f"must be {what}")
+        return given
+
+    return AfterValidator(check)
 
 
 def rejections(error: ValidationError, options: Mapping[str, Any]) -> list[Rejection]:

@@ -182,6 +182,11 @@ def test_of_several_values_the_nearest_is_told(given, said, nearest):
             {"deadline_margin": "x"},
             ["`deadline_margin` of target `kubeflow`: must be a whole number (given: 'x')"],
         ),
+        (
+            "kubeflow",
+            {"steps": {"a": {"scratch": {"/x": "1 GB"}}}},
+            ["must be a size, such as `512Mi`"],
+        ),
         ("airflow", {"steps": {"a": 3}}, ["`steps.a` of target `airflow`: must be a table (given: 3)"]),
         ("airflow", {"airflow": 4, "cache": "?"}, ["must be 3 or 2", "must be `true` or `false` (given: '?')"]),
     ],

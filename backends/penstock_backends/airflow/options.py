@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from penstock.rejections import text_like
 from penstock.spec import Task
 from penstock_backends.alerting import AlertOptions
 from penstock_backends.lowering import Unit
@@ -71,7 +72,7 @@ class AirflowOptions(AlertOptions):
 
     airflow: Literal[3, 2] = 3
     artifact_root: str = Field(default="", repr=False)  # who gives a password in it should not find that in an error
-    scratch: str = Field(default="", pattern=r"^$|^/")
+    scratch: Annotated[str, text_like("(/.*)?", "an absolute path")] = ""
     largest_xcom: int = Field(default=48 * 1024, ge=256)
     cache: bool = False
     start_date: dt.date | None = None

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from penstock.deployment import Address, DeployOptions, Names
-
-
-def _owner_and_name(given: str) -> str:
-    if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", given):
-        raise ValueError("must be the repository's owner and name, `OWNER/NAME`")
-    return given
+from penstock.rejections import text_like
 
 
 class GithubDeployOptions(DeployOptions):
@@ -31,7 +25,7 @@ class GithubDeployOptions(DeployOptions):
 
     repository: str = "."
     replaces: Names = ()
-    github: Annotated[str, AfterValidator(_owner_and_name)] = ""
+    github: Annotated[str, text_like(r"([\w.-]+/[\w.-]+)?", "the repository's owner and name, `OWNER/NAME`")] = ""
     server: Address = ""
     ref: str = ""
     poll_seconds: float = Field(default=10, gt=0)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from penstock.rejections import text_like
 from penstock.spec import ResourcesSpec, Task
 from penstock_backends.alerting import AlertOptions
 from penstock_backends.github.actions import ACTIONS, PIN, Action
@@ -46,8 +47,11 @@ class Runner(BaseModel):
         )
 
 
-OneLine = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_LINE = r"[^\x00-\x1f\x7f]"
+OneLine = Annotated[str, text_like(f"{_LINE}+", "a text of one line")]
+LineOrNothing = Annotated[str, text_like(f"{_LINE}*", "a text of one line")]
+SecretName = Annotated[str, text_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and `_`")]
+Pin = Annotated[str, text_like(PIN, "a commit and its version, such as `3d3c... # v7.0.1`")]
 Scope = Literal[
     "actions", "attestations", "checks", "contents", "deployments", "discussions", "id-token", "issues", "packages",
     "pages", "pull-requests", "security-events", "statuses",
@@ -92,10 +96,10 @@ class GithubStepOptions(StepOptions):
         registry: who fetches the step's image, where not everyone may.
     """
 
-    environment: str = Field(default="", pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)
+    environment: LineOrNothing = Field(default="", max_length=255)
     permissions: Mapping[Scope, Permission] = Field(default_factory=dict)
     runs_on: OneLine | tuple[OneLine, ...] = ()
-    container: str = Field(default="", pattern=r"^[^\x00-\x1f\x7f]*$")
+    container: LineOrNothing = ""
     registry: Registry | None = None
 
 
@@ -127,7 +131,7 @@ class GithubOptions(AlertOptions):
     graph: bool = False
     secrets: Mapping[str, SecretName] = Field(default_factory=dict)
     steps: Mapping[str, GithubStepOptions] = Field(default_factory=dict)
-    actions: Mapping[str, Annotated[str, Field(pattern=PIN)]] = Field(default_factory=dict)
+    actions: Mapping[str, Pin] = Field(default_factory=dict)
 
     @field_validator("actions")
     @classmethod

@@ -8,22 +8,30 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from penstock.rejections import text_like
 from penstock.spec import Task
 from penstock_backends.alerting import AlertOptions
 from penstock_backends.kubeflow.workflow import LARGEST_WORKFLOW
 from penstock_backends.step_options import EVERY, StepOptions, options_of
 
-Path = Annotated[str, Field(pattern=r"^/[^\x00-\x1f:]*$")]
-VolumeName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-ConfigReference = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(/[A-Za-z0-9._-]+)?$")]
-Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(|k|M|G|T|Ki|Mi|Gi|Ti)$")]
-LabelKey = Annotated[
-    str,
-    Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
+_OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_SIZE = r"[0-9]+(\.[0-9]+)?(|k|M|G|T|Ki|Mi|Gi|Ti)"
+_WANTED_SIZE = "a size, such as `512Mi`"
+Path = Annotated[str, text_like(r"/[^\x00-\x1f:]*", "an absolute path without a `:`")]
+VolumeName = Annotated[
+    str, text_like(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a name of at most 63 small letters, digits and `-`")
 ]
-LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+ObjectName = Annotated[str, text_like(_OBJECT, "a name of small letters, digits, `-` and `.`")]
+Variable = Annotated[str, text_like(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+ConfigReference = Annotated[
+    str, text_like(rf"{_OBJECT}(/[A-Za-z0-9._-]+)?", "the name of a ConfigMap, or `NAME/KEY` of one")
+]
+Size = Annotated[str, text_like(_SIZE, _WANTED_SIZE)]
+LabelKey = Annotated[str, text_like(rf"({_OBJECT}/)?{_LABEL}", "a key as Kubernetes has them, such as `team/cost`")]
+LabelValue = Annotated[
+    str, text_like(rf"({_LABEL})?", "a value of at most 63 letters, digits, `-`, `_` and `.`, as Kubernetes has them")
+]
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # where Linux has it
 
@@ -80,7 +88,7 @@ class KubeflowStepOptions(StepOptions):
     secret_volumes: Mapping[Path, VolumeName] = Field(default_factory=dict)
     config_volumes: Mapping[Path, VolumeName] = Field(default_factory=dict)
     scratch: Mapping[Path, Size] = Field(default_factory=dict)
-    shared_memory: Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(|k|M|G|T|Ki|Mi|Gi|Ti))?$")] = ""
+    shared_memory: Annotated[str, text_like(rf"({_SIZE})?", _WANTED_SIZE)] = ""
     config_env: Mapping[Variable, ConfigReference] = Field(default_factory=dict)
     image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
     image_pull_secrets: tuple[ObjectName, ...] = ()
