@@ -157,7 +157,7 @@ def read_from_store(uri: str, target: Path) -> None:
     except FileNotFoundError:
         raise nothing_at(uri) from None
     except Exception as error:  # stores have errors of their own, which do not say what was asked for
-        raise OSError(f"{shown(uri)} cannot be read: {error or type(error).__name__}") from error
+        raise OSError(f"{shown(uri)} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def copy_all(store: Any, path: str, target: Path) -> None:

@@ -174,6 +174,15 @@ def test_what_is_missing_fails_its_node_and_is_tried_again_if_asked(tmp_path):
     assert f"there is nothing at {tmp_path}/none" in run.nodes["existing"].error
 
 
+def test_a_test_says_by_its_name_what_lies_there(penstock_run, tmp_path):
+    @pipeline
+    def far() -> str:
+        return told(existing("s3://bucket/rows.csv"))
+
+    (tmp_path / "rows.csv").write_text("made up")
+    assert penstock_run(far, fakes={"existing": tmp_path / "rows.csv"}).outputs == "rows.csv=made up"
+
+
 def test_it_is_a_node_with_one_output_of_the_kind_that_is_asked_for():
     @pipeline
     def all_kinds(uri: str) -> list[str]:
