@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from penstock.keeping import last_kept
 from penstock.spec import (
     CHECK,
     DECIDE,
@@ -40,7 +41,6 @@ from penstock.spec import (
     structures,
     within,
 )
-from penstock.keeping import last_kept
 
 Role = Literal["main", "rollback", "on_failure", "on_exit"]
 
