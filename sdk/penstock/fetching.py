@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from penstock import Dataset, Markdown, Metrics, Model, Report
+from penstock import Dataset, Markdown, Metrics, Model, Report, log_metadata
 
 PATIENCE = 60  # seconds in which a server must say something
 ASKED_IN_URL = "!#$%&'()*+,/:;=?@[]~"  # what stands in a URL as it is
@@ -23,7 +23,9 @@ ASKED_IN_URL = "!#$%&'()*+,/:;=?@[]~"  # what stands in a URL as it is
 
 def existing(uri: str, scheme: str = "") -> Path:
     """The file or the folder that lies at a URI."""
-    return fetched(uri, scheme, Path.cwd())
+    found = fetched(uri, scheme, Path.cwd())
+    log_metadata(uri=shown(uri)[:2000])
+    return found
 
 
 def existing_dataset(uri: str, scheme: str = "") -> Dataset[Path]:

@@ -274,7 +274,7 @@ class Trace:
     def call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Placeholder:
         """Records a call of a step."""
         step, settings = call.step, call.settings
-        site = call_site(step.function.__name__)
+        site = call_site(step.name if step.provided else step.function.__name__)
         refuse_catchers(self)
         called = self.programs.step(step)
         id_ = self._node_id(call.name or step.name, site, chosen=bool(call.name))

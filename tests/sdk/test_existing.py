@@ -153,6 +153,7 @@ def test_a_run_reads_it_anew_and_with_cache_takes_the_uri_for_the_content(tmp_pa
     assert telling.run(uri=str(file), store=tmp_path / "store", inline=True).outputs == "rows.csv=2"
     again = trusting.run(uri=str(file), store=tmp_path / "store", inline=True)
     assert (again.outputs, again.nodes["existing"].state) == ("rows.csv=1", State.CACHED)
+    assert again.nodes["existing"].metadata == {"output": {"uri": str(file)}}
 
 
 def test_the_content_is_what_a_step_that_takes_it_is_cached_by(tmp_path):
