@@ -179,6 +179,17 @@ def test_what_changed_is_read_again_in_the_next_run_and_with_cache_the_uri_stand
     assert told(cluster) == {"joined": "s,ss", "read": "w", "read-2": "r"}
 
 
+def test_a_pipeline_with_a_timeout_reads_it_too(store):
+    @pipeline(timeout=600)
+    def timed() -> str:
+        return read(existing(ROWS, Dataset[Path]))
+
+    cluster = Cluster(loaded(timed), store)
+    assert set(importers(cluster.loaded)) == {"exec-existing"}
+    assert {state for state, _ in ended(cluster).values()} == {"success"}
+    assert told(cluster) == {"read": "r"}
+
+
 def test_where_nothing_lies_the_step_that_takes_it_says_so(store):
     cluster = Cluster(loaded(imports), store)
     arguments = arguments_for(imports.spec.parameters, {"where": "s3://bucket/models/v8"})
