@@ -612,9 +612,16 @@ def _ended(child: int) -> tuple[int, Json] | None:
 
 
 def _kills_for_memory() -> int:
-    """How many processes the kernel has ended so far because memory ran out, here or in a container (Linux)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/vmstat").read_text().partition("\noom_kill ")[2].split(maxsplit=1)[0])
+    """How many processes of this one's control group the kernel has ended so far because memory ran out (Linux)."""
+    groups: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    # A container may see its own group where the machine has its root; version 1 of control groups names the resource.
+    for tree, file in (("memory", "memory.oom_control"), ("", "memory.events")):
+        for group in (groups.get(tree, ""), ""):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                said = Path(f"/sys/fs/cgroup/{tree}/{group}/{file}").read_text()
+                return int(said.partition("oom_kill ")[2].split(maxsplit=1)[0])
     return 0
 
 
