@@ -217,3 +217,30 @@ def test_kfp_itself_takes_the_importers_and_hands_on_what_they_give(store):
     assert [given[task]["artifact"]["artifact"] for task in ("existing", "model")] == ["system.Dataset", "system.Model"]
     assert told(ran) == {"joined": "r,rr", "read": "w", "read-2": "r"}
     assert ran.outputs["output_3"]["uri"] == str(rows)
+
+
+IN_KFP = f"""
+from kfp import dsl
+
+@dsl.pipeline(name="imports")
+def imports(where: str = "{OTHER}"):
+    given = {{"metadata": {{"format": "path"}}}}
+    rows = dsl.importer(artifact_uri="{ROWS}", artifact_class=dsl.Dataset, reimport=True, **given)
+    dsl.importer(artifact_uri=where, artifact_class=dsl.Model, reimport=True, **given).after(rows)
+    dsl.importer(artifact_uri="{ROWS}", artifact_class=dsl.Dataset, reimport=False, **given)
+
+PIPELINES = {{"imports": imports}}
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("kfp")
+def test_kfps_own_compiler_writes_the_same_importers(tmp_path):
+    (tmp_path / "in_kfp.py").write_text(IN_KFP)
+    theirs = yaml.safe_load(kfp().compiled(tmp_path / "in_kfp.py", folder=tmp_path / "compiled")["imports"])
+    ours = loaded(imports)
+    for their_name, name in (("importer", "existing"), ("importer-2", "model"), ("importer-3", "kept")):
+        assert importers(ours)[f"exec-{name}"] == importers(theirs)[f"exec-{their_name}"]
+        one, other = ours["components"][f"comp-{name}"], theirs["components"][f"comp-{their_name}"]
+        assert {**one, "executorLabel": ""} == {**other, "executorLabel": ""}
+        assert ours["root"]["dag"]["tasks"][name]["inputs"] == theirs["root"]["dag"]["tasks"][their_name]["inputs"]
