@@ -507,11 +507,22 @@ def test_attempts_that_may_outlast_a_hosted_job_are_refused() -> None:
 def test_a_workflow_larger_than_github_reads_is_refused() -> None:
     @pipeline
     def wide() -> None:
-        for _ in range(600):
+        for _ in range(800):
             one()
 
     (said,) = refusal(wide)
-    assert re.match(r"P544: the workflow of `wide` \(600 jobs\) would be [\d,]+ bytes; GitHub takes 500,000", said)
+    told = r"P544: the workflow of `wide` \(800 jobs\) would have [\d,]+ nodes of YAML; GitHub takes 50,000"
+    assert re.match(told, said)
+
+
+def test_a_workflow_of_more_bytes_than_github_reads_is_refused() -> None:
+    @pipeline
+    def wordy() -> None:
+        for number in range(300):
+            one.with_options(packages=[f"a-package-{number}-{at}" for at in range(100)])()
+
+    (said,) = refusal(wordy)
+    assert re.match(r"P544: the workflow of `wordy` \(300 jobs\) would be [\d,]+ bytes; GitHub takes 510,000", said)
 
 
 def test_a_label_of_ones_own_takes_all_jobs() -> None:

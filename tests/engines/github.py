@@ -171,7 +171,15 @@ class Github:
         return answer["value"]
 
     def _parsed(self, text: str) -> list[Finding]:
-        return [Finding(**each) for each in self.node.ask({"lint": text}, 60)]
+        def said(text: str) -> list[Finding]:
+            return [Finding(**each) for each in self.node.ask({"lint": text}, 60)]
+
+        plain = without_anchors(text)
+        if plain == text:
+            return said(text)
+        # actionlint takes anchors from 1.7.8 on.
+        found = [each for each in said(text) if each.tool != "actionlint"]
+        return found + [each for each in said(plain) if each.tool == "actionlint"]
 
     def _zizmor(self, workflows: Path) -> Iterable[tuple[int, Finding]]:
         arguments = ["--offline", "--persona", "auditor", "--format", "json", "--no-config", "--quiet", str(workflows)]
@@ -315,6 +323,19 @@ def _jobs(workflow: str, instances: Iterable[JobInstance]) -> dict[str, str]:
 
 def _log(events: Iterable[dict[str, Any]]) -> str:
     return "".join(f"[{each.get('job', '')}] {each.get('msg', '').rstrip()}\n" for each in events)
+
+
+def without_anchors(workflow: str) -> str:
+    """A workflow in which what an anchor names is written wherever it is asked for."""
+    whole = re.compile(r"^( *)(- )?(permissions: )?&(\w+)\n((?:\1  .*\n)+)", re.MULTILINE)
+    kept = {found[4]: found[5] for found in whole.finditer(workflow)}
+    asked = re.compile(r"^( *)(- )?(permissions: )?[&*](\w+)\n(?:(?<=\n)(?:\1  .*\n)+)?", re.MULTILINE)
+
+    def written(found: re.Match[str]) -> str:
+        block = kept[found[4]]
+        return f"{found[1]}- {block.lstrip()}" if found[2] else f"{found[1]}permissions:\n{block}"
+
+    return asked.sub(written, workflow)
 
 
 def _is_too_young(finding: Finding) -> bool:

@@ -17,6 +17,7 @@ from penstock_backends import reuse
 from penstock_backends.alerting import with_alert
 from penstock_backends.emptiness import nothing_to_run
 from penstock_backends.github import actions
+from penstock_backends.github.anchors import NOTE, nodes_of, written_once
 from penstock_backends.github.caching import cached_part, takes_from_cache
 from penstock_backends.github.conditions import FAILED
 from penstock_backends.github.deploy_options import GithubDeployOptions
@@ -51,7 +52,8 @@ from penstock_backends.rendering import embedded, embedded_harness, header, pyth
 from penstock_backends.step_options import unknown_steps
 
 LONGEST_GRAPH, MOST_ARROWS = 50_000, 500  # characters and arrows that Mermaid draws on GitHub
-LARGEST_FILE = 500_000  # bytes; GitHub's 50,000 YAML nodes are not reached before
+LARGEST_FILE, MOST_NODES = 510_000, 50_000  # bytes, of 512,000; and see `nodes_of`
+FEW_NODES = 300_000  # bytes, which never hold as many nodes
 
 _SUPPORTS: Mapping[Feature, Support] = MappingProxyType({
     Feature.DATA_EDGES: native("`needs`, and an artifact of the run for each job's outputs"),
@@ -210,10 +212,12 @@ def _without_runner(task: Task, options: GithubOptions) -> Iterator[Diagnostic]:
 def _limits_of_size(program: Program, options: GithubOptions) -> Iterator[Diagnostic]:
     pipeline = program.pipeline
     jobs = list(jobs_of(program, options, _file(pipeline)))
-    size = len(_workflow(program, options, jobs).encode())
-    if size > LARGEST_FILE:
-        count = f"{len(jobs)} jobs"
-        message = f"the workflow of `{pipeline.name}` ({count}) would be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
+    size, nodes = _size(program, options, jobs)
+    if size > LARGEST_FILE or nodes > MOST_NODES:
+        told = f"be {size:,} bytes; GitHub takes {LARGEST_FILE:,}"
+        if size <= LARGEST_FILE:
+            told = f"have {nodes:,} nodes of YAML; GitHub takes {MOST_NODES:,}"
+        message = f"the workflow of `{pipeline.name}` ({len(jobs)} jobs) would {told}"
         fix = (
             "loop over a list that is known only when the pipeline runs, which is one job for all items; do more in "
             "one step; or divide the pipeline into several"
@@ -238,10 +242,27 @@ def _expressions(job: Job) -> Iterator[tuple[str, int]]:
 
 
 def _workflow(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> str:
+    text = _written(program, options, jobs)
+    return text if len(text.encode()) <= LARGEST_FILE else written_once(_written(program, options, jobs, alike=True))
+
+
+def _size(program: Program, options: GithubOptions, jobs: Sequence[Job]) -> tuple[int, int]:
+    """The bytes of the workflow, and its nodes; these are 0 where they are few."""
+    text = _written(program, options, jobs)
+    if len(text.encode()) <= LARGEST_FILE:
+        return len(text.encode()), nodes_of(text) if len(text) > FEW_NODES else 0
+    text = _written(program, options, jobs, alike=True)
+    return len(written_once(text).encode()), nodes_of(text)
+
+
+def _written(program: Program, options: GithubOptions, jobs: Sequence[Job], *, alike: bool = False) -> str:
+    """The workflow without anchors; with ``alike``, its jobs keep their outputs by a step that is the same in all."""
     pipeline = program.pipeline
     events = events_of(pipeline)
+    note = ["", NOTE] if alike else []
     return workflow_text(
-        header=[*header(pipeline, "github", options), *_paragraph(pipeline.description)],
+        header=[*header(pipeline, "github", options), *_paragraph(pipeline.description), *note],
+        alike=alike,
         name=one_line(pipeline.name),
         inputs=list(_inputs(pipeline).values()),
         schedule=pipeline.schedule,
