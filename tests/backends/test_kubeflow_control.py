@@ -245,7 +245,7 @@ def test_before_tasks_at_the_end_nothing_fails_to_kubeflow() -> None:
 
 def test_a_loop_has_no_more_items_than_a_command_line_has_room_for(tmp_path: Path) -> None:
     most = jobs(document(chosen))["exec-for"]["most"]
-    ran = Cluster(document(chosen, harness="text"), tmp_path).run({"count": most + 1})
+    ran = Cluster(document(chosen, harness="packed"), tmp_path).run({"count": most + 1})
     states = {each.task: each.state for each in ran.executions}
     assert states == {"numbers": "success", "for": "failure"}
     assert f"{most + 1} items are too many" in ran.log

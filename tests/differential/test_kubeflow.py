@@ -103,7 +103,7 @@ def comparisons(theirs, ours, tmp_path_factory) -> dict[str, Comparison]:
 
 def compiled(name: str) -> str:
     steps = {"*": PODS[name]} if name in PODS else {}
-    (text,) = PIPELINES[name].compile("kubeflow", deadline_margin=0, steps=steps).values()
+    (text,) = PIPELINES[name].compile("kubeflow", deadline_margin=0, steps=steps, harness="packed").values()
     return text
 
 
