@@ -73,18 +73,20 @@ def sizes_of(
     texts: dict[str, str] = {}
     for place, dag in enumerate(dags.values()):
         times = items if place else 1
-        spec += _DAG + _kept(dag)
+        spec += _DAG + _kept({**dag, "dag": {**dag["dag"], "tasks": {}}})
         for name, task in dag["dag"]["tasks"].items():
+            text = _text(task)
+            kept = _in_text(text)
             waits = sum(len(each) + len(r".Succeeded \u0026\u0026 ") for each in task.get("dependentTasks", ()))
-            spec += _kept(task) + waits
+            spec += len(name) + 6 + 2 * kept + waits  # in the DAG, and in its driver's arguments
             component = components[task["componentRef"]["name"]]
             if "dag" in component:
-                spec += _LOOP + _kept(task) + 5 * len(name)
+                spec += _LOOP + kept + 5 * len(name)
                 continue
             label = component["executorLabel"]
             if label not in containers:  # an importer's: one pod of Kubeflow's own, which is told of the task
-                spec += _CONTAINER + _kept(component) + _kept(task)
-                own += times * len(_text(task))
+                spec += _CONTAINER + _kept(component)
+                own += times * len(text)
                 continue
             if label not in texts:
                 spec += 2 * _CONTAINER + _kept(containers[label]) + _kept(component)
@@ -96,7 +98,7 @@ def sizes_of(
                 large += times * round(_COPIES * _BASE64 * _compressed(texts[label]))
             else:
                 own += times * len(texts[label])
-            own += times * len(_text(task))
+            own += times * len(text)
             tasks += times
     return Sizes(spec, own, large, len(texts), tasks)
 
@@ -109,7 +111,11 @@ def _text(value: object) -> str:
 
 def _kept(value: object) -> int:
     """The bytes of a value as JSON that is a text in JSON."""
-    return len(json.dumps(_text(value), ensure_ascii=False).encode())
+    return _in_text(_text(value))
+
+
+def _in_text(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode())
 
 
 @functools.lru_cache
