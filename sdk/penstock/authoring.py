@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from penstock import cells, compiler, deploying, parameters, tracing
 from penstock.backend import Definition
 from penstock.declarations import definition_location, local_names
-from penstock.diagnostics import DefinitionError, Diagnostic
+from penstock.diagnostics import DefinitionError, Diagnostic, Location
 from penstock.functions import is_named_function, method_problem, not_a_function
 from penstock.modules import module_name_problem
 from penstock.programs import Authored
@@ -96,9 +96,11 @@ class Step(Generic[P, R_co]):
         mean what they do in `step` and take the place of what it was given, except that ``env`` and ``secrets`` add to
         it. The bounds of ``gates`` may be parameters of the pipeline and outputs of other steps.
         """
+        step = self._call.step.name
         settings = _checked_settings(
-            self._call.step,
+            step,
             self._call.settings,
+            _with_options_called,
             retry=retry,
             timeout=timeout,
             resources=resources,
@@ -114,9 +116,9 @@ class Step(Generic[P, R_co]):
             replace(
                 self._call,
                 settings=settings,
-                name=_name_of(self._call.step.function, name, "P211") if name is not None else self._call.name,
+                name=_name_of(_with_options_called, name, "P211") if name is not None else self._call.name,
                 after=(*self._call.after, *_several(after)),
-                gates=_checked_gates(self._call.step, gates) if gates is not None else self._call.gates,
+                gates=_checked_gates(step, gates, _with_options_called) if gates is not None else self._call.gates,
                 undo=_call_of(rollback) if rollback is not None else self._call.undo,
             )
         )
@@ -126,7 +128,8 @@ def _call_of(step: Any) -> tracing.Call:
     """A step as it is to be called by an engine rather than in a pipeline function."""
     if not _is_step(step):
         here = call_site().location()
-        message = f"{step!r:.60} is not a step"
+        given = f"`{step.__name__}`" if inspect.isroutine(step) else f"{step!r:.60}"
+        message = f"{given} is not a step"
         raise DefinitionError(Diagnostic("P214", message, here, "give a function that `@step` made a step"))
     found: tracing.Call = step._call  # noqa: SLF001  # of the class above
     return found
@@ -206,7 +209,7 @@ class Pipeline(Generic[P, R_co]):
         return Pipeline(
             self._authored,
             self._heading,
-            self._name if name is None else _name_of(self._authored.function, name, "P212"),
+            self._name if name is None else _name_of(_with_options_called, name, "P212"),
             (*self._after, *_several(after)),
         )
 
@@ -378,12 +381,12 @@ def step(
 
     def make(function: Callable[P, R], depth: int) -> Step[P, R]:
         _refuse_what_cannot_be_a_step(function)
-        authored = Authored(
-            function, _name_of(function, name, "P211") or function.__name__, local_names(function, depth)
-        )
+        here = functools.partial(definition_location, function)
+        authored = Authored(function, _name_of(here, name, "P211") or function.__name__, local_names(function, depth))
         settings = _checked_settings(
-            authored,
+            authored.name,
             Settings(),
+            here,
             retry=retry,
             timeout=timeout,
             resources=resources,
@@ -396,7 +399,7 @@ def step(
             cache_version=cache_version,
         )
         undo = _call_of(rollback) if rollback is not None else None
-        return Step(tracing.Call(authored, settings, gates=_checked_gates(authored, gates), undo=undo))
+        return Step(tracing.Call(authored, settings, gates=_checked_gates(authored.name, gates, here), undo=undo))
 
     if function is None:
         return lambda function: make(function, 2)
@@ -426,30 +429,31 @@ def _several(after: Iterable[object] | object) -> tuple[object, ...]:
     return tuple(after) if type(after) in (list, tuple, set, frozenset) else (after,)  # type: ignore[arg-type]
 
 
-def _checked_settings(authored: Authored, base: Settings, **options: Any) -> Settings:
+def _checked_settings(step: str, base: Settings, here: Callable[[], Location], **options: Any) -> Settings:
     try:
         return settings_of(base, **options)
     except (ValueError, TypeError) as error:
-        raise _senseless(authored, error) from None
+        raise _senseless(step, error, here) from None
 
 
-def _checked_gates(authored: Authored, gates: Gate | Sequence[Gate]) -> tuple[Gate, ...]:
+def _checked_gates(step: str, gates: Gate | Sequence[Gate], here: Callable[[], Location]) -> tuple[Gate, ...]:
     try:
         return gates_of(gates)
     except ValueError as error:
-        raise _senseless(authored, error) from None
+        raise _senseless(step, error, here) from None
 
 
-def _senseless(authored: Authored, error: Exception) -> DefinitionError:
-    message = f"the options of step `{authored.name}` make no sense: {'; '.join(_reasons(error))}"
-    return DefinitionError(Diagnostic("P211", message, definition_location(authored.function)))
+def _senseless(step: str, error: Exception, here: Callable[[], Location]) -> DefinitionError:
+    message = f"the options of step `{step}` make no sense: {'; '.join(_reasons(error))}"
+    return DefinitionError(Diagnostic("P211", message, here()))
 
 
 def _reasons(error: Exception) -> list[str]:
     if not hasattr(error, "errors"):
         return [str(error)]
     return [
-        f"`{'.'.join(map(str, each['loc']))}`: {plain_reason(each)} (given: {each['input']!r})"
+        f"`{'.'.join(part for part in each['loc'] if isinstance(part, str))}`: {plain_reason(each)}"
+        f" (given: {each['input']!r})"
         for each in error.errors()
     ]
 
@@ -511,22 +515,21 @@ def pipeline(
     """
 
     def make(function: Callable[P, R], depth: int) -> Pipeline[P, R]:
-        authored = Authored(
-            function, _name_of(function, name, "P212") or function.__name__, local_names(function, depth)
-        )
+        here = functools.partial(definition_location, function)
+        authored = Authored(function, _name_of(here, name, "P212") or function.__name__, local_names(function, depth))
         heading = tracing.Heading(
-            _checked(function, schedule_of, schedule),
-            _checked(function, functools.partial(texts_of, "tags"), tags),
-            _checked(function, functools.partial(text_of, "`owner`"), owner),
-            _checked(function, functools.partial(text_of, "`description`"), description),
+            _checked(here, schedule_of, schedule),
+            _checked(here, functools.partial(texts_of, "tags"), tags),
+            _checked(here, functools.partial(text_of, "`owner`"), owner),
+            _checked(here, functools.partial(text_of, "`description`"), description),
             tuple(_call_of(each) for each in _several(on_failure)),
             tuple(_call_of(each) for each in _several(on_exit)),
-            _checked(function, seconds_of, timeout),
-            _checked(function, triggers_of, triggers),
-            _checked(function, updates_of, updates),
-            _checked(function, concurrency_of, concurrency),
+            _checked(here, seconds_of, timeout),
+            _checked(here, triggers_of, triggers),
+            _checked(here, updates_of, updates),
+            _checked(here, concurrency_of, concurrency),
         )
-        _checked(function, functools.partial(refuse_endless_starts, authored.name, heading.triggers), heading.updates)
+        _checked(here, functools.partial(refuse_endless_starts, authored.name, heading.triggers), heading.updates)
         made: Pipeline[P, R] = Pipeline(authored, heading)
         try:
             made.check()
@@ -540,16 +543,20 @@ def pipeline(
     return make(function, 2)
 
 
-def _name_of(function: Callable[..., object], name: Any, code: str) -> str:
+def _name_of(here: Callable[[], Location], name: Any, code: str) -> str:
     """The name that was given, empty for none."""
-    return "" if name is None else _checked(function, functools.partial(text_of, "`name`"), name, code)
+    return "" if name is None else _checked(here, functools.partial(text_of, "`name`"), name, code)
 
 
-def _checked(function: Callable[..., object], read: Callable[[Any], T], given: object, code: str = "P212") -> T:
+def _checked(here: Callable[[], Location], read: Callable[[Any], T], given: object, code: str = "P212") -> T:
     try:
         return read(given)
     except ValueError as error:
-        raise DefinitionError(Diagnostic(code, str(error), definition_location(function))) from None
+        raise DefinitionError(Diagnostic(code, str(error), here())) from None
+
+
+def _with_options_called() -> Location:
+    return call_site().location()
 
 
 def _is_bound_later(function: Callable[..., object], error: NameError) -> bool:

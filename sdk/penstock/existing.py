@@ -119,9 +119,17 @@ def _function_for(kind: object, site: CallSite) -> str:
         return "existing"
     if len(labels) == 1 and isinstance(labels[0], ArtifactLabel) and getattr(kind, "__origin__", None) is Path:
         return f"existing_{labels[0].name.lower()}"
-    message = f"`existing` gives a Path, and not {getattr(kind, '__name__', kind)!s:.60}"
+    message = f"`existing` gives a Path, and not {_named(kind):.60}"
     fix = "take `Path`, or `Dataset[Path]` and the like, and read the file in the step that uses it"
     raise DefinitionError(Diagnostic("P221", message, site.location(site.argument("kind", 1)), fix))
+
+
+def _named(kind: object) -> str:
+    """An annotation as its author wrote it: ``Dataset[DataFrame]``."""
+    labels = [each.name for each in getattr(kind, "__metadata__", ()) if isinstance(each, ArtifactLabel)]
+    plain = getattr(kind, "__origin__", kind) if labels else kind
+    name = getattr(plain, "__name__", str(plain))
+    return f"{labels[0]}[{name}]" if labels else name
 
 
 def _expected(uri: object, trace: Trace) -> str:
@@ -135,11 +143,16 @@ def _problems(fetching: Any, uri: str, scheme: str, site: CallSite) -> Iterator[
     """What is wrong with a URI that is written in a pipeline, and is to begin with ``scheme``."""
     place, message = site.location(site.argument("uri", 0)), fetching.problem_of(uri, scheme)
     if message:
-        fix = "name secrets that let the step in: `secrets=`" if "@" in uri else "write an absolute path, or a URI"
-        yield Diagnostic("P220", f"`existing` cannot read this: {message}", place, fix)
+        yield Diagnostic("P220", f"`existing` cannot read this: {message}", place, _fix_of(fetching, uri))
     elif _SIGNATURES & {name.lower() for name in urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)}:
         message = f"the URL of {fetching.shown(uri)} is signed: it lets in whoever reads it"
         yield Diagnostic("P220", message, place, "take it as a parameter of the pipeline")
+
+
+def _fix_of(fetching: Any, uri: str) -> str:
+    if not fetching.problem_of(uri):
+        return "leave `scheme=` out: this URI says itself what it begins with"
+    return "name secrets that let the step in: `secrets=`" if "@" in uri else "write an absolute path, or a URI"
 
 
 def _unknown(scheme: str, site: CallSite) -> Diagnostic:

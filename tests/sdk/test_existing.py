@@ -245,7 +245,7 @@ def problem_of(uri, kind=Path, **options):
         ("https://host/x?X-Amz-Signature=hunter2", {}, "https://host/x is signed", "take it as a parameter"),
         ("htpps://host/x", {}, "does not know what reads htpps://", "did you mean `https`?"),
         ("minio://bucket/x", {}, "does not know what reads minio://", "`packages=[...]`"),
-        ("gs://bucket/x", {"scheme": "s3"}, "does not begin with s3://", "write an absolute path, or a URI"),
+        ("gs://bucket/x", {"scheme": "s3"}, "does not begin with s3://", "leave `scheme=` out: this URI says itself"),
     ],
 )
 def test_a_constant_that_no_step_could_read_is_refused_at_its_line(uri, options, said, fix):
@@ -265,11 +265,19 @@ def test_any_scheme_is_taken_with_packages():
     assert task.settings.packages == ("fsspec", "minio-fs")
 
 
-@pytest.mark.parametrize("kind", [str, Dataset[str], "Path", bytes])
-def test_only_paths_are_given(kind):
+@pytest.mark.parametrize(
+    ("kind", "name"), [(str, "str"), (Dataset[str], "Dataset[str]"), ("Path", "Path"), (list[int], "list")]
+)
+def test_only_paths_are_given(kind, name):
     problem = problem_of("/data/rows.csv", kind)
     assert problem.code == "P221"
+    assert problem.message == f"`existing` gives a Path, and not {name}"
     assert "read the file in the step that uses it" in problem.fix
+
+
+@pytest.mark.parametrize("options", [{"retry": True}, {"name": 3}, {"cache": "no"}], ids=str)
+def test_an_option_that_makes_no_sense_is_told_at_its_call(options):
+    assert problem_of("/data/rows.csv", **options).code == "P211"
 
 
 def test_a_uri_of_another_type_is_a_bad_edge():

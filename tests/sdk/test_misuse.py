@@ -143,18 +143,19 @@ def test_an_option_of_a_pipeline_that_is_of_another_type_is_told_at_its_line(opt
         ({"resources": Resources(cpu="1")}, "`cpu`: must be a number (given: '1')"),
         ({"resources": Resources(quotas=["licence"])}, "`quotas` says how many it takes of what, "),
         ({"env": ["A=1"]}, "`env` says for each variable what it holds, "),
+        ({"env": {"LEVEL": 3}}, "`env`: must be a text (given: 3)"),
         ({"packages": [3]}, "each of `packages` is a text, not 3"),
     ],
     ids=str,
 )
 def test_an_option_of_a_step_that_is_of_another_type_is_told_at_its_line(options, said):
-    for make in (number.with_options, lambda **given: step(**given)(plain)):
+    for make, place in ((number.with_options, "make(**options)"), (lambda **given: step(**given)(plain), "def plain")):
         with pytest.raises(DefinitionError) as caught:
             make(**options)
         (problem,) = caught.value.diagnostics
         assert problem.code == "P211"
         assert said in problem.message
-        assert "def " in problem.location.text
+        assert place in problem.location.text
 
 
 @pytest.mark.parametrize(("value", "message"), [(3, ""), ("output", 3)])
