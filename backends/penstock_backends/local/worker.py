@@ -462,8 +462,10 @@ class Slot:
         return {**answer, **({"outputs": outputs} if outputs else {}), "seals": seals}
 
     def _stop(self, number: int, frame: object) -> typing.NoReturn:
-        if self.child:
-            harness.end_processes(self.child)
+        # Right after a fork the child is not known here yet, and may be at work.
+        child = self.child or max(harness.descendants((os.getpid(),)), default=0)
+        if child:
+            harness.end_processes(child)
         os._exit(128 + number)
 
     def _fork(self, line: _socket.socket, other_end: _socket.socket | None = None) -> None:
