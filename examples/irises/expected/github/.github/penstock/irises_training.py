@@ -817,6 +817,7 @@ class _Attempt:
     number: int = 1
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     gates: list[Json] = dataclasses.field(default_factory=list)
+    metadata: dict[str, dict[str, Json]] = dataclasses.field(default_factory=dict)  # by each output of the step
 
 
 _ATTEMPTS: list[_Attempt] = []  # the attempts under way in this process, innermost last
@@ -833,6 +834,56 @@ def log_metric(name: str, value: float) -> None:
         raise TypeError(f"metric {name!r} must be a number, not {type(value).__qualname__}")
     if _ATTEMPTS:
         _ATTEMPTS[-1].metrics[name] = number
+
+
+LARGEST_METADATA = 20_000  # bytes of JSON that all metadata of an attempt may take: engines show it, and hand it on
+Plain = typing.Union[None, bool, int, float, str, "typing.Sequence[Plain]", "typing.Mapping[str, Plain]"]
+
+
+def log_metadata(*, output: str | None = None, **values: Plain) -> None:
+    """Records what there is to know of an output, for the pages on which engines show it: ``log_metadata(rows=10)``.
+
+    A value is a ``str``, ``int``, ``float``, ``bool`` or ``None``, or a list or dictionary of such; the last one of a
+    name stands. ``output`` is for steps with several outputs. Outside of a run nothing is recorded. Raises:
+        TypeError: a value is of another type.
+        ValueError: the step has no such output, or several and none is named; or it is too much.
+    """
+    plain = {name: _plain_data(value, name) for name, value in values.items()}
+    if not _ATTEMPTS:
+        return
+    known = _ATTEMPTS[-1].metadata
+    names = ", ".join(f"`{name}`" for name in known)
+    if output is None and len(known) > 1:
+        raise ValueError(f"the step has several outputs: say which, as output=..., of {names}")
+    name = next(iter(known), "output") if output is None else output
+    if name not in known:
+        raise ValueError(f"the step has no output `{name}`, but {names}" if known else "the step has no outputs")
+    merged = {**known, name: {**known[name], **plain}}
+    size = len(dumps(encode(merged)))
+    if size > LARGEST_METADATA:
+        said = f"with `{', '.join(plain)}` the metadata of the step takes {size} bytes, more than {LARGEST_METADATA}"
+        raise ValueError(f"{said}; what is large is better an output")
+    known[name].update(plain)
+
+
+def _plain_data(value: object, name: str) -> Json:
+    """Metadata as it is kept: numbers are Python's, tuples lists."""
+    value = _plain_number(value)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain_data(item, name) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: _plain_data(item, name) for key, item in value.items()}
+    found = "a dictionary whose keys are not all texts" if isinstance(value, dict) else type(value).__qualname__
+    said = f"metadata `{name}` must be text, a number, a bool, None, or lists and dictionaries of such"
+    raise TypeError(f"{said}, not {found}; str(...) makes a text of anything")
+
+
+def metadata_text(output: str, values: Mapping[str, object]) -> str:
+    """What was recorded of an output on one line: ``metadata of model: rows = 10, source = 'census'``."""
+    of = "" if output == "output" else f" of {output}"
+    return f"metadata{of}: " + ", ".join(f"{name} = {_short(value)}" for name, value in values.items())
 
 
 def current_attempt() -> int:
@@ -925,7 +976,7 @@ class RunStatus:
 
 RUNTIME_NAMES = (
     *("Classification", "Dataset", "Markdown", "Metrics", "Model", "Report", "RunStatus", "Serializer"),
-    *("checkpoint_dir", "current_attempt", "log_metric"),
+    *("checkpoint_dir", "current_attempt", "log_metadata", "log_metric"),
 )
 
 
@@ -1375,11 +1426,12 @@ def perform(
         number: the number of this attempt, from 1.
 
     Returns:
-        ``outputs`` (name to wire), ``metrics`` (name to wire), ``gates`` (verdicts, where there are gates). Where one
-        was not passed, also ``error``, and ``final``: it is not to be tried again, though the outputs are there.
+        ``outputs`` (name to wire), ``metrics`` (name to wire), ``metadata`` (of each output that has some, as a wire),
+        ``gates`` (verdicts, where there are gates). Where one was not passed, also ``error``, and ``final``: it is not
+        to be tried again, though the outputs are there.
     """
     arguments = {name: inputs.resolve(binding) for name, binding in job["arguments"].items()}
-    attempt = _Attempt(number)
+    attempt = _Attempt(number, metadata={output["name"]: {} for output in job["outputs"]})
     _ATTEMPTS.append(attempt)
     try:
         returned = function(**arguments)
@@ -1391,6 +1443,9 @@ def perform(
         "outputs": {name: to_wire(name, value, kinds[name], folder, inputs.find) for name, value in values.items()},
         "metrics": {name: encode(value) for name, value in attempt.metrics.items()},
     }
+    metadata = {name: encode(found) for name, found in attempt.metadata.items() if found}
+    if metadata:
+        result["metadata"] = metadata
     gates = attempt.gates + _checked(job, values, attempt.metrics, inputs)
     if gates:
         result["gates"] = gates
@@ -1519,7 +1574,7 @@ def supervise(
         return {"error": message, "final": True, "attempts": 0}
     mask = Mask(os.environ[name] for name in secrets) if secrets else None
     with _temporary("checkpoints-") as kept:
-        isolated = functools.partial(isolate, mask=mask)
+        isolated = functools.partial(isolate, mask=mask, kept=kept)
         with_checkpoints = functools.partial(_with_checkpoints, attempt, checkpoints or kept)
         return _supervised(with_checkpoints, retry, timeout, deadline, isolated)
 
@@ -1568,8 +1623,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None) -> Json:
-    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below."""
+def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | None = None, kept: str = "") -> Json:
+    """What one attempt returned, or the error that it ended with, in a process of its own that ends with all below.
+
+    A request to stop removes the folder ``kept``, too.
+    """
     with _temporary("attempt-") as folder:
         answer = Path(folder) / "answer.json"
         adopt_orphans()
@@ -1587,7 +1645,8 @@ def isolate(attempt: Callable[[], Json], timeout: float | None, mask: Mask | Non
 
             if relay:
                 relay.finish()
-            shutil.rmtree(folder, ignore_errors=True)
+            for each in filter(None, (folder, kept)):
+                shutil.rmtree(each, ignore_errors=True)
 
         with forwarded_signals(child, leave):
             if relay:
@@ -1767,15 +1826,26 @@ class Mask:
             return [self.wire(item) for item in wire]
         return {key: self.wire(item) for key, item in wire.items()} if isinstance(wire, dict) else wire
 
+    def named(self, wire: Json) -> Json:
+        """As `wire`, with the keys of objects masked that are names of the author's."""
+        if isinstance(wire, list):
+            return [self.named(item) for item in wire]
+        if not isinstance(wire, dict):
+            return self.wire(wire)
+        return {key if key.startswith("$") else self.text(key): self.named(item) for key, item in wire.items()}
+
     def result(self, result: Json) -> Json:
         """What an attempt returned, masked. It has failed where an output holds a secret, for outputs are kept."""
         outputs = result.get("outputs", {})
         for name, wire in outputs.items():
             if self.wire(wire) != wire:
-                return {"error": f"output `{name}` holds the value of a secret, which would be kept", "final": True}
+                what = "what the step returns" if list(outputs) == ["output"] else f"output `{name}`"
+                return {"error": f"{what} holds the value of a secret, which would be kept", "final": True}
         masked = {key: self.wire(value) for key, value in result.items() if key != "outputs"}
         if "metrics" in masked:
             masked["metrics"] = {self.text(name): value for name, value in masked["metrics"].items()}
+        if "metadata" in masked:
+            masked["metadata"] = {name: self.named(found) for name, found in masked["metadata"].items()}
         return {"outputs": outputs, **masked} if "outputs" in result else masked
 
     def stream(self, source: int, target: int) -> None:
