@@ -209,13 +209,17 @@ def asleep(tmp_path):
         return bool(one) and note.exists() and len(note.read_text().split()) == 4
 
     assert waited_for(is_asleep)
-    assert waited_for(lambda: len(children_of(process)) == 2)  # the runner has collected the one that ended
+    assert has_collected(process, left=2)
     with process:
         yield process, [int(pid) for pid in note.read_text().split()]
 
 
-def children_of(process) -> list[str]:
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+def has_collected(process, left: int) -> bool:
+    """Waits until a runner has noted what came of all nodes that it began but so many."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    collected = waited_for(lambda: len(children.read_text().split()) == left)
+    time.sleep(0.2)  # between collecting and noting
+    return collected
 
 
 def waited_for(condition) -> bool:
@@ -377,7 +381,7 @@ def endless(tmp_path):
             [*command, str(seconds)], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         assert waited_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
-        assert waited_for(lambda: len(children_of(process)) == 1)  # the runner has collected the one that ended
+        assert has_collected(process, left=1)
         begun.append(process)
         return process
 
