@@ -408,6 +408,18 @@ def test_an_interrupt_does_not_keep_from_running_what_runs_on_exit(endless):
     assert note.read_text().splitlines()[-1] == "left"
 
 
+def test_a_node_that_ends_just_as_the_run_is_interrupted_is_told_of(tmp_path):
+    ((name, text),) = control.interrupted.compile("local").items()
+    head = "    def end_node(self, node: str, index: tuple[int, ...], began: float, status: int) -> None:\n"
+    assert head in text
+    interrupt = "        if node == 'create':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / name).write_text(text.replace(head, head + interrupt))
+    command = [sys.executable, "-I", "-S", name, "--note", "note", "--pids", "pids", "--json", "--seconds", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    nodes = json.loads(done.stdout)["nodes"]
+    assert (done.returncode, nodes["create"], nodes["use"], nodes["last"]) == (1, "cancelled", "cancelled", "succeeded")
+
+
 def test_a_second_interrupt_stops_that_too(endless):
     begin, note = endless
     process = begin(60.0)

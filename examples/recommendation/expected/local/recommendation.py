@@ -2509,7 +2509,8 @@ class Run:
                 self.start_nodes()
                 child, status = os.wait()
                 if child in self.running:
-                    self.end_node(*self.running.pop(child), status)
+                    self.end_node(*self.running[child], status)
+                    del self.running[child]  # now: an interrupt before this finds the node, and how it ended
         except KeyboardInterrupt:
             for child in self.running:
                 with contextlib.suppress(ProcessLookupError):  # it was waited for just when the interrupt came
@@ -2523,7 +2524,8 @@ class Run:
             self.interrupted = self.role
             if self.status:
                 self.status["state"] = "cancelled"
-            self.states.update({instance(*each): "cancelled" for each in left})
+            for each in left:
+                self.states.setdefault(instance(*each), "cancelled")
             self.running.clear()
             self.ready.clear()
 
@@ -2564,12 +2566,12 @@ class Run:
         except OSError:
             result = {"error": how_it_died(status)}
         is_good = "error" not in result
+        if is_good:
+            self.outputs[name] = read_outputs(folder / "outputs")
         tries = f", {result['attempts']} attempts" if result.get("attempts", 1) > 1 else ""
         metrics = "".join(f", {metric} = {decode(value):g}" for metric, value in result.get("metrics", {}).items())
         self.note_end(name, "succeeded" if is_good else "failed", f" after {time.monotonic() - began:.2f} s{tries}{metrics}")
-        if is_good:
-            self.outputs[name] = read_outputs(folder / "outputs")
-        else:
+        if not is_good:
             self.tell(indented(result.get("traceback") or result["error"]))
             self.tell(f"    log: {folder / 'log.txt'}")
         if node not in NODES:
