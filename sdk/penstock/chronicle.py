@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from penstock.differences import ADDED, CHANGED, REMOVED, CodeChange
 from penstock.durations import duration_text
 from penstock.harness import encode, metadata_text, verdict_text
 from penstock.history import PastAttempt, PastNode, PastRun
+from penstock.phrases import value_text
 from penstock.settings import size_text
 from penstock.terminal import MARKS, failure
 
@@ -215,7 +215,7 @@ def _mark(state: str) -> str:
 
 
 def _short(wire: Json) -> str:
-    text = json.dumps(wire, ensure_ascii=False)
+    text = value_text(wire)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from penstock.harness import StepError, decode
 from penstock.spec import (
     Access,
     Arm,
@@ -33,6 +34,7 @@ from penstock.spec import (
     StatusBinding,
     TypeSpec,
 )
+from penstock.values import Json
 
 NOTHING = "none"
 _BINDINGS = get_args(get_args(Binding)[0])
@@ -88,6 +90,55 @@ def binding_text(binding: Binding) -> str:
         return f"{binding.type.rpartition(':')[2]}({', '.join(f'{k}={binding_text(v)}' for k, v in binding.fields)})"
     assert isinstance(binding, StatusBinding)
     return "the run's status"
+
+
+def value_text(wire: Json) -> str:
+    """An encoded value much as Python writes it. Classes are named: importing them would run their module."""
+    if isinstance(wire, list):
+        return f"[{_listed(wire)}]"
+    if not isinstance(wire, dict):
+        return repr(wire)
+    tag = next(iter(wire), "")
+    body: Json = wire.get(tag)
+    if tag == "$artifact":
+        return f"{body['format']} {body.get('digest') or body.get('file', '')}".rstrip()
+    if tag == "$tuple":
+        return f"({_listed(body)}{',' if len(body) == 1 else ''})"
+    if tag in ("$set", "$frozenset"):
+        items = f"{{{_listed(body)}}}" if body else ""
+        return items if items and tag == "$set" else f"{tag[1:]}({items})"
+    if tag == "$dict":
+        return f"{{{', '.join(f'{value_text(key)}: {value_text(item)}' for key, item in body)}}}"
+    if tag in _OF_A_CLASS:
+        return _of_a_class(tag, body[0].rpartition(":")[2], body[1])
+    if tag.startswith("$"):
+        return _of_python(wire)
+    return f"{{{', '.join(f'{key!r}: {value_text(item)}' for key, item in wire.items())}}}"
+
+
+_OF_A_CLASS = ("$enum", "$flag", "$dataclass", "$namedtuple", "$pydantic")
+
+
+def _of_python(wire: Json) -> str:
+    try:
+        return repr(decode(wire))
+    except (StepError, LookupError, ValueError):  # of a later version, or in a time zone that is not known here
+        return json.dumps(wire, ensure_ascii=False)
+
+
+def _of_a_class(tag: str, name: str, body: Json) -> str:
+    if tag == "$enum":
+        return f"{name}.{body}"
+    if tag == "$flag":
+        return f"{name}({body})"
+    if tag == "$namedtuple":
+        return f"{name}({_listed(body)})"
+    fields = body["fields"] if tag == "$pydantic" else body
+    return f"{name}({', '.join(f'{key}={value_text(item)}' for key, item in fields.items())})"
+
+
+def _listed(wires: Iterable[Json]) -> str:
+    return ", ".join(map(value_text, wires))
 
 
 def _made(binding: OperationBinding | ChoiceBinding | CollectBinding) -> str:

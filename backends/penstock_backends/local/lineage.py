@@ -13,9 +13,10 @@ from penstock.diagnostics import ConfigurationError, Diagnostic
 from penstock.harness import Absent, Place, parts_of
 from penstock.history import History, PastNode, PastRun
 from penstock.lineage import Lineage, Made, Taken
+from penstock.phrases import value_text
 from penstock.spec import Binding, OutputBinding, Task, structures, within
 from penstock_backends.local.explaining import Books, parameters_in
-from penstock_backends.local.objects import Json, digest_of, digests_in, is_artifact
+from penstock_backends.local.objects import Json, digest_of, digests_in
 from penstock_backends.local.plan import PlannedNode
 from penstock_backends.local.settling import Settling, used_by
 from penstock_backends.local.store import Store
@@ -194,8 +195,6 @@ def _digest_of_code(code: Mapping[str, str]) -> str:
 
 
 def _shown(wire: Json) -> str:
-    """An artifact by its format and digest, anything else as JSON, cut where it is long."""
-    if is_artifact(wire):
-        return f"{wire['$artifact']['format']} {wire['$artifact']['digest']}"
-    text = json.dumps(wire, ensure_ascii=False)
+    """A value as Python writes it, cut where it is long; of an artifact, its format and digest."""
+    text = value_text(wire)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

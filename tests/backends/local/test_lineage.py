@@ -83,7 +83,7 @@ def test_a_node_came_from_all_that_went_into_it_and_was_used_by_all_after_it(sto
     assert (write_.step, write_.place.rpartition("/")[2]) == ("write", f"test_lineage.py:{line_of('def write')}")
     assert nodes(found, write_.sources) == ["load"]
     assert nodes(found, found.users[write_.id]) == ["train[0]", "train[1]"]
-    assert found.made[write_.sources[0]].taken[0].text == 'parameter url = "here"'
+    assert found.made[write_.sources[0]].taken[0].text == "parameter url = 'here'"
 
 
 def line_of(text):
@@ -119,7 +119,7 @@ def test_an_object_is_found_by_its_digest_and_by_a_file_with_its_content(store, 
     found = history(store).lineage(str(copy))
     assert nodes(found, found.subjects) == ["write"]
     loaded = next(each for each in found.made.values() if each.node == "load")
-    assert loaded.taken[0].text == 'parameter url = "elsewhere"'
+    assert loaded.taken[0].text == "parameter url = 'elsewhere'"
     digest = found.made[found.subjects[0]].gave["output"].split()[1]
     assert history(store).lineage(digest[:10]).subjects == found.subjects
 

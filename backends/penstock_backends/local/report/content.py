@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +10,10 @@ from typing import Any
 
 from penstock.diagnostics import ConfigurationError
 from penstock.durations import duration_text
-from penstock.harness import decode, encode, parts_of
+from penstock.harness import Json, encode, parts_of
 from penstock.history import History, PastAttempt, PastNode, PastRun
 from penstock.logs import headline, own_lines, tells_nothing_more
+from penstock.phrases import value_text
 from penstock.settings import size_text
 from penstock.spec import PipelineSpec, Task
 from penstock_backends.local.history import read_journal
@@ -220,12 +220,9 @@ def _parameters(history: History, run: PastRun) -> Iterator[tuple[str, str]]:
     yield from ((name, shown(wire)) for name, wire in given.items())
 
 
-def shown(wire: Any) -> str:
-    """An encoded value as Python writes it, or as JSON where its class is not at hand; a long one cut."""
-    try:
-        text = repr(decode(wire))
-    except Exception:  # noqa: BLE001  # a class that is not there, or its own `__repr__`
-        text = json.dumps(wire, ensure_ascii=False)
+def shown(wire: Json) -> str:
+    """An encoded value as Python writes it; a long one cut."""
+    text = value_text(wire)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} characters)"
 
 
