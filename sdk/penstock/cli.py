@@ -231,7 +231,8 @@ def _compare(files: Mapping[Path, str]) -> int:
         differing += 1
         said = "differs" if path.is_file() else "is missing"
         err.print(f"[red]{escape(str(path))} {said}[/]")
-        lines = difflib.unified_diff(before.splitlines(), text.splitlines(), "on disk", "as compiled", lineterm="", n=2)
+        sides = f"{path} (on disk)", f"{path} (as compiled)"
+        lines = difflib.unified_diff(before.splitlines(), text.splitlines(), *sides, lineterm="", n=2)
         sys.stdout.writelines(f"{line}\n" for line in lines if path.is_file())
     if differing:
         err.print("fix: compile again without --check, and commit the result")
