@@ -54,6 +54,6 @@ def unknown_steps(pipeline: PipelineSpec, given: Mapping[str, StepOptions], targ
     for name in given:
         if name not in known:
             message = f"the configuration of {target} speaks of a step `{name}`, which `{pipeline.name}` does not have"
-            near = did_you_mean(name, sorted(known - {EVERY}), otherwise="its nodes and steps are: {}")
+            near = did_you_mean(name, sorted(known - {EVERY}), otherwise="its nodes and steps are: {}.")
             fix = f"{near} A step of another pipeline is named with it: `PIPELINE:{name}`"
             yield Diagnostic("P506", message, location_of(pipeline.span), fix)

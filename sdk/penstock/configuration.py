@@ -46,15 +46,15 @@ class Project:
         """What a table says; empty where it isn't there.
 
         Raises:
-            ConfigurationError: the file does not have the environment that was asked for.
+            ConfigurationError: the file lacks the environment that was asked for, or has a value for a table.
         """
         chosen = _below(self.tables, table)
         if not self.environment:
             return dict(chosen)
-        environments = self.tables.get(_ENVIRONMENTS, {})
+        environments = _below(self.tables, (_ENVIRONMENTS,))
         if self.environment not in environments:
             raise self._no_environment(sorted(environments))
-        return _merged(chosen, _below(environments[self.environment], table))
+        return _merged(chosen, _below(self.tables, (_ENVIRONMENTS, self.environment, *table)))
 
     def _no_environment(self, known: Sequence[str]) -> ConfigurationError:
         name = self.environment
@@ -70,7 +70,8 @@ class Project:
             ConfigurationError: with all of them.
         """
         tables = [("tool.penstock", self.tables)]
-        tables += [(f"{_TABLE}.{name}", each) for name, each in self.tables.get(_ENVIRONMENTS, {}).items()]
+        names = _below(self.tables, (_ENVIRONMENTS,))
+        tables += [(f"{_TABLE}.{name}", _below(self.tables, (_ENVIRONMENTS, name))) for name in names]
         problems = [
             Diagnostic("P708", f"[{table}] takes no `{name}`", self._heading_of(table, name), did_you_mean(name, known))
             for table, written in tables
@@ -114,10 +115,10 @@ def project_of(folder: Path | None) -> Project:
         return Project(environment=environment)
     text = file.read_text(encoding="utf-8")
     try:
-        tables = tomllib.loads(text).get("tool", {}).get("penstock", {})
+        written = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(Diagnostic("P704", f"{file} is not TOML: {error}")) from None
-    return Project(file, text.splitlines(), tables, environment)
+    return Project(file, text.splitlines(), _below(written, ("tool", "penstock"), ()), environment)
 
 
 def _depth_of_tables(path: Sequence[str | int]) -> int:
@@ -144,9 +145,16 @@ def _within(lines: Sequence[str], first: int, wanted: re.Pattern[str], own: re.P
             yield number
 
 
-def _below(tables: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
-    for each in path:
+def _below(
+    tables: Mapping[str, Any], path: Sequence[str], above: Sequence[str] = ("tool", "penstock")
+) -> Mapping[str, Any]:
+    for number, each in enumerate(path, 1):
         tables = tables.get(each, {})
+        if not isinstance(tables, dict):
+            name = ".".join([*above, *path[:number]])
+            message = f"{name} in pyproject.toml is a table, not {tables!r:.60}"
+            fix = f"write [{name}], and each of its options in a line of its own below"
+            raise ConfigurationError(Diagnostic("P704", message, fix=fix))
     return tables
 
 

@@ -223,6 +223,24 @@ def test_tables_that_nothing_reads_are_refused_with_their_lines(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "table"),
+    [
+        ("tool = 3", "tool"),
+        ("tool.penstock = 3", "tool.penstock"),
+        ("[tool.penstock]\nairflow = 3", "tool.penstock.airflow"),
+        ("[tool.penstock]\nenvironments = 3", "tool.penstock.environments"),
+        ("[tool.penstock.environments]\nprod = 3", "tool.penstock.environments.prod"),
+        ("[tool.penstock.environments.prod]\nairflow = 3", "tool.penstock.environments.prod.airflow"),
+    ],
+)
+def test_a_value_in_the_place_of_a_table_is_refused(written, table, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text(written, encoding="utf-8")
+    monkeypatch.setenv(configuration.ENVIRONMENT, "prod")
+    with pytest.raises(ConfigurationError, match=f"P704: {table} in pyproject.toml is a table, not 3"):
+        project_of(tmp_path).options("airflow")
+
+
 def test_help_names_the_table_of_environments():
     assert "[tool.penstock.environments]" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
 
