@@ -56,7 +56,7 @@ def run(found: PastRun, parameters: Mapping[str, Json], nodes: Mapping[str, Past
         "in": escape(shown_path(found.directory)) if found.directory else "",
         "resumes": found.resumes,
         "python": found.python,
-        "spec": found.digest[:12],
+        "spec": found.digest[:16],
         "kept in": escape(shown_path(str(found.folder))),
     }
     yield from (f"  [dim]{name:<8}[/] {value}" for name, value in facts.items() if value)

@@ -188,7 +188,8 @@ class _Printed:
 def compare(
     left: RunId = "latest",
     right: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Another one; by default the newest other of its pipeline.")
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Another one; by default the newest other of its pipeline, older first."),
     ] = None,
     store: Where = None,
     as_json: AsJson = False,
@@ -197,7 +198,7 @@ def compare(
     with errors():
         history = compiler.history(None, store)
         one = history.find(left)
-        runs = [one, history.find(right) if right else _newest_other(history, one)]
+        runs = [one, history.find(right)] if right else _by_age(one, _newest_other(history, one))
         sides = [chronicle.Side(each, history.parameters(each), history.nodes(each)) for each in runs]
         specs = [history.spec(each) for each in runs]
         changes, calls = code_changes(*specs), node_differences(*specs)
@@ -206,6 +207,10 @@ def compare(
         return
     for line in chronicle.comparison(sides[0], sides[1], changes, calls):
         out.print(line)
+
+
+def _by_age(*runs: PastRun) -> list[PastRun]:
+    return sorted(runs, key=lambda each: each.began)
 
 
 def _newest_other(history: History, run: PastRun) -> PastRun:

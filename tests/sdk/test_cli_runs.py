@@ -179,7 +179,7 @@ def test_a_run_is_compared_with_the_newest_other_of_its_pipeline(terminal):
     first = terminal.run("--inline")
     assert "the only one of `work`" in terminal("runs", "compare", "latest", code=2)
     terminal.run("--inline", "-p", "rows=7")
-    assert "rows: 7 → 5" in terminal("runs", "compare")
+    assert "rows: 5 → 7" in terminal("runs", "compare")
     assert "rows: 5 → 7" in terminal("runs", "compare", first)
 
 

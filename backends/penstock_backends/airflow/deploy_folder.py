@@ -65,9 +65,10 @@ class DagFolder:
 
     def add(self, text: str, spec: str, origin: str) -> Kept:
         """A new version, not yet in its place."""
+        if not self._folder.is_dir():
+            reason, fix = f"there is no folder {self._folder}", "make it, or give the folder that Airflow reads"
+            raise deploy_errors.refused(str(self.place), reason, fix)
         with self._refusals():
-            if not self._folder.is_dir():
-                raise FileNotFoundError(f"there is no folder {self._folder}")
             self._versions.mkdir(parents=True, exist_ok=True)
             number = 1 + max((each.number for each in self.kept()), default=0)
             when = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")

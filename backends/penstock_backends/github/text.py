@@ -72,10 +72,10 @@ def block(lines: Sequence[str], indent: int) -> Yaml:
 
 
 def items(values: Sequence[str], indent: int) -> Yaml:
-    """A list on one line where that is short, else an item a line."""
+    """A list, after the colon of its key: on the same line where it is short, else an item a line."""
     flow = scalar(values)
     if len(flow) <= LINE - indent:
-        return flow
+        return Yaml(f" {flow}")
     return Yaml("".join(f"\n{' ' * indent}- {scalar(value)}" for value in values))
 
 

@@ -87,8 +87,8 @@ class Execution:
 
     def begin(self) -> None:
         """Writes down what is to run, and makes runnable what may run at once."""
-        spec = self.spec.model_dump_json().encode("utf-8") + b"\n"
-        (self.folder / SPEC).write_bytes(spec)
+        spec = self.spec.model_dump_json().encode("utf-8")
+        (self.folder / SPEC).write_bytes(spec + b"\n")
         (self.folder / PARAMETERS).write_text(json.dumps(self.parameters) + "\n", encoding="ascii")
         traced = {} if self.trace is None else {"trace": self.trace.trace}
         self.books.journal.note("run_started", **self._heading(), spec=hashlib.sha256(spec).hexdigest(), **traced)
