@@ -433,7 +433,9 @@ def _checked_settings(step: str, base: Settings, here: Callable[[], Location], *
     try:
         return settings_of(base, **options)
     except (ValueError, TypeError) as error:
-        raise _senseless(step, error, here) from None
+        # Where a secret stands in the place of a reference, the line is not to be seen in logs.
+        place = here if options["secrets"] is None else lambda: replace(here(), text="")
+        raise _senseless(step, error, place) from None
 
 
 def _checked_gates(step: str, gates: Gate | Sequence[Gate], here: Callable[[], Location]) -> tuple[Gate, ...]:

@@ -133,7 +133,7 @@ def value_of(xcom):
 def rehearse():
     """Run a small DAG here, so that what is set up on first use (4 s: the execution API, mappers) can be forked."""
     folder = HOME / "rehearsal"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # it is there where an earlier helper died
     (folder / "rehearsal.py").write_text(REHEARSAL)
     move_in(folder, HOME / "rehearsal.db")
     seen = observe({"dags": folder, "dag_id": "rehearsal", "conf": {}, "run": True})
