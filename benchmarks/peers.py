@@ -233,14 +233,13 @@ def chain_of(steps: int) -> Pipeline[[], int]:
     return chain
 
 
-def penstock(steps: int, *, inline: bool) -> float:
+def penstock(steps: int, scratch: str, *, inline: bool) -> float:
     """Seconds of a whole run, the start of the workers included."""
-    with tempfile.TemporaryDirectory() as folder:
-        chain = chain_of(steps)
-        chain.define()
-        began = time.perf_counter()
-        chain.run(store=folder, inline=inline)
-        return time.perf_counter() - began
+    chain = chain_of(steps)
+    chain.define()
+    began = time.perf_counter()
+    chain.run(store=tempfile.mkdtemp(dir=scratch), inline=inline)
+    return time.perf_counter() - began
 
 
 def installed(name: str, folder: Path) -> Path:
@@ -257,15 +256,14 @@ def installed(name: str, folder: Path) -> Path:
     return python
 
 
-def peer(name: str, steps: int, environments: Path) -> float:
+def peer(name: str, steps: int, scratch: str, environments: Path) -> float:
     """Seconds of a peer's chain."""
-    python = installed(name, environments)
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "program.py"
-        program.write_text(PEERS[name].program)
-        surroundings = {**os.environ, "HOME": folder, "PATH": f"{python.parent}:{os.environ['PATH']}", "USER": "peer"}
-        command = [str(python), str(program), str(steps)]
-        done = subprocess.run(command, cwd=folder, env=surroundings, check=True, capture_output=True, text=True)
+    python, folder = installed(name, environments), tempfile.mkdtemp(dir=scratch)
+    program = Path(folder) / "program.py"
+    program.write_text(PEERS[name].program)
+    surroundings = {**os.environ, "HOME": folder, "PATH": f"{python.parent}:{os.environ['PATH']}", "USER": "peer"}
+    command = [str(python), str(program), str(steps)]
+    done = subprocess.run(command, cwd=folder, env=surroundings, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
@@ -277,17 +275,25 @@ def main() -> None:
     parser.add_argument("--steps-of-slow", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "penstock" / "peers")
-    given = parser.parse_args()
+    # Removed at the end, all at once: ext4 without a journal is slow to make files soon after others were removed.
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(parser.parse_args(), scratch)
+
+
+def compare(given: argparse.Namespace, scratch: str) -> None:
+    """Measures what was asked for, in turns, below a folder."""
     names = given.peers or list(PEERS)
     lengths = {name: given.steps_of_slow if PEERS[name].is_slow else given.steps for name in names}
     measured: dict[tuple[str, int], Callable[[], float]] = {
-        (OURS[is_inline], steps): partial(penstock, steps, inline=is_inline)
+        (OURS[is_inline], steps): partial(penstock, steps, scratch, inline=is_inline)
         for steps in (given.steps, given.steps_of_slow)
         for is_inline in (False, True)
     }
-    measured |= {(name, lengths[name]): partial(peer, name, lengths[name], given.environments) for name in names}
-    penstock(2, inline=False)  # imports what a run needs
-    penstock(2, inline=True)
+    measured |= {
+        (name, steps): partial(peer, name, steps, scratch, given.environments) for name, steps in lengths.items()
+    }
+    penstock(2, scratch, inline=False)  # imports what a run needs
+    penstock(2, scratch, inline=True)
     seconds: dict[tuple[str, int], list[float]] = {each: [] for each in measured}
     for number in range(given.rounds):
         for each, measure in measured.items():
