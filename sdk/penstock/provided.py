@@ -9,6 +9,7 @@ from types import ModuleType
 
 from penstock import harness
 from penstock.spec import ModuleSource, Reach, Statement
+from penstock.statements import reached_part
 
 
 def reached(module: ModuleType, name: str, function: str) -> Reach:
@@ -27,11 +28,9 @@ def module_source(module: ModuleType, name: str, names: Iterable[str]) -> Module
     """A module of Penstock's as far as it binds any of ``names``, statement by statement, called ``name``."""
     source, kept = inspect.getsource(module), set(names)
     lines = source.splitlines()
-    statements = []
-    for each in ast.parse(source).body[1:]:
-        if harness.belongs(each, kept):
-            small = harness.trimmed(each, kept)
-            is_whole = ast.dump(small) == ast.dump(each)
-            text = "\n".join(lines[each.lineno - 1 : each.end_lineno]) if is_whole else ast.unparse(small)
-            statements.append(Statement(line=each.lineno, source=text))
-    return ModuleSource(name=name, file=f"{name}.py", statements=tuple(statements))
+    written = (
+        Statement(line=each.lineno, source="\n".join(lines[each.lineno - 1 : each.end_lineno]))
+        for each in ast.parse(source).body[1:]
+    )
+    parts = (reached_part(each, kept) for each in written)
+    return ModuleSource(name=name, file=f"{name}.py", statements=tuple(filter(None, parts)))

@@ -46,7 +46,6 @@ from penstock_backends.lowering import (
     outputs_of,
     program_of,
     standing_of,
-    step_part,
 )
 from penstock_backends.rendering import embedded, embedded_harness, header, python_template
 from penstock_backends.step_options import unknown_steps
@@ -322,7 +321,7 @@ def _program(program: Program, options: GithubOptions) -> str:
         header=[comment(line) for line in header(pipeline, "github", options)],
         modules={module.name: module.text for module in pipeline.modules},
         parameters=_parameters(pipeline),
-        steps={step.id: step_part(step) for step in pipeline.steps},
+        steps=program.parts,
         jobs={job_id(unit.id): _entry(program, unit, options) for unit in units},
         cached=any(takes_from_cache(unit, options) for unit in units),
         reuse=embedded(reuse).strip(),

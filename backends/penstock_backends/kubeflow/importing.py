@@ -19,8 +19,8 @@ from penstock_backends.kubeflow.options import KubeflowOptions
 from penstock_backends.lowering import Program, Unit
 
 URI = "uri"
-_OBJECT = re.compile(r"(gs|s3|minio)://[^/?#]+/[^?#]+")
 _STORES = ("gs", "s3", "minio")
+_OBJECT = re.compile(rf"({'|'.join(_STORES)})://[^/?#]+/[^?#]+")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from penstock import harness
-from penstock.spec import CHECK, DECIDE, GIVE, ITEMS, ModuleSource, Statement
+from penstock.spec import CHECK, DECIDE, GIVE, ITEMS, ModuleSource
+from penstock.statements import reached_part
 from penstock_backends.kubeflow import entry, steered
 
 # kfp.local runs a command only if this name stands in it.
@@ -70,7 +71,7 @@ class Slice:
 def sliced(module: ModuleSource, names: Iterable[str]) -> Slice:
     """The statements of a module that belong to a step which reaches ``names``."""
     reached = set(names)
-    kept = [part for each in module.statements if (part := _part(each, reached)) is not None]
+    kept = [part for each in module.statements if (part := reached_part(each, reached)) is not None]
     text = module.model_copy(update={"statements": tuple(kept)}).text
     lines, position = [], 0
     for statement in kept:
@@ -78,16 +79,6 @@ def sliced(module: ModuleSource, names: Iterable[str]) -> Slice:
         lines.append([text.count("\n", 0, position) + 1, statement.line])
         position += len(statement.source)
     return Slice(module.name, module.file, text, lines)
-
-
-def _part(statement: Statement, reached: set[str]) -> Statement | None:
-    node = ast.parse(statement.source).body[0]
-    if not harness.belongs(node, reached):
-        return None
-    small = harness.trimmed(node, reached)
-    if ast.dump(small) == ast.dump(node):
-        return statement
-    return statement.model_copy(update={"source": ast.unparse(small)})
 
 
 def joiner_for(texts: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from penstock_backends.local.names import LiveNames
 from penstock_backends.local.objects import Json, Objects, located
 from penstock_backends.local.plan import PlannedNode
 from penstock_backends.local.settling import ITEM, bindings_in, used_by
-from penstock_backends.lowering import Program, kind_of, wire_of
+from penstock_backends.lowering import Program, wire_of
 
 
 class Outputs:
@@ -61,12 +61,11 @@ class Outputs:
         """What the pipeline returned; None where nothing that it would have returned has run."""
         if self._spec.result is None:
             return None
-        kinds = {parameter.name: kind_of(parameter.type) for parameter in self._spec.parameters}
         depths = {unit.id: len(unit.loops) for unit in program.units if unit.loops}
         job = {"depths": depths, "members": {loop: list(ids) for loop, ids in program.members.items()}}
         binding = wire_of(self._spec.result)
         with self._names.canonical():
-            inputs = Inputs(parameters, kinds, _Located(self), self._names.find, job=job)
+            inputs = Inputs(parameters, program.kinds, _Located(self), self._names.find, job=job)
             return None if inputs.state(binding) else inputs.resolve(binding)
 
 

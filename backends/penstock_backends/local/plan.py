@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from penstock_backends.lowering import (
     Role,
     Unit,
     arguments_of,
-    kind_of,
     outputs_of,
     parameters_used,
     standing_of,
@@ -88,13 +86,12 @@ class PlannedNode:
 
 def plan_of(program: Program) -> dict[str, PlannedUnit]:
     """Every unit of a program by its id."""
-    kinds = {parameter.name: kind_of(parameter.type) for parameter in program.pipeline.parameters}
-    return {id_: _planned(program, unit, kinds) for id_, unit in program.by_id.items()}
+    return {id_: _planned(program, unit) for id_, unit in program.by_id.items()}
 
 
-def _planned(program: Program, unit: Unit, kinds: Mapping[str, Json]) -> PlannedUnit:
+def _planned(program: Program, unit: Unit) -> PlannedUnit:
     job = {"arguments": arguments_of(unit.task), "outputs": outputs_of(unit), **standing_of(program, unit)}
-    used = {name: kinds[name] for name in parameters_used(unit.task)}
+    used = {name: program.kinds[name] for name in parameters_used(unit.task)}
     is_plain = not unit.loops and all(
         each.kind not in _SETTLED_LATER for binding in unit.bindings for each in within(binding)
     )

@@ -20,7 +20,6 @@ from penstock_backends.lowering import (
     requirements_of,
     secrets_part,
     standing_of,
-    step_part,
     wire_of,
 )
 from penstock_backends.rendering import embedded_harness, header, python_template
@@ -43,7 +42,7 @@ def standalone_files(pipeline: PipelineSpec) -> Files:
         docstring=_docstring(program, f"{name}.py"),
         modules={module.name: module.text for module in pipeline.modules},
         parameters={parameter.name: _parameter(parameter) for parameter in pipeline.parameters},
-        steps={step.id: step_part(step) for step in pipeline.steps},
+        steps=program.parts,
         nodes=nodes,
         notes={unit.id: note for unit in program.units for note in _notes(unit)},
         endings=endings,
